@@ -1,0 +1,3 @@
+module github.com/rampartlog/rampart
+
+go 1.25.0

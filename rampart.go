@@ -1,0 +1,79 @@
+// Package rampart records what AI agents do, shows it live and asks a person
+// before the dangerous things.
+//
+// A record is durable before anyone sees it, and whoever saw it can prove it.
+package rampart
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+)
+
+// Errors that callers tell apart with [errors.Is]. Every error of the package
+// wraps at most one of them and says beside it what happened and what to do.
+var (
+	// ErrClosed: the part was closed before the call.
+	ErrClosed = errors.New("rampart: closed")
+	// ErrFailed: the log could not be made durable and takes no more events
+	// until it is opened again.
+	ErrFailed = errors.New("rampart: audit log failed")
+	// ErrInvalid: the caller's input was refused; nothing of it was stored.
+	ErrInvalid = errors.New("rampart: invalid")
+	// ErrLocked: another process, or another chain of this one, has the log open.
+	ErrLocked = errors.New("rampart: locked")
+	// ErrLagged: a subscriber of a bus without a chain fell behind what memory holds.
+	ErrLagged = errors.New("rampart: lagged")
+	// ErrLimit: a configured bound was reached: subscribers, or pending approvals.
+	ErrLimit = errors.New("rampart: limit reached")
+	// ErrNotFound: no event or approval has that id.
+	ErrNotFound = errors.New("rampart: not found")
+	// ErrNotPending: the approval was resolved or has expired.
+	ErrNotPending = errors.New("rampart: not pending")
+)
+
+// CorruptError says that the log holds something that was never written by a
+// chain, at which place, and what was expected there. The files are untouched.
+type CorruptError struct {
+	Segment  string // file name within the log's directory
+	Line     int    // from 1; 0 when the fault is not in a line
+	Offset   int64  // of the line in the segment, in bytes
+	ID       string // of the line, where one can be read
+	Expected string
+	Found    string
+}
+
+func (e *CorruptError) Error() string {
+	s := "rampart: corrupt log: " + e.Segment
+	if e.Line > 0 {
+		s += fmt.Sprintf(" line %d (byte %d)", e.Line, e.Offset)
+	}
+	if e.ID != "" {
+		s += " event " + e.ID
+	}
+	return s + ": expected " + e.Expected + ", found " + e.Found
+}
+
+// Options configures [Open]. Nil, and each zero value, is the documented default.
+type Options struct {
+	Audit     AuditOptions // Bus is set by Open
+	Bus       BusOptions
+	Approvals ApprovalOptions
+	Stream    StreamOptions
+	Version   string       // what GET /healthz and /v1/status report; "dev" when empty
+	Logger    *slog.Logger // for the parts that have none of their own; nil discards
+}
+
+// Rampart is the chain, the bus, the queue and the stream of one log, wired up.
+type Rampart struct {
+	Bus       *EventBus
+	Chain     *AuditChain
+	Approvals *Approvals
+	Stream    *Stream
+}
+
+// Open opens the log in dir, which is made when missing, and everything on top of it.
+func Open(dir string, opts *Options) (*Rampart, error) { panic("not written yet") }
+
+// Close ends the streams and the queue, makes the log durable and closes it.
+func (r *Rampart) Close() error { panic("not written yet") }
