@@ -58,18 +58,18 @@ type serveFunc func(w http.ResponseWriter, r *http.Request, c Credential) error
 // handle adds a route that needs the scope, or none when it is empty.
 func (a *api) handle(pattern string, need Scope, serve serveFunc) {
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if need != scopeStream { // which sets time limits of its own
+			p := newPatient(w, r)
+			defer p.finish()
+			w = p
+		}
 		var c Credential
 		var err error
 		if need != "" {
-			c, err = a.guard.admit(r, need, need == scopeStream)
+			c, err = a.guard.admit(r, need)
 		}
-		if err == nil && need == scopeStream {
+		if err == nil {
 			err = serve(w, r, c)
-		} else if err == nil {
-			p := newPatient(w, r)
-			if err = serve(p, r, c); err == nil {
-				p.finish()
-			}
 		}
 		if err != nil {
 			a.fail(w, r, pattern, err)
@@ -122,9 +122,6 @@ func (e *statusError) Error() string { return e.msg }
 
 // fail answers with err. The URL goes into no log line: it may hold a token.
 func (a *api) fail(w http.ResponseWriter, r *http.Request, pattern string, err error) {
-	if r.Context().Err() != nil {
-		return // nobody listens
-	}
 	code := http.StatusInternalServerError
 	var status *statusError
 	switch {
@@ -139,17 +136,17 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, pattern string, err e
 	case errors.Is(err, ErrLimit):
 		code = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "5")
-	case r.Method == http.MethodPost, errors.Is(err, ErrClosed), errors.Is(err, ErrFailed):
-		// Not made durable, hence not done.
+	case r.Method == http.MethodPost, errors.Is(err, ErrClosed), errors.Is(err, ErrFailed), r.Context().Err() != nil:
+		// Not made durable, hence not done; or the host is shutting down.
 		code = http.StatusServiceUnavailable
 	}
 	if code == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="rampart"`)
 	}
-	if code >= 500 {
+	if code >= 500 && r.Context().Err() == nil {
 		a.log.Error("request failed", "route", pattern, "status", code, "error", err)
 	}
-	writeError(w, code, strings.TrimPrefix(err.Error(), ErrInvalid.Error()+": "))
+	writeError(w, code, strings.Replace(err.Error(), ErrInvalid.Error()+": ", "", 1))
 }
 
 func writeError(w http.ResponseWriter, code int, msg string) {

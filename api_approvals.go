@@ -28,14 +28,12 @@ type runGroup struct {
 func (a *api) getApprovals(w http.ResponseWriter, r *http.Request, _ Credential) error {
 	pending := a.Approvals.List(Pending)
 	list := pending
-	if q := r.URL.Query(); q.Has("status") {
-		switch status := ApprovalStatus(q.Get("status")); status {
-		case Pending:
-		case Approved, Denied, Expired:
-			list = a.Approvals.List(status)
-		default:
-			return badParameter("status", "is one of pending, approved, denied, expired")
-		}
+	switch status := ApprovalStatus(r.URL.Query().Get("status")); status {
+	case "", Pending:
+	case Approved, Denied, Expired:
+		list = a.Approvals.List(status)
+	default:
+		return badParameter("status", "is one of pending, approved, denied, expired")
 	}
 	return writeJSON(w, http.StatusOK, struct {
 		Approvals []Approval `json:"approvals"`

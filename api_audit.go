@@ -6,10 +6,12 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,8 +37,9 @@ func (a *api) postEvents(w http.ResponseWriter, r *http.Request, c Credential) e
 		agent = c.Name
 	}
 	var events []AuditEvent
+	var lines []int // where they stand
 	if many {
-		events, err = parseLines(body, agent)
+		events, lines, err = parseLines(body, agent)
 	} else {
 		events = make([]AuditEvent, 1)
 		events[0], err = parseEvent(body, agent)
@@ -45,6 +48,13 @@ func (a *api) postEvents(w http.ResponseWriter, r *http.Request, c Credential) e
 		return err
 	}
 	saved, err := a.Chain.AppendAll(r.Context(), events)
+	if many && errors.Is(err, ErrInvalid) {
+		for i := range events {
+			if _, fault := newRequest(op{events: events[i : i+1]}); fault != nil {
+				return fmt.Errorf("line %d: %w", lines[i], fault)
+			}
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -57,8 +67,8 @@ func (a *api) postEvents(w http.ResponseWriter, r *http.Request, c Credential) e
 	}{ids})
 }
 
-// parseEvent reads an event from outside and checks all that can be checked
-// before it is appended. A non-empty agent takes the place of the event's.
+// parseEvent reads an event from outside. A non-empty agent takes the place of
+// the event's own.
 func parseEvent(src []byte, agent string) (AuditEvent, error) {
 	e, err := record.ParseEvent(src)
 	if err != nil {
@@ -83,14 +93,12 @@ func parseEvent(src []byte, agent string) (AuditEvent, error) {
 			out.Response.ExitCode = &code
 		}
 	}
-	checked := out
-	_, err = newRequest(op{events: []AuditEvent{checked}})
-	return out, err
+	return out, nil
 }
 
-// parseLines is parseEvent for NDJSON. Its errors name the line.
-func parseLines(body []byte, agent string) ([]AuditEvent, error) {
-	var events []AuditEvent
+// parseLines is parseEvent for NDJSON, and says on which line each event
+// stands. Its errors name the line.
+func parseLines(body []byte, agent string) (events []AuditEvent, lines []int, err error) {
 	n := 0
 	for line := range bytes.Lines(body) {
 		n++
@@ -98,21 +106,21 @@ func parseLines(body []byte, agent string) ([]AuditEvent, error) {
 			continue
 		}
 		if len(line) > maxBody {
-			return nil, &statusError{http.StatusRequestEntityTooLarge, fmt.Sprintf("line %d is longer than %d bytes", n, maxBody)}
+			return nil, nil, &statusError{http.StatusRequestEntityTooLarge, fmt.Sprintf("line %d is longer than %d bytes", n, maxBody)}
 		}
 		if len(events) == maxBatch {
-			return nil, &statusError{http.StatusBadRequest, fmt.Sprintf("line %d: a request takes at most %d events; send them in parts", n, maxBatch)}
+			return nil, nil, &statusError{http.StatusBadRequest, fmt.Sprintf("line %d: a request takes at most %d events; send them in parts", n, maxBatch)}
 		}
 		e, err := parseEvent(line, agent)
 		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
+			return nil, nil, fmt.Errorf("line %d: %w", n, err)
 		}
-		events = append(events, e)
+		events, lines = append(events, e), append(lines, n)
 	}
 	if len(events) == 0 {
-		return nil, &statusError{http.StatusBadRequest, "no event in the body"}
+		return nil, nil, &statusError{http.StatusBadRequest, "no event in the body"}
 	}
-	return events, nil
+	return events, lines, nil
 }
 
 func badParameter(name, rule string) error {
@@ -125,6 +133,15 @@ type params struct {
 	err error
 }
 
+func newParams(r *http.Request) params {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		// Leaving out what can't be read would answer another question.
+		err = &statusError{http.StatusBadRequest, "the query string is malformed"}
+	}
+	return params{values, err}
+}
+
 func (p *params) fault(name, rule string) {
 	if p.err == nil {
 		p.err = badParameter(name, rule)
@@ -132,7 +149,7 @@ func (p *params) fault(name, rule string) {
 }
 
 func (p *params) int(name string, absent, least int) int {
-	if !p.Has(name) {
+	if p.Get(name) == "" {
 		return absent
 	}
 	n, err := strconv.Atoi(p.Get(name))
@@ -140,6 +157,11 @@ func (p *params) int(name string, absent, least int) int {
 		p.fault(name, fmt.Sprintf("is a whole number, %d at least", least))
 	}
 	return n
+}
+
+// all returns the parameter's values; an empty one is as good as none.
+func (p *params) all(name string) []string {
+	return slices.DeleteFunc(p.Values[name], func(s string) bool { return s == "" })
 }
 
 func (p *params) id(name string) string {
@@ -203,12 +225,12 @@ const (
 )
 
 func (a *api) getEvents(w http.ResponseWriter, r *http.Request, _ Credential) error {
-	p := params{Values: r.URL.Query()}
+	p := newParams(r)
 	limit := min(p.int("limit", defaultPage, 1), maxPage)
 	offset := p.int("offset", 0, 0)
 	since, until := p.day("date")
 	q := Query{
-		Filter: Filter{Agent: p.Values["agent"], Session: p.Values["session"], Tool: p.Values["tool"], Action: p.Values["action"], RunID: p.Values["run_id"]},
+		Filter: Filter{Agent: p.all("agent"), Session: p.all("session"), Tool: p.all("tool"), Action: p.all("action"), RunID: p.all("run_id")},
 		Since:  later(since, p.time("since")), Until: earlier(until, p.time("until")),
 		After: p.id("after"), Before: p.id("before"),
 	}
@@ -330,7 +352,7 @@ func (a *api) getDates(w http.ResponseWriter, r *http.Request, _ Credential) err
 }
 
 func (a *api) getStats(w http.ResponseWriter, r *http.Request, _ Credential) error {
-	p := params{Values: r.URL.Query()}
+	p := newParams(r)
 	since, _ := p.dayOrTime("from")
 	_, until := p.dayOrTime("to")
 	if p.err != nil {
@@ -344,7 +366,7 @@ func (a *api) getStats(w http.ResponseWriter, r *http.Request, _ Credential) err
 }
 
 func (a *api) getExport(w http.ResponseWriter, r *http.Request, _ Credential) error {
-	p := params{Values: r.URL.Query()}
+	p := newParams(r)
 	since, until := p.day("date")
 	from, _ := p.dayOrTime("from")
 	_, to := p.dayOrTime("to")
@@ -410,7 +432,10 @@ type verifyFault struct {
 }
 
 func (a *api) getVerify(w http.ResponseWriter, r *http.Request, _ Credential) error {
-	q := r.URL.Query()
+	q := newParams(r)
+	if q.err != nil {
+		return q.err
+	}
 	var anchors []Anchor
 	if q.Has("id") || q.Has("hash") {
 		if q.Get("id") == "" {

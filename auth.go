@@ -23,7 +23,8 @@ const (
 const adminName = "admin"
 
 // Credential is who sent a request. An agent's events and approvals carry its
-// Name, and the approvals that it may read are those that carry its Name.
+// Name, and the approvals that it may read are those that carry its Name;
+// without one it may do nothing.
 type Credential struct {
 	Name  string
 	Scope Scope
@@ -124,16 +125,12 @@ func newGuard(a *Auth) *guard {
 
 var errWrongToken = &statusError{http.StatusUnauthorized, "wrong token"}
 
-// admit finds out who sent r and whether the scope is theirs. Where query is
-// set the token may stand in it, for clients that can't set a header.
-func (g *guard) admit(r *http.Request, need Scope, query bool) (Credential, error) {
+// admit finds out who sent r and whether the scope is theirs. For the stream
+// the token may stand in the query: an EventSource can't set a header.
+func (g *guard) admit(r *http.Request, need Scope) (Credential, error) {
 	token, given := bearer(r)
-	if !given && query {
-		values := r.URL.Query()["token"]
-		given = len(values) > 0
-		if len(values) == 1 {
-			token = values[0]
-		}
+	if !given && need == scopeStream {
+		token, given = only(r.URL.Query()["token"])
 	}
 	c, err := g.identify(r, token, given)
 	if err != nil {
@@ -179,17 +176,22 @@ func (g *guard) identify(r *http.Request, token string, given bool) (Credential,
 	return g.tokens[found].credential, nil
 }
 
-// bearer returns the token of r's Authorization header. given is true also for
-// a Bearer header that has none, and false for other schemes, which a proxy in
-// front may use.
+// bearer returns the token of r's Authorization header. Another scheme, which a
+// proxy in front may use, counts as none given.
 func bearer(r *http.Request) (token string, given bool) {
-	values := r.Header["Authorization"]
-	if len(values) != 1 {
-		return "", len(values) > 1
-	}
-	scheme, token, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
+	value, given := only(r.Header["Authorization"])
+	scheme, token, _ := strings.Cut(value, " ")
+	if given && value != "" && !strings.EqualFold(scheme, "Bearer") {
 		return "", false
 	}
-	return token, true
+	return token, given && (value == "" || token != "")
+}
+
+// only returns the one value. Several are given and none of them counts: which
+// of them another program would take can't be known.
+func only(values []string) (value string, given bool) {
+	if len(values) == 1 {
+		return values[0], values[0] != ""
+	}
+	return "", len(values) > 1
 }

@@ -59,7 +59,8 @@ func readObject(w http.ResponseWriter, r *http.Request, targets map[string]any) 
 }
 
 // decodeObject checks src strictly and decodes those of its members that have a
-// target: *string, *int64, **bool, *json.RawMessage (an object) or *[]string.
+// target: *string, **string, *int64, **bool, *json.RawMessage (an object) or
+// *[]string.
 // Names are matched exactly, letter case included. A null leaves its target as
 // it is, except that a list must be one: absence of a list means everything.
 func decodeObject(src []byte, targets map[string]any) error {
@@ -82,6 +83,12 @@ func decodeObject(src []byte, targets map[string]any) error {
 				return wrong("a string")
 			}
 			*target = s
+		case **string:
+			s, err := record.String(value)
+			if err != nil {
+				return wrong("a string")
+			}
+			*target = &s
 		case *int64:
 			n, err := strconv.ParseInt(string(value), 10, 64)
 			if err != nil {
