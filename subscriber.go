@@ -83,6 +83,13 @@ func (b *EventBus) admits() error {
 	return nil
 }
 
+// full is admits for somebody who only asks.
+func (b *EventBus) full() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.admits()
+}
+
 // find looks up the record after which a position resumes.
 func (b *EventBus) find(ctx context.Context, after string) (seq uint64, how string, err error) {
 	if after == "" {
@@ -223,7 +230,7 @@ func (s *subscriber) read(ctx context.Context) (framelog.Run, error) {
 		if bad = record.Scan(line, &f); bad != nil {
 			return false
 		}
-		position = sse.AppendPosition(position[:0], string(f.ID), string(f.Hash))
+		position = sse.AppendPosition(position[:0], f.ID, f.Hash)
 		start := len(s.frames)
 		frames, kind := appendEvent(s.frames, line, position)
 		if len(frames) > framelog.ChunkSize {

@@ -10,8 +10,8 @@ const Start = "0"
 
 // AppendPosition appends the position of the event with this id and hash;
 // [Start] when id is empty.
-func AppendPosition(dst []byte, id, hash string) []byte {
-	if id == "" {
+func AppendPosition[T string | []byte](dst []byte, id, hash T) []byte {
+	if len(id) == 0 {
 		return append(dst, Start...)
 	}
 	return append(append(append(dst, id...), '.'), hash[:min(len(hash), hashDigits)]...)
