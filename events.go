@@ -227,11 +227,7 @@ func appendEvent(dst, line, position []byte) ([]byte, framelog.Kind) {
 	if out, err := sse.AppendAudit(dst, line, position); err == nil {
 		return out, kindAudit
 	}
-	var f record.Fields
-	if record.Scan(line, &f) != nil {
-		f = record.Fields{}
-	}
-	return sse.AppendBatch(dst, record.Text(f.RunID), position), kindLarge
+	return sse.AppendBatch(dst, record.Text(fieldsOf(line).RunID), position), kindLarge
 }
 
 // Subscribe yields stored, then live messages: audit, audit_batch and

@@ -2,6 +2,7 @@ package rampart
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"github.com/rampartlog/rampart/internal/framelog"
@@ -87,11 +88,10 @@ func (f *streamFilter) apply(ctx context.Context, chain *AuditChain, run framelo
 // audit_batch stands for, the records after number after up to seq, is chosen.
 func (f *streamFilter) chooses(ctx context.Context, chain *AuditChain, kind framelog.Kind, frame []byte, after, seq uint64) (chosen bool, err error) {
 	parsed, _ := sse.Parse(frame)
-	var fields record.Fields
 	match := func(_ uint64, line []byte) bool {
-		err = record.Scan(line, &fields)
-		chosen = err == nil && f.fields.match(&fields)
-		return err == nil && !chosen
+		fields := fieldsOf(line)
+		chosen = f.fields.match(&fields)
+		return !chosen
 	}
 	switch {
 	case kind == kindAudit:
@@ -99,9 +99,33 @@ func (f *streamFilter) chooses(ctx context.Context, chain *AuditChain, kind fram
 	case chain == nil:
 		chosen = oneOf(parsed.RunID, f.fields.RunID)
 	default:
-		if readErr := chain.read(ctx, after, seq, match); readErr != nil {
-			return false, readErr
-		}
+		err = chain.read(ctx, after, seq, match)
 	}
 	return chosen, err
+}
+
+// fieldsOf returns what a filter looks at. A record of a host's own log need
+// not be laid out as a chain lays it out.
+func fieldsOf(line []byte) record.Fields {
+	var f record.Fields
+	if record.Scan(line, &f) == nil {
+		return f
+	}
+	var v struct {
+		Agent    json.RawMessage `json:"agent"`
+		Session  json.RawMessage `json:"session"`
+		RunID    json.RawMessage `json:"run_id"`
+		Tool     json.RawMessage `json:"tool"`
+		Decision struct {
+			Action json.RawMessage `json:"action"`
+		} `json:"decision"`
+	}
+	_ = json.Unmarshal(line, &v) // what cannot be read is chosen by no filter
+	text := func(raw json.RawMessage) []byte {
+		if len(raw) < 2 || raw[0] != '"' {
+			return nil
+		}
+		return raw[1 : len(raw)-1]
+	}
+	return record.Fields{Agent: text(v.Agent), Session: text(v.Session), RunID: text(v.RunID), Tool: text(v.Tool), Action: text(v.Decision.Action)}
 }
