@@ -86,15 +86,15 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if h, pattern := a.mux.Handler(r); pattern == "" {
-		refuse(w, r, h)
+		noRoute(w, r, h)
 		return
 	}
 	a.mux.ServeHTTP(w, r)
 }
 
-// refuse says as JSON what the mux's own h, for a path or method that is not
+// noRoute says as JSON what the mux's own h, for a path or method that is not
 // there, says as text.
-func refuse(w http.ResponseWriter, r *http.Request, h http.Handler) {
+func noRoute(w http.ResponseWriter, r *http.Request, h http.Handler) {
 	said := refusal{header: http.Header{}}
 	h.ServeHTTP(&said, r)
 	if allow := said.header.Get("Allow"); allow != "" {
