@@ -1,23 +1,28 @@
 package rampart
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
-	"iter"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
+
+	"github.com/rampartlog/rampart/internal/record"
+	"github.com/rampartlog/rampart/internal/vfs"
 )
 
 // AuditEvent is one tool call, as the host reports it and as the log keeps it.
 type AuditEvent struct {
 	ID         string          `json:"id"`        // given by the chain: a ULID, rising in log order
 	Timestamp  time.Time       `json:"timestamp"` // of the call; the time of appending when zero
-	Agent      string          `json:"agent"`
+	Agent      string          `json:"agent"`     // required
 	Session    string          `json:"session"`
 	RunID      string          `json:"run_id,omitempty"`
 	ToolCallID string          `json:"tool_call_id,omitempty"`
-	Tool       string          `json:"tool"`
-	Request    json.RawMessage `json:"request"` // an object, kept byte for byte without insignificant space; {} when nil
+	Tool       string          `json:"tool"`    // required
+	Request    json.RawMessage `json:"request"` // an object, kept byte for byte but for insignificant white space; {} when nil
 	Decision   Decision        `json:"decision"`
 	Response   *Response       `json:"response,omitempty"`
 	Approval   json.RawMessage `json:"approval,omitempty"` // written by [Approvals] alone
@@ -27,7 +32,7 @@ type AuditEvent struct {
 
 // Decision is what the host's policy said.
 type Decision struct {
-	Action           string   `json:"action"` // a lower-case word: allow, deny, watch, ask, …
+	Action           string   `json:"action"` // required, a lower-case word: allow, deny, watch, ask, …
 	MatchedPolicies  []string `json:"matched_policies"`
 	EvaluationTimeUS int64    `json:"evaluation_time_us"`
 	Message          string   `json:"message,omitempty"`
@@ -41,163 +46,273 @@ type Response struct {
 	Flags      []string `json:"flags,omitempty"`
 }
 
-// Record is one event as the log stores it: a line of JSON without its newline.
-type Record []byte
-
-func (r Record) ID() string                   { panic("not written yet") }
-func (r Record) Hash() string                 { panic("not written yet") }
-func (r Record) Event() (AuditEvent, error)   { panic("not written yet") }
-func (r Record) MarshalJSON() ([]byte, error) { return r, nil }
-
-// Filter chooses events. Values of one field are alternatives; fields combine with and.
-type Filter struct {
-	Agent, Session, Tool, Action, RunID []string
-}
-
-// Query chooses events of the log and their order.
-type Query struct {
-	Filter
-	Since, Until  time.Time // by the event's timestamp: Since ≤ t < Until; zero is open
-	After, Before string    // ids, exclusive; empty is open
-	Ascending     bool      // oldest first; newest first otherwise
-
-	approval bool // only events with an approval member
-}
-
-// Anchor is an event's id and hash, noted down somewhere else.
-type Anchor struct {
-	ID   string `json:"id"`
-	Hash string `json:"hash"` // or the first 16 or more digits of it
-}
-
-// SyncPolicy says when an appended event is forced to the disk.
+// SyncPolicy says when appended events are forced to the disk. What a crash of
+// the process alone leaves behind is the same under all of them.
 type SyncPolicy string
 
 const (
-	SyncAlways   SyncPolicy = "always"
+	// SyncAlways makes events durable before Append returns and before anyone
+	// sees them. A power cut loses nothing that was acknowledged.
+	SyncAlways SyncPolicy = "always"
+	// SyncInterval does so every [AuditOptions.SyncEvery]. A power cut may lose
+	// events of that time that were acknowledged and seen.
 	SyncInterval SyncPolicy = "interval"
-	SyncNever    SyncPolicy = "never"
+	// SyncNever leaves it to the operating system, except when a segment is
+	// full and at Close. A power cut may lose what was not written back, often
+	// half a minute of events, and may leave a log that Open refuses.
+	SyncNever SyncPolicy = "never"
 )
 
-// AuditOptions configures [OpenAuditChain].
+// AuditOptions configures [OpenAuditChain]. Nil, and each zero value, is the
+// documented default.
 type AuditOptions struct {
-	Bus  *EventBus  // told of each event once it is durable
-	Sync SyncPolicy // SyncAlways when empty
+	Bus       *EventBus     // told of each event once it is durable; none when nil
+	Sync      SyncPolicy    // SyncAlways when empty
+	SyncEvery time.Duration // for SyncInterval; 1 s when zero
+	Logger    *slog.Logger  // nil discards
 
-	Logger *slog.Logger
+	fs          vfs.FS // in place of the directory; tests
+	segmentSize int64  // tests
 }
-
-// Verdict is what a verification found.
-type Verdict string
 
 const (
-	VerdictOK         Verdict = "ok"
-	VerdictTornTail   Verdict = "torn tail"  // an unfinished last line, never acknowledged
-	VerdictTampered   Verdict = "tampered"   // a line is not what was written
-	VerdictMissing    Verdict = "missing"    // lines or segments are missing or out of order
-	VerdictTruncated  Verdict = "truncated"  // an anchor is not on the log: cut or rewritten
-	VerdictUnreadable Verdict = "unreadable" // the storage gave an error
+	maxEvent    = 1 << 20  // bytes of a line
+	maxAppend   = 64 << 20 // bytes in one AppendAll
+	maxQueued   = 64 << 20 // bytes that wait for the committer
+	maxWrite    = 8 << 20  // bytes after which a write takes no further request
+	segmentSize = 16 << 20
 )
 
-// Report is the outcome of a verification.
-type Report struct {
-	Verdict  Verdict
-	Events   uint64
-	FirstID  string
-	LastID   string
-	HeadHash string
-	Fault    *CorruptError // nil when Verdict is ok
+// lineOverhead is what a line has around the part that its caller encodes.
+const lineOverhead = len(`{"id":"",`) + 26 + len(`"prev_hash":"","hash":""}`) + 2*64
+
+var zeroHash = func() (h [64]byte) {
+	copy(h[:], bytes.Repeat([]byte("0"), len(h)))
+	return h
+}()
+
+// AuditChain is an append-only log in a directory, in which each event carries
+// the hash of the one before. All methods may be called concurrently.
+type AuditChain struct {
+	opts   AuditOptions
+	fs     vfs.FS
+	log    *slog.Logger
+	unlock func() error
+
+	queue queue
+	tail  tail
+	state state
+
+	stopped  chan struct{}  // closed when the committer has ended
+	sealing  sync.WaitGroup // sidecars on their way to the disk
+	closing  sync.Once
+	closeErr error
+
+	appends histogram
+	errors  counters
 }
 
-// AuditStats are figures of an [AuditChain].
-type AuditStats struct {
-	Events   uint64
-	Segments int
-	Bytes    int64
-	Sync     SyncPolicy
-	Appended uint64            // since it was opened
-	Errors   map[string]uint64 // by op: write, sync, create, index
-	Append   Histogram         // seconds from the call of Append to its return
-}
-
-// Histogram is a plain cumulative histogram.
-type Histogram struct {
-	Count   uint64
-	Sum     float64
-	Buckets map[float64]uint64 // upper bound to the number of observations at or below it
-}
-
-// Totals counts events.
-type Totals struct {
-	Events    uint64            `json:"total_events"`
-	ByAction  map[string]uint64 `json:"by_action"`
-	ByTool    map[string]uint64 `json:"by_tool"`
-	ByAgent   map[string]uint64 `json:"by_agent"`
-	BySession map[string]uint64 `json:"by_session"`
-}
-
-// AuditChain is an append-only log in which each event carries the hash of the one before.
-type AuditChain struct{}
-
-func OpenAuditChain(dir string, opts *AuditOptions) (*AuditChain, error) { panic("not written yet") }
-
-// Append makes e durable and returns it as stored.
+// Append makes e durable, links it to the log's head and returns it as stored.
+//
+// When it returns nil the event is on disk as [AuditOptions.Sync] says, and
+// every subscriber of the bus will see it; concurrent appends share a sync.
+// ctx limits the wait for a turn: once the event is being written, its outcome
+// is waited for and reported whatever ctx says.
+//
+// ErrInvalid: e breaks a rule below, and nothing was stored. ErrFailed: the log
+// takes no more events. ErrClosed. Any other error is of the write, such as a
+// full disk: the event is not in the log and may be appended again.
+//
+// ID, Approval, PrevHash and Hash must be empty. Strings are UTF-8. Request is
+// an object without duplicate member names, at most 64 levels deep. The whole
+// event is at most 1 MiB in its stored form.
 func (c *AuditChain) Append(ctx context.Context, e AuditEvent) (AuditEvent, error) {
-	panic("not written yet")
+	saved, err := c.AppendAll(ctx, []AuditEvent{e})
+	if err != nil {
+		return AuditEvent{}, err
+	}
+	return saved[0], nil
 }
+
+// AppendAll appends events in one write: they follow one another in the log
+// and are stored all or not at all. At most 65536 events and 64 MiB. For the
+// rest it is [AuditChain.Append].
 func (c *AuditChain) AppendAll(ctx context.Context, events []AuditEvent) ([]AuditEvent, error) {
-	panic("not written yet")
+	for i := range events {
+		if events[i].Approval != nil {
+			return nil, invalid(i, len(events), "approval is written by the approvals queue alone")
+		}
+	}
+	return c.commit(ctx, op{events: events})
 }
-func (c *AuditChain) Get(ctx context.Context, id string) (Record, error) { panic("not written yet") }
-func (c *AuditChain) Query(ctx context.Context, q Query) iter.Seq2[Record, error] {
-	panic("not written yet")
-}
-func (c *AuditChain) Head() Anchor { panic("not written yet") }
-func (c *AuditChain) Verify(ctx context.Context, anchors ...Anchor) (Report, error) {
-	panic("not written yet")
-}
-
-// Dates lists the UTC days that have events, newest first, as YYYY-MM-DD.
-func (c *AuditChain) Dates(ctx context.Context) ([]string, error) { panic("not written yet") }
-func (c *AuditChain) Totals(ctx context.Context, since, until time.Time) (Totals, error) {
-	panic("not written yet")
-}
-func (c *AuditChain) Stats() AuditStats { panic("not written yet") }
-
-// Err is nil while the chain can append, else why it can't.
-func (c *AuditChain) Err() error   { panic("not written yet") }
-func (c *AuditChain) Close() error { return nil }
 
 // op is one append on its way through the committer.
 type op struct {
-	events    []AuditEvent             // Approval may be set here, and only here
+	events    []AuditEvent
 	batch     bool                     // announce as one audit_batch in place of single audit messages
 	runID     string                   // of the audit_batch
 	approvals bool                     // announce approvals after them
 	apply     func(saved []AuditEvent) // called by the committer once durable, before anything is announced; must not block or append
 }
 
-// commit is AppendAll for the parts of this package: it does not refuse an approval member.
+// commit is AppendAll for the parts of this package: it does not refuse an
+// approval member.
 func (c *AuditChain) commit(ctx context.Context, o op) ([]AuditEvent, error) {
-	panic("not written yet")
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if len(o.events) == 0 {
+		return nil, nil
+	}
+	began := time.Now()
+	r, err := newRequest(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.queue.push(ctx, r); err != nil {
+		return nil, err
+	}
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+		if c.queue.withdraw(r) {
+			return nil, ctx.Err()
+		}
+		<-r.done
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	c.appends.observe(time.Since(began).Seconds())
+	return r.op.events, nil
 }
 
-// Outcomes of locate.
-type place int
-
-const (
-	placeFound       place = iota + 1
-	placeUnknown           // well-formed, not in this log
-	placeContradicts       // in the log with another hash, or beyond its head with a hash given
-)
-
-// locate finds the record that a stream position names; hash is "" or a prefix of 16 digits.
-func (c *AuditChain) locate(ctx context.Context, id, hash string) (seq uint64, p place, err error) {
-	panic("not written yet")
+func invalid(i, n int, format string, args ...any) error {
+	s := fmt.Sprintf(format, args...)
+	if n > 1 {
+		return fmt.Errorf("%w: event %d: %s", ErrInvalid, i+1, s)
+	}
+	return fmt.Errorf("%w: %s", ErrInvalid, s)
 }
 
-// read calls fn for the durable records after number after, up to and including
-// number upto, in order, until fn returns false. line is valid only during the call.
-func (c *AuditChain) read(ctx context.Context, after, upto uint64, fn func(seq uint64, line []byte) bool) error {
-	panic("not written yet")
+// request is an op with what its caller could encode of it.
+type request struct {
+	op     op
+	bodies [][]byte
+	size   int
+	done   chan struct{}
+	err    error // set before done is closed
+}
+
+func newRequest(o op) (*request, error) {
+	o.events = append([]AuditEvent(nil), o.events...)
+	n := len(o.events)
+	if n > maxBatch {
+		return nil, fmt.Errorf("%w: %d events in one append, at most %d are taken; append them in parts", ErrInvalid, n, maxBatch)
+	}
+	r := &request{op: o, bodies: make([][]byte, n), done: make(chan struct{})}
+	for i := range o.events {
+		body, err := encode(&o.events[i])
+		if err != nil {
+			return nil, invalid(i, n, "%v", err)
+		}
+		if line := len(body) + lineOverhead; line > maxEvent {
+			return nil, invalid(i, n, "%d bytes in its stored form, at most %d are taken; keep the large part elsewhere and record its digest", line, maxEvent)
+		}
+		r.bodies[i] = body
+		r.size += len(body) + lineOverhead + 1
+		if r.size > maxAppend {
+			return nil, fmt.Errorf("%w: more than %d bytes in one append; append them in parts", ErrInvalid, maxAppend)
+		}
+	}
+	return r, nil
+}
+
+var requestKey, decisionKey = []byte(`,"request":`), []byte(`,"decision":{"action":`)
+
+// encode checks e, fills in what it leaves open and returns its part of the line.
+func encode(e *AuditEvent) ([]byte, error) {
+	switch {
+	case e.ID != "" || e.PrevHash != "" || e.Hash != "":
+		return nil, fmt.Errorf("id, prev_hash and hash are given by the log; leave them empty")
+	case e.Tool == "":
+		return nil, fmt.Errorf("tool is required")
+	case e.Agent == "":
+		return nil, fmt.Errorf("agent is required")
+	case !lowerWord(e.Decision.Action):
+		return nil, fmt.Errorf("decision.action %.70q is not a lower-case word (a-z, 0-9, _ and -, 64 characters at most)", e.Decision.Action)
+	case e.Decision.EvaluationTimeUS < 0:
+		return nil, fmt.Errorf("decision.evaluation_time_us is negative")
+	case e.Response != nil && e.Response.DurationMS < 0:
+		return nil, fmt.Errorf("response.duration_ms is negative")
+	}
+	if e.Timestamp.IsZero() {
+		e.Timestamp = time.Now()
+	}
+	e.Timestamp = e.Timestamp.Round(0).UTC()
+	if y := e.Timestamp.Year(); y < 0 || y > 9999 {
+		return nil, fmt.Errorf("timestamp has the year %d, RFC 3339 ends with 9999", y)
+	}
+	if e.Decision.MatchedPolicies == nil {
+		e.Decision.MatchedPolicies = []string{}
+	}
+	ev := record.Event{
+		Timestamp: e.Timestamp.Format(time.RFC3339Nano), Agent: e.Agent, Session: e.Session,
+		RunID: e.RunID, ToolCallID: e.ToolCallID, Tool: e.Tool, Request: e.Request,
+		Action: e.Decision.Action, MatchedPolicies: e.Decision.MatchedPolicies,
+		EvaluationTimeUS: e.Decision.EvaluationTimeUS,
+		Message:          e.Decision.Message, Suggestions: e.Decision.Suggestions,
+		Approval: e.Approval,
+	}
+	if e.Response != nil {
+		ev.Response = &record.Response{DurationMS: e.Response.DurationMS, Flags: e.Response.Flags}
+		if e.Response.ExitCode != nil {
+			code := int64(*e.Response.ExitCode)
+			ev.Response.ExitCode = &code
+		}
+	}
+	body, err := ev.AppendBody(make([]byte, 0, 256+len(e.Request)+len(e.Decision.Message)))
+	if err != nil {
+		return nil, err
+	}
+	// Quotes inside strings are escaped, so neither key can stand in one; what
+	// stands before the request and behind the decision is strings and numbers,
+	// and the approval member, which is ours.
+	from := bytes.Index(body, requestKey) + len(requestKey)
+	to := bytes.LastIndex(body, decisionKey)
+	e.Request = json.RawMessage(body[from:to:to])
+	return body, nil
+}
+
+func lowerWord(s string) bool {
+	if s == "" || len(s) > 64 || s[0] < 'a' || s[0] > 'z' {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// Err returns nil while the chain takes events, otherwise why it does not: an
+// error that is ErrFailed or ErrClosed.
+func (c *AuditChain) Err() error {
+	if err := c.queue.err(); err != nil {
+		return err
+	}
+	return c.state.failure()
+}
+
+// Close takes no further appends, finishes those admitted, makes the log
+// durable and gives the directory free. Further calls return the same.
+func (c *AuditChain) Close() error {
+	c.closing.Do(func() {
+		c.queue.close()
+		<-c.stopped
+		c.sealing.Wait()
+		c.closeErr = c.shut()
+	})
+	return c.closeErr
 }

@@ -5,9 +5,12 @@
 package rampart
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 )
 
 // Errors that callers tell apart with [errors.Is]. Every error of the package
@@ -65,15 +68,59 @@ type Options struct {
 }
 
 // Rampart is the chain, the bus, the queue and the stream of one log, wired up.
+// The fields are for reading.
 type Rampart struct {
 	Bus       *EventBus
 	Chain     *AuditChain
 	Approvals *Approvals
 	Stream    *Stream
+
+	version string
+	started time.Time
+	log     *slog.Logger
 }
 
-// Open opens the log in dir, which is made when missing, and everything on top of it.
-func Open(dir string, opts *Options) (*Rampart, error) { panic("not written yet") }
+// Open opens the log in dir, which is made when missing, and everything on top
+// of it, recovered: what is pending is pending again. Errors are those of
+// [OpenAuditChain] and [NewApprovals].
+func Open(dir string, opts *Options) (*Rampart, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Audit.Logger = cmp.Or(o.Audit.Logger, o.Logger)
+	o.Approvals.Logger = cmp.Or(o.Approvals.Logger, o.Logger)
+	o.Stream.Logger = cmp.Or(o.Stream.Logger, o.Logger)
+
+	r := &Rampart{version: cmp.Or(o.Version, "dev"), started: time.Now(), log: o.Logger}
+	r.Bus = NewEventBus(&o.Bus)
+	o.Audit.Bus = r.Bus
+	var err error
+	if r.Chain, err = OpenAuditChain(dir, &o.Audit); err == nil {
+		r.Approvals, err = NewApprovals(context.Background(), r.Chain, &o.Approvals)
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	r.Stream = NewStream(r.Bus, &o.Stream)
+	return r, nil
+}
 
 // Close ends the streams and the queue, makes the log durable and closes it.
-func (r *Rampart) Close() error { panic("not written yet") }
+// It waits for what was admitted. Further calls do nothing more.
+func (r *Rampart) Close() error {
+	var errs []error
+	if r.Stream != nil {
+		errs = append(errs, r.Stream.Close())
+	}
+	if r.Approvals != nil {
+		errs = append(errs, r.Approvals.Close())
+	}
+	if r.Chain != nil {
+		errs = append(errs, r.Chain.Close())
+	}
+	return errors.Join(append(errs, r.Bus.Close())...)
+}

@@ -1,0 +1,337 @@
+package rampart
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/rampartlog/rampart/internal/record"
+	"github.com/rampartlog/rampart/internal/segment"
+	"github.com/rampartlog/rampart/internal/vfs"
+)
+
+// tail is the end of the log. Owned by the committer.
+type tail struct {
+	ids   idSource
+	hash  [64]byte // of the newest record
+	seq   uint64   // its number
+	file  vfs.File // of the live segment
+	size  int64    // its bytes that belong to the log
+	dirty bool     // bytes of it are not synced, by policy
+
+	buf    []byte
+	spans  []span
+	notice []announcement
+}
+
+// span is a line within the write that is being made.
+type span struct {
+	from, to int
+	id       ulid.ULID
+	hash     [64]byte
+}
+
+// run is the committer: the one goroutine that owns the tail.
+func (c *AuditChain) run() {
+	defer close(c.stopped)
+	var tick <-chan time.Time
+	if c.opts.Sync == SyncInterval {
+		t := time.NewTicker(c.opts.SyncEvery)
+		defer t.Stop()
+		tick = t.C
+	}
+	var batch []*request
+	for open := true; open; {
+		select {
+		case <-c.queue.kick:
+			batch, open = c.queue.take(batch[:0])
+			if len(batch) > 0 {
+				err := c.write(batch)
+				for _, r := range batch {
+					r.err = err
+					close(r.done)
+				}
+				clear(batch)
+			}
+		case <-tick:
+			c.syncDirty()
+		}
+	}
+}
+
+// write appends the batch's events in one write, makes them durable, shows
+// them to readers and announces them.
+//
+//	pwrite(live, lines, size); fdatasync(live)
+//
+// and before it, when the live segment is full:
+//
+//	open(next, O_CREAT|O_EXCL); fsync(next); fsync(dir)
+func (c *AuditChain) write(batch []*request) error {
+	if err := c.state.failure(); err != nil {
+		return err
+	}
+	t := &c.tail
+	if t.size >= c.opts.segmentSize {
+		if err := c.roll(); err != nil {
+			return err
+		}
+	}
+	hash := c.link(batch)
+
+	if n, err := t.file.WriteAt(t.buf, t.size); err != nil {
+		c.errors.add("write")
+		err = fmt.Errorf("rampart: append to %s, %d of %d bytes written: %w", segment.Name(c.state.live().first), n, len(t.buf), err)
+		// What was not acknowledged must not stay where the next write begins.
+		if cut := t.file.Truncate(t.size); cut != nil {
+			return c.state.fail(fmt.Errorf("%w; and cutting it off again: %w", err, cut))
+		}
+		return err
+	}
+	t.dirty = true
+	if c.opts.Sync == SyncAlways {
+		if err := c.syncTail(); err != nil {
+			return err
+		}
+	}
+
+	if err := c.show(); err != nil {
+		return c.state.fail(err)
+	}
+	t.size += int64(len(t.buf))
+	t.hash = hash
+	t.ids.last = t.spans[len(t.spans)-1].id
+	c.announce(batch)
+	return nil
+}
+
+// link gives the batch's events their ids and hashes, and encodes them.
+func (c *AuditChain) link(batch []*request) (hash [64]byte) {
+	t := &c.tail
+	t.buf, t.spans = t.buf[:0], t.spans[:0]
+	hash = t.hash
+	t.ids.begin(time.Now())
+	for _, r := range batch {
+		for i, body := range r.bodies {
+			e := &r.op.events[i]
+			id := t.ids.take(len(t.spans))
+			e.ID, e.PrevHash = id.String(), string(hash[:])
+			from := len(t.buf)
+			t.buf, hash = record.AppendLine(t.buf, e.ID, body, &hash)
+			e.Hash = string(hash[:])
+			t.spans = append(t.spans, span{from, len(t.buf), id, hash})
+			t.buf = append(t.buf, '\n')
+		}
+	}
+	return hash
+}
+
+// syncTail makes the live segment durable. After a failed fsync the kernel may
+// have dropped the pages and marked them clean, so that a second try would
+// succeed and mean nothing: the log takes no more events until it is opened
+// again, which copies what is readable to a new file.
+func (c *AuditChain) syncTail() error {
+	if err := c.tail.file.Sync(); err != nil {
+		c.errors.add("sync")
+		return c.state.fail(fmt.Errorf("sync %s: %w", segment.Name(c.state.live().first), err))
+	}
+	c.tail.dirty = false
+	return nil
+}
+
+func (c *AuditChain) syncDirty() {
+	if c.tail.dirty && c.state.failure() == nil {
+		if err := c.syncTail(); err != nil {
+			c.log.Error("audit log failed", "error", err)
+		}
+	}
+}
+
+// show lets readers see what was written.
+func (c *AuditChain) show() error {
+	t := &c.tail
+	live := c.state.live()
+	var f record.Fields
+	for _, s := range t.spans {
+		line := t.buf[s.from:s.to]
+		if err := record.Scan(line, &f); err != nil {
+			return fmt.Errorf("own line does not scan: %w", err)
+		}
+		if err := live.index.Add(line, &f); err != nil {
+			return err
+		}
+	}
+	t.seq += uint64(len(t.spans))
+	last := t.spans[len(t.spans)-1]
+	c.state.advance(t.seq, last.id.String(), string(last.hash[:]), len(t.spans))
+	return nil
+}
+
+// announce tells the queue's owner, then the bus.
+func (c *AuditChain) announce(batch []*request) {
+	t := &c.tail
+	t.notice = t.notice[:0]
+	seq := t.seq - uint64(len(t.spans))
+	at := 0
+	for _, r := range batch {
+		if r.op.apply != nil {
+			r.op.apply(r.op.events)
+		}
+		for i := range r.op.events {
+			e, s := &r.op.events[i], t.spans[at]
+			at++
+			seq++
+			if !r.op.batch {
+				t.notice = append(t.notice, announcement{typ: TypeAudit, seq: seq, id: e.ID, hash: e.Hash, line: t.buf[s.from:s.to]})
+			} else if i == len(r.op.events)-1 {
+				t.notice = append(t.notice, announcement{typ: TypeAuditBatch, seq: seq, id: e.ID, hash: e.Hash, runID: r.op.runID})
+			}
+		}
+		if r.op.approvals {
+			t.notice = append(t.notice, announcement{typ: TypeApprovals, seq: seq})
+		}
+	}
+	if c.opts.Bus != nil {
+		c.opts.Bus.publish(t.notice)
+	}
+	clear(t.notice)
+	if cap(t.buf) > 2*maxWrite {
+		t.buf = nil
+	}
+}
+
+// roll seals the live segment and begins the next.
+func (c *AuditChain) roll() error {
+	t := &c.tail
+	// A sealed segment is whole on disk whatever the policy: recovery looks for
+	// a torn tail in the last one alone.
+	if t.dirty {
+		if err := c.syncTail(); err != nil {
+			return err
+		}
+	}
+	first := t.seq + 1
+	f, err := createSegment(c.fs, first)
+	if err != nil {
+		c.errors.add("create")
+		return fmt.Errorf("rampart: begin segment %s: %w", segment.Name(first), err)
+	}
+	old, oldFile, index := c.state.live(), t.file, c.state.live().index
+	t.file, t.size = f, 0
+	c.state.begin(first)
+	c.sealing.Go(func() {
+		if err := oldFile.Close(); err != nil {
+			c.log.Warn("closing a sealed segment", "segment", segment.Name(old.first), "error", err)
+		}
+		c.writeIndex(index)
+		c.state.retire(old)
+	})
+	return nil
+}
+
+// createSegment makes an empty segment whose name survives a crash.
+func createSegment(fs vfs.FS, first uint64) (vfs.File, error) {
+	name := segment.Name(first)
+	f, err := fs.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	if err = f.Sync(); err == nil {
+		err = fs.SyncDir()
+	}
+	if err != nil {
+		f.Close()
+		if rm := fs.Remove(name); rm != nil {
+			err = fmt.Errorf("%w; and removing it again: %w", err, rm)
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+// writeIndex puts a segment's sidecar beside it. It is a cache: a failure costs
+// time at the next opening and nothing else.
+func (c *AuditChain) writeIndex(x *segment.Index) {
+	first := x.Head().First
+	data, err := x.Encode()
+	if err == nil {
+		err = replaceFile(c.fs, segment.IndexName(first), data)
+	}
+	if err != nil {
+		c.errors.add("index")
+		c.log.Warn("audit index not written; it will be built again when needed", "segment", segment.Name(first), "error", err)
+	}
+}
+
+const asideSuffix = ".tmp"
+
+// replaceFile puts data in place of name's content, all of it or nothing.
+//
+//	open(tmp, O_CREAT|O_EXCL); pwrite; fdatasync; rename(tmp, name); fsync(dir)
+func replaceFile(fs vfs.FS, name string, data []byte) error {
+	aside := name + asideSuffix
+	f, err := fs.Create(aside)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = fs.Rename(aside, name)
+	}
+	if err != nil {
+		fs.Remove(aside) // or at the next opening
+		return err
+	}
+	return fs.SyncDir()
+}
+
+// shut is the end of Close, when nothing else runs.
+func (c *AuditChain) shut() error {
+	c.state.close()
+	err := c.state.failure()
+	if err == nil && c.tail.dirty {
+		err = c.syncTail()
+	}
+	if e := c.tail.file.Close(); err == nil {
+		err = e
+	}
+	// The sidecar of the live segment says that it was closed cleanly: the next
+	// opening need not read it.
+	if live := c.state.live(); err == nil && live.index.Head().Count > 0 {
+		c.writeIndex(live.index)
+	}
+	if e := c.unlock(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// counters counts by name.
+type counters struct {
+	mu sync.Mutex
+	n  map[string]uint64
+}
+
+func (c *counters) add(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n = map[string]uint64{}
+	}
+	c.n[name]++
+}
+
+func (c *counters) read() map[string]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.n)
+}

@@ -1,0 +1,195 @@
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Dir returns the directory at path of the operating system. It is made (0700)
+// when missing, like its parents, and each that was made is durable when Dir
+// returns. The directory itself, or a parent, may be a symbolic link.
+//
+// For each missing one: mkdir(path) open(parent) fsync close.
+func Dir(path string) (FS, error) {
+	if path == "" {
+		return nil, errors.New("no directory given")
+	}
+	// The process may change its working directory later.
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := makeDir(path); err != nil {
+		return nil, err
+	}
+	return dir(path), nil
+}
+
+func makeDir(path string) error {
+	err := os.Mkdir(path, 0o700)
+	parent := filepath.Dir(path)
+	if errors.Is(err, fs.ErrNotExist) && parent != path {
+		if err := makeDir(parent); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, 0o700)
+	}
+	if err == nil {
+		return syncDir(parent)
+	}
+	info, statErr := os.Stat(path)
+	if statErr != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return &fs.PathError{Op: "open", Path: path, Err: errors.New("not a directory")}
+	}
+	return nil
+}
+
+// dir is the absolute path of a directory.
+type dir string
+
+func (d dir) path(op, name string) (string, error) {
+	if err := CheckName(name); err != nil {
+		return "", &fs.PathError{Op: op, Path: name, Err: err}
+	}
+	return filepath.Join(string(d), name), nil
+}
+
+func (d dir) Open(name string) (File, error)      { return d.open(name, os.O_RDONLY) }
+func (d dir) OpenWrite(name string) (File, error) { return d.open(name, os.O_RDWR) }
+
+func (d dir) open(name string, flag int) (File, error) {
+	path, err := d.path("open", name)
+	if err != nil {
+		return nil, err
+	}
+	f, err := openRegular(path, flag)
+	if err != nil {
+		return nil, err
+	}
+	return file{f}, nil
+}
+
+// Create: open(O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC, 0600); O_EXCL follows no link.
+func (d dir) Create(name string) (File, error) {
+	path, err := d.path("create", name)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return file{f}, nil
+}
+
+func (d dir) Rename(old, new string) error {
+	from, err := d.path("rename", old)
+	if err != nil {
+		return err
+	}
+	to, err := d.path("rename", new)
+	if err != nil {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+func (d dir) Remove(name string) error {
+	path, err := d.path("remove", name)
+	if err != nil {
+		return err
+	}
+	return os.Remove(path)
+}
+
+func (d dir) List() ([]string, error) {
+	entries, err := os.ReadDir(string(d)) // sorted
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, nil
+}
+
+func (d dir) SyncDir() error { return syncDir(string(d)) }
+
+func (d dir) Lock(name string) (io.Closer, error) {
+	path, err := d.path("lock", name)
+	if err != nil {
+		return nil, err
+	}
+	return lock(path)
+}
+
+// openRegular: lstat(path) open(path, flag|O_NOFOLLOW|O_CLOEXEC) fstat(fd).
+//
+// Lstat comes first because opening a FIFO would wait for its other end.
+func openRegular(path string, flag int) (*os.File, error) {
+	before, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRegular(path, before); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, flag|noFollow, 0)
+	if err != nil {
+		return nil, err
+	}
+	after, err := f.Stat()
+	if err == nil && !os.SameFile(before, after) {
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("replaced while it was opened")}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func checkRegular(path string, info fs.FileInfo) error {
+	what := "not a regular file"
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return nil
+	case mode&fs.ModeSymlink != 0:
+		what = "a symbolic link, which is not followed"
+	}
+	return &fs.PathError{Op: "open", Path: path, Err: errors.New(what)}
+}
+
+// writePID tells who is refused the lock f whom to look for. Failing to is no
+// reason to give the lock up: a full disk must not keep a log from being read.
+func writePID(f *os.File) {
+	if f.Truncate(0) == nil {
+		f.WriteAt(strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
+	}
+}
+
+func lockedBy(path string) *LockedError {
+	data, _ := os.ReadFile(path)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(data)))
+	return &LockedError{PID: pid}
+}
+
+// file is an os.File with the Sync of the platform.
+type file struct{ *os.File }
+
+func (f file) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}

@@ -1,0 +1,79 @@
+//go:build darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd
+
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+const noFollow = syscall.O_NOFOLLOW
+
+// syncDir: open(path, O_RDONLY) fsync(fd) close(fd).
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// lock: lstat(path) open(path, O_RDWR|O_CREAT|O_NOFOLLOW|O_CLOEXEC, 0600)
+// flock(fd, LOCK_EX|LOCK_NB) ftruncate(fd, 0) pwrite(fd, pid).
+//
+// The lock belongs to the open file description, so it excludes a second Lock
+// of the same process as well, and goes with the last descriptor.
+func lock(path string) (io.Closer, error) {
+	if info, err := os.Lstat(path); err == nil {
+		if err := checkRegular(path, info); err != nil {
+			return nil, err
+		}
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|noFollow, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := onDescriptor(f, func(fd int) error { return syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) }); err != nil {
+		f.Close()
+		if err == syscall.EWOULDBLOCK {
+			return nil, lockedBy(path)
+		}
+		return nil, &fs.PathError{Op: "flock", Path: path, Err: err}
+	}
+	writePID(f)
+	return flocked{f}, nil
+}
+
+type flocked struct{ f *os.File }
+
+// Close: flock(fd, LOCK_UN) close(fd).
+//
+// A process that this one is starting at the moment holds a copy of the
+// descriptor until it has called exec: close alone would leave it the lock.
+func (l flocked) Close() error {
+	return errors.Join(
+		onDescriptor(l.f, func(fd int) error { return syscall.Flock(fd, syscall.LOCK_UN) }),
+		l.f.Close())
+}
+
+// onDescriptor makes a system call with f's descriptor, again while a signal
+// interrupts it. f isn't closed under the call.
+func onDescriptor(f *os.File, call func(fd int) error) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var callErr error
+	err = conn.Control(func(fd uintptr) {
+		for callErr = call(int(fd)); callErr == syscall.EINTR; {
+			callErr = call(int(fd))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return callErr
+}

@@ -1,0 +1,444 @@
+package rampart
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/rampartlog/rampart/internal/record"
+	"github.com/rampartlog/rampart/internal/segment"
+	"github.com/rampartlog/rampart/internal/vfs"
+)
+
+const lockName = "LOCK"
+
+// OpenAuditChain opens the log in dir, which is made (0700) when missing, and
+// locks it until Close.
+//
+// It reads the ends of the full segments and the last one, never the whole
+// history; [AuditChain.Verify] does. After a stop that was not a Close, what
+// the last segment holds is checked line by line and copied to a new file that
+// is synced, since what a page cache shows need not be what the disk has. An
+// unfinished write at the very end was never acknowledged: it is cut off,
+// logged, and counted in [AuditStats.Torn].
+//
+// ErrLocked: somebody has the log open; the message names the process.
+// [*CorruptError]: the log holds what no chain wrote; the files are untouched.
+func OpenAuditChain(dir string, opts *AuditOptions) (*AuditChain, error) {
+	c, err := openChain(dir, opts)
+	if err != nil && !strings.HasPrefix(err.Error(), "rampart: ") {
+		err = fmt.Errorf("rampart: open audit log %s: %w", dir, err)
+	}
+	return c, err
+}
+
+func openChain(dir string, opts *AuditOptions) (_ *AuditChain, err error) {
+	c := &AuditChain{stopped: make(chan struct{})}
+	if opts != nil {
+		c.opts = *opts
+	}
+	switch c.opts.Sync {
+	case "":
+		c.opts.Sync = SyncAlways
+	case SyncAlways, SyncInterval, SyncNever:
+	default:
+		return nil, fmt.Errorf("%w: sync policy %q; there are %q, %q and %q", ErrInvalid, c.opts.Sync, SyncAlways, SyncInterval, SyncNever)
+	}
+	if c.opts.SyncEvery <= 0 {
+		c.opts.SyncEvery = time.Second
+	}
+	if c.opts.segmentSize == 0 {
+		c.opts.segmentSize = segmentSize
+	}
+	c.log = c.opts.Logger
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	c.queue.init()
+	if c.fs = c.opts.fs; c.fs == nil {
+		if c.fs, err = vfs.Dir(dir); err != nil {
+			return nil, err
+		}
+	}
+	lock, err := c.fs.Lock(lockName)
+	if err != nil {
+		var held *vfs.LockedError
+		if errors.As(err, &held) {
+			return nil, fmt.Errorf("%w: the audit log %s is %w; stop that process or choose another directory", ErrLocked, dir, held)
+		}
+		return nil, err
+	}
+	c.unlock = lock.Close
+	defer func() {
+		if err != nil {
+			if c.tail.file != nil {
+				c.tail.file.Close()
+			}
+			lock.Close()
+		}
+	}()
+	if err := c.recover(); err != nil {
+		return nil, err
+	}
+	if c.opts.Bus != nil {
+		if err := c.opts.Bus.attach(c, c.state.seq, c.state.head.ID, c.state.head.Hash); err != nil {
+			return nil, err
+		}
+	}
+	go c.run()
+	return c, nil
+}
+
+// recover finds the segments, checks what opening checks and leaves the tail
+// where the next event goes.
+func (c *AuditChain) recover() error {
+	names, err := c.fs.List()
+	if err != nil {
+		return err
+	}
+	var firsts []uint64
+	for _, name := range names {
+		if first, ok := segment.ParseName(name); ok {
+			firsts = append(firsts, first)
+		} else if strings.HasSuffix(name, asideSuffix) {
+			if err := c.fs.Remove(name); err != nil {
+				return err
+			}
+		}
+	}
+	if len(firsts) == 0 {
+		if c.tail.file, err = createSegment(c.fs, 1); err != nil {
+			return err
+		}
+		c.tail.hash = zeroHash
+		c.state.begin(1)
+		return nil
+	}
+	if firsts[0] != 1 {
+		return missingSegment(1, firsts[0])
+	}
+	prev := segment.Head{Hash: string(zeroHash[:])}
+	for i, first := range firsts[:len(firsts)-1] {
+		g, err := c.openSealed(first, firsts[i+1])
+		if err != nil {
+			return err
+		}
+		if err := follows(prev, g.head); err != nil {
+			return err
+		}
+		prev = g.head
+		c.state.segments = append(c.state.segments, g)
+	}
+	return c.openLive(firsts[len(firsts)-1], prev)
+}
+
+func missingSegment(want, got uint64) error {
+	return &CorruptError{Segment: segment.Name(want), Expected: "the segment that begins with record " + fmt.Sprint(want), Found: "no such file; the next one is " + segment.Name(got)}
+}
+
+// follows checks the seam between two segments.
+func follows(prev, h segment.Head) error {
+	if prev.First+prev.Count != h.First && prev.Count > 0 {
+		return missingSegment(prev.First+prev.Count, h.First)
+	}
+	if h.PrevHash != prev.Hash || h.FirstID <= prev.LastID {
+		return &CorruptError{Segment: segment.Name(h.First), Line: 1, ID: h.FirstID,
+			Expected: "an id after " + prev.LastID + " and prev_hash " + prev.Hash, Found: "prev_hash " + h.PrevHash}
+	}
+	return nil
+}
+
+// openSealed learns the head of a full segment from its sidecar, or from the
+// segment's own ends.
+func (c *AuditChain) openSealed(first, next uint64) (*sealedOrLive, error) {
+	name := segment.Name(first)
+	f, err := c.fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	g := &sealedOrLive{first: first}
+	g.head, err = readSidecar(c.fs, first, segment.DecodeHead)
+	if err == nil && g.head.First == first && g.head.Size == size && first+g.head.Count == next {
+		return g, nil
+	}
+	// Without a sidecar the lines are not counted here. The names say how many
+	// there must be; loading the index, and verifying, hold them to it.
+	g.partial = true
+	g.head = segment.Head{First: first, Count: next - first, Size: size}
+	head, last, err := ends(f, size)
+	if err != nil {
+		return nil, err
+	}
+	var fields record.Fields
+	for i, line := range [][]byte{head, last} {
+		if fault := selfFault(line, &fields); fault != nil {
+			fault.Segment = name
+			if i == 0 {
+				fault.Line = 1
+			} else {
+				fault.Line, fault.Offset = int(g.head.Count), size-int64(len(line))-1
+			}
+			return nil, fault
+		}
+		if i == 0 {
+			g.head.FirstID, g.head.PrevHash = string(fields.ID), string(fields.PrevHash)
+		}
+		g.head.LastID, g.head.Hash = string(fields.ID), string(fields.Hash)
+	}
+	return g, nil
+}
+
+func readSidecar[T any](fs vfs.FS, first uint64, decode func(io.ReaderAt, int64) (T, error)) (v T, err error) {
+	f, err := fs.Open(segment.IndexName(first))
+	if err != nil {
+		return v, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return v, err
+	}
+	return decode(f, size)
+}
+
+// ends returns the first and the last line of a file.
+func ends(f vfs.File, size int64) (first, last []byte, err error) {
+	const most = maxEvent + 1
+	buf := make([]byte, min(size, most))
+	if _, err := f.ReadAt(buf, 0); err != nil && size > 0 {
+		return nil, nil, err
+	}
+	first, _, _ = bytes.Cut(buf, []byte("\n"))
+	buf = make([]byte, min(size, most+1))
+	if _, err := f.ReadAt(buf, size-int64(len(buf))); err != nil && size > 0 {
+		return nil, nil, err
+	}
+	last, _ = bytes.CutSuffix(buf, []byte("\n"))
+	if len(last) == len(buf) {
+		last = nil // unterminated
+	}
+	return first, last[bytes.LastIndexByte(last, '\n')+1:], nil
+}
+
+// openLive opens the last segment for appending.
+func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
+	name := segment.Name(first)
+	if prev.Count > 0 && prev.First+prev.Count != first {
+		return missingSegment(prev.First+prev.Count, first)
+	}
+	f, err := c.fs.OpenWrite(name)
+	if err != nil {
+		return err
+	}
+	c.tail.file = f
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	index, err := readSidecar(c.fs, first, segment.Decode)
+	if err != nil || !closedCleanly(f, size, index.Head()) {
+		if index, err = c.repair(first, size, prev); err != nil {
+			return err
+		}
+	}
+	h := index.Head()
+	if h.Count == 0 {
+		h.LastID, h.Hash = prev.LastID, prev.Hash
+	} else if err := follows(prev, h); err != nil {
+		return err
+	}
+	c.tail.size, c.tail.seq = h.Size, first+h.Count-1
+	copy(c.tail.hash[:], h.Hash)
+	if h.LastID != "" {
+		if c.tail.ids.last, err = ulid.ParseStrict(h.LastID); err != nil {
+			return err
+		}
+		c.state.head = Anchor{ID: h.LastID, Hash: h.Hash}
+	}
+	c.state.seq = c.tail.seq
+	c.state.segments = append(c.state.segments, &sealedOrLive{first: first, index: index})
+	return nil
+}
+
+// closedCleanly reports whether the live segment is as its sidecar, which Close
+// alone writes, says: then all of it was synced.
+func closedCleanly(f vfs.File, size int64, h segment.Head) bool {
+	if h.Size != size {
+		return false
+	}
+	_, last, err := ends(f, size)
+	var fields record.Fields
+	return err == nil && selfFault(last, &fields) == nil && string(fields.Hash) == h.Hash && string(fields.ID) == h.LastID
+}
+
+// repair checks the live segment line by line, cuts a torn tail and replaces
+// the file by a durable copy of its good lines.
+func (c *AuditChain) repair(first uint64, size int64, prev segment.Head) (*segment.Index, error) {
+	name := segment.Name(first)
+	data := make([]byte, size)
+	if size > 0 {
+		if _, err := c.tail.file.ReadAt(data, 0); err != nil {
+			return nil, err
+		}
+	}
+	index := segment.NewIndex(first)
+	prevHash, prevID := []byte(prev.Hash), []byte(prev.LastID)
+	var fields record.Fields
+	good := 0 // bytes
+	for good < len(data) {
+		n := bytes.IndexByte(data[good:], '\n')
+		if n < 0 {
+			break
+		}
+		line := data[good : good+n]
+		fault := selfFault(line, &fields)
+		if fault != nil {
+			if after := validAfter(data[good+n+1:]); !tornWrite(string(prevID), after) {
+				fault.Segment, fault.Line, fault.Offset = name, int(index.Head().Count)+1, int64(good)
+				return nil, fault
+			}
+			break
+		}
+		if fault := linkFault(&fields, prevHash, prevID); fault != nil {
+			fault.Segment, fault.Line, fault.Offset = name, int(index.Head().Count)+1, int64(good)
+			return nil, fault
+		}
+		if err := index.Add(line, &fields); err != nil {
+			return nil, err
+		}
+		prevHash, prevID = fields.Hash, fields.ID // into data
+		good += n + 1
+	}
+	if c.state.torn = size - int64(good); c.state.torn > 0 {
+		c.log.Warn("audit log: cut off an unfinished write that was never acknowledged",
+			"segment", name, "bytes", c.state.torn, "records", index.Head().Count)
+	}
+	if size == 0 {
+		return index, nil
+	}
+	if err := c.tail.file.Close(); err != nil {
+		return nil, err
+	}
+	c.tail.file = nil
+	if err := replaceFile(c.fs, name, data[:good]); err != nil {
+		return nil, err
+	}
+	f, err := c.fs.OpenWrite(name)
+	c.tail.file = f
+	return index, err
+}
+
+// selfFault says what of line, by itself, is not as a chain writes it.
+func selfFault(line []byte, f *record.Fields) *CorruptError {
+	if err := record.Scan(line, f); err != nil {
+		return &CorruptError{Expected: "an event in the stored form", Found: err.Error()}
+	}
+	var sum [64]byte
+	if !record.Sum(line, &sum) || !bytes.Equal(sum[:], f.Hash) {
+		return &CorruptError{ID: string(f.ID), Expected: "hash " + string(sum[:]), Found: string(f.Hash)}
+	}
+	return nil
+}
+
+// linkFault says why a line that is good by itself cannot follow the one before.
+func linkFault(f *record.Fields, prevHash, prevID []byte) *CorruptError {
+	if !bytes.Equal(f.PrevHash, prevHash) {
+		return &CorruptError{ID: string(f.ID), Expected: fmt.Sprintf("prev_hash %s", prevHash), Found: string(f.PrevHash)}
+	}
+	if bytes.Compare(f.ID, prevID) <= 0 {
+		return &CorruptError{ID: string(f.ID), Expected: fmt.Sprintf("an id after %s", prevID), Found: string(f.ID)}
+	}
+	return nil
+}
+
+// validAfter returns the ids of the lines in data that are good by themselves.
+func validAfter(data []byte) (ids []string) {
+	var f record.Fields
+	for line := range bytes.Lines(data) {
+		if line, ok := bytes.CutSuffix(line, []byte("\n")); ok && selfFault(line, &f) == nil {
+			ids = append(ids, string(f.ID))
+		}
+	}
+	return ids
+}
+
+// tornWrite reports whether a bad region with those good lines after it can be
+// what is left of a write that began after record last.
+func tornWrite(last string, after []string) bool {
+	var before ulid.ULID
+	if last != "" {
+		before = ulid.MustParseStrict(last)
+	}
+	for _, id := range after {
+		if !sameWrite(before, ulid.MustParseStrict(id)) {
+			return false
+		}
+	}
+	return true
+}
+
+// index returns g's index, from memory, from its sidecar, or built again from
+// the segment.
+func (c *AuditChain) index(ctx context.Context, g *sealedOrLive) (*segment.Index, error) {
+	c.state.indexMu.Lock()
+	defer c.state.indexMu.Unlock()
+	if g.index != nil {
+		if g.head.Count > 0 {
+			c.state.touch(g)
+		}
+		return g.index, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	x, err := readSidecar(c.fs, g.first, segment.Decode)
+	if err != nil || x.Head() != g.head {
+		if x, err = c.rebuild(g); err != nil {
+			return nil, err
+		}
+	}
+	g.head, g.partial, g.index = x.Head(), false, x
+	c.state.touch(g)
+	return x, nil
+}
+
+// rebuild indexes a sealed segment whose sidecar is missing or wrong.
+func (c *AuditChain) rebuild(g *sealedOrLive) (*segment.Index, error) {
+	f, err := c.fs.Open(segment.Name(g.first))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	x := segment.NewIndex(g.first)
+	var fields record.Fields
+	var fault error
+	err = segment.Each(f, 0, g.head.Size, func(offset int64, line []byte) bool {
+		if err := record.Scan(line, &fields); err != nil {
+			fault = &CorruptError{Segment: segment.Name(g.first), Line: int(x.Head().Count) + 1, Offset: offset,
+				Expected: "an event in the stored form", Found: err.Error()}
+			return false
+		}
+		fault = x.Add(line, &fields)
+		return fault == nil
+	})
+	if err = errors.Join(fault, err); err != nil {
+		return nil, err
+	}
+	if n := x.Head().Count; n != g.head.Count {
+		return nil, &CorruptError{Segment: segment.Name(g.first), Expected: fmt.Sprintf("%d records before the next segment", g.head.Count), Found: fmt.Sprint(n)}
+	}
+	c.writeIndex(x)
+	return x, nil
+}

@@ -1,0 +1,135 @@
+package rampart
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+
+	"github.com/rampartlog/rampart/internal/segment"
+)
+
+// maxIndexes is how many sealed segments' indexes stay in memory, about half a
+// megabyte each at 16 MiB a segment: what queries cost in memory does not grow
+// with the log.
+const maxIndexes = 32
+
+// state is what readers see of the log.
+type state struct {
+	mu       sync.RWMutex
+	segments []*sealedOrLive // sorted; the last is live
+	seq      uint64          // number of the newest visible record
+	head     Anchor          // that record
+	appended uint64
+	torn     int64
+	failed   error
+	closed   bool
+
+	indexMu sync.Mutex      // held while an index is loaded or let go
+	loaded  []*sealedOrLive // sealed segments whose index is in memory; used last, last
+}
+
+// sealedOrLive is a segment. The index of the live one is always there; that of
+// a sealed one comes and goes, and head stays.
+type sealedOrLive struct {
+	first uint64
+
+	// Guarded by state.indexMu.
+	head    segment.Head   // of a sealed one
+	partial bool           // head lacks what only an index tells: time range and approvals
+	index   *segment.Index // nil when not in memory
+}
+
+func (s *state) failure() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.failed
+}
+
+// fail latches the first failure: the log takes no more events.
+func (s *state) fail(cause error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed == nil {
+		s.failed = fmt.Errorf("%w: %w; open the log again when its cause is mended", ErrFailed, cause)
+	}
+	return s.failed
+}
+
+func (s *state) live() *sealedOrLive {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.segments[len(s.segments)-1]
+}
+
+func (s *state) advance(seq uint64, id, hash string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seq, s.head = seq, Anchor{ID: id, Hash: hash}
+	s.appended += uint64(n)
+}
+
+// begin adds a live segment; the one that was live is sealed, see retire.
+func (s *state) begin(first uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Readers hold the slice they took: it is replaced, never changed.
+	s.segments = append(slices.Clip(s.segments), &sealedOrLive{first: first, index: segment.NewIndex(first)})
+}
+
+// retire gives up the index of a segment that was sealed, some time later.
+func (s *state) retire(g *sealedOrLive) {
+	s.indexMu.Lock()
+	defer s.indexMu.Unlock()
+	g.head = g.index.Head()
+	s.touch(g)
+}
+
+// touch notes that g's index was used and lets go of the one used longest ago
+// when there are too many. The caller holds indexMu.
+func (s *state) touch(g *sealedOrLive) {
+	if i := slices.Index(s.loaded, g); i >= 0 {
+		s.loaded = slices.Delete(s.loaded, i, i+1)
+	} else if len(s.loaded) == maxIndexes {
+		s.loaded[0].index = nil
+		s.loaded = slices.Delete(s.loaded, 0, 1)
+	}
+	s.loaded = append(s.loaded, g)
+}
+
+// headOf returns g's figures; time range and approvals may be unknown.
+func (s *state) headOf(g *sealedOrLive) (h segment.Head, partial bool) {
+	s.indexMu.Lock()
+	defer s.indexMu.Unlock()
+	if g.index != nil {
+		return g.index.Head(), false
+	}
+	return g.head, g.partial
+}
+
+func (s *state) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+}
+
+// view is the log at one moment.
+type view struct {
+	segments []*sealedOrLive
+	seq      uint64
+	head     Anchor
+}
+
+func (s *state) view() (view, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return view{}, ErrClosed
+	}
+	return view{s.segments, s.seq, s.head}, nil
+}
+
+// segmentOf returns the number of the segment that holds record seq.
+func (v *view) segmentOf(seq uint64) int {
+	return sort.Search(len(v.segments), func(i int) bool { return v.segments[i].first > seq }) - 1
+}

@@ -1,0 +1,364 @@
+package rampart
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/rampartlog/rampart/internal/record"
+	"github.com/rampartlog/rampart/internal/segment"
+)
+
+// Anchor is an event's id and hash, noted down somewhere that who can write
+// the log can't: a stream position, a ticket, another machine's log.
+type Anchor struct {
+	ID   string `json:"id"`
+	Hash string `json:"hash"` // or its first digits, 16 of them as in a stream position; empty proves presence alone
+}
+
+// Verdict is what a verification found.
+type Verdict string
+
+const (
+	VerdictOK         Verdict = "ok"
+	VerdictTornTail   Verdict = "torn tail"  // ends in an unfinished write, never acknowledged
+	VerdictTampered   Verdict = "tampered"   // a line is not what was written
+	VerdictMissing    Verdict = "missing"    // lines or segments are missing, doubled or out of order
+	VerdictTruncated  Verdict = "truncated"  // an anchor is not on the log, which was cut or rewritten
+	VerdictUnreadable Verdict = "unreadable" // reading gave an error
+)
+
+// Report is the outcome of a verification. A bare chain proves that nothing in
+// it was changed, removed or moved; that its end is still there, and that it
+// was not written anew as a whole, only anchors prove.
+type Report struct {
+	Verdict  Verdict
+	Events   uint64 // good ones, up to the fault
+	FirstID  string
+	LastID   string
+	HeadHash string
+	Fault    *CorruptError // the first fault; nil when Verdict is VerdictOK
+}
+
+// OK reports whether the log is whole.
+func (r Report) OK() bool { return r.Verdict == VerdictOK }
+
+// VerifyChain reads the log in fsys, a directory of a live log, of a backup or
+// of an archive, and checks every line's hash, every link, the sequence of the
+// segments and every anchor. It takes no lock and writes nothing. All cores
+// hash; memory does not grow with the log.
+//
+// A fault in the data is a verdict. The error is ctx's, or ErrInvalid for a
+// malformed anchor. On a log that is being written the end of a write may look
+// like a torn tail.
+func VerifyChain(ctx context.Context, fsys fs.FS, anchors ...Anchor) (Report, error) {
+	v, err := newVerification(anchors)
+	if err != nil {
+		return Report{}, err
+	}
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return v.unreadable(".", err), nil
+	}
+	for _, e := range entries {
+		if first, ok := segment.ParseName(e.Name()); ok {
+			v.segments = append(v.segments, first)
+		}
+	}
+	slices.Sort(v.segments)
+	v.open = func(i int) (io.ReadCloser, error) {
+		f, err := fsys.Open(segment.Name(v.segments[i]))
+		if err == nil {
+			if info, e := f.Stat(); e != nil || !info.Mode().IsRegular() {
+				f.Close()
+				return nil, fmt.Errorf("not a regular file")
+			}
+		}
+		return f, err
+	}
+	return v.run(ctx)
+}
+
+// Verify is [VerifyChain] for the part of the open log that is visible when it
+// is called. Appending goes on meanwhile.
+func (c *AuditChain) Verify(ctx context.Context, anchors ...Anchor) (Report, error) {
+	v, err := newVerification(anchors)
+	if err != nil {
+		return Report{}, err
+	}
+	now, err := c.state.view()
+	if err != nil {
+		return Report{}, err
+	}
+	sizes := make([]int64, len(now.segments))
+	for i, g := range now.segments {
+		h, _ := c.state.headOf(g)
+		v.segments, sizes[i] = append(v.segments, g.first), h.Size
+	}
+	v.open = func(i int) (io.ReadCloser, error) {
+		f, err := c.fs.Open(segment.Name(v.segments[i]))
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.NewSectionReader(f, 0, sizes[i]), f}, nil
+	}
+	return v.run(ctx)
+}
+
+// verification is one walk over a log. Blocks of lines are checked on all
+// cores, each line by itself and against the one before it in its block; the
+// seams between blocks are checked in order.
+type verification struct {
+	segments []uint64
+	open     func(i int) (io.ReadCloser, error)
+	anchors  map[string]string // id to hash
+}
+
+func newVerification(anchors []Anchor) (*verification, error) {
+	v := &verification{anchors: make(map[string]string, len(anchors))}
+	for _, a := range anchors {
+		hash := strings.ToLower(a.Hash)
+		if !validID(a.ID) {
+			return nil, fmt.Errorf("%w: the anchor's id %q is not an event's id, which has 26 characters of 0-9 and A-Z", ErrInvalid, a.ID)
+		}
+		if strings.Trim(hash, "0123456789abcdef") != "" || len(hash) > 64 || len(hash) > 0 && len(hash) < 16 {
+			return nil, fmt.Errorf("%w: the anchor's hash must be 16 to 64 hexadecimal digits, or empty", ErrInvalid)
+		}
+		if have, ok := v.anchors[a.ID]; ok && have != hash && !strings.HasPrefix(have, hash) {
+			if !strings.HasPrefix(hash, have) {
+				return nil, fmt.Errorf("%w: two anchors give event %s different hashes", ErrInvalid, a.ID)
+			}
+		} else if ok {
+			hash = have
+		}
+		v.anchors[a.ID] = hash
+	}
+	return v, nil
+}
+
+const verifyBlock = 1 << 20
+
+// block is some whole lines of one segment, and what was found in them.
+type block struct {
+	segment int
+	line    int   // number of the first one, from 1
+	offset  int64 // of it
+	data    []byte
+	last    bool // of the segment
+	err     error
+	done    chan struct{}
+
+	count             uint64
+	firstPrev, lastID string
+	firstID, lastHash string
+	fault             *CorruptError // in the line after count
+	verdict           Verdict
+	seen              []Anchor // anchors' events, with the hashes they have
+}
+
+func (v *verification) run(ctx context.Context) (Report, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	workers := runtime.GOMAXPROCS(0)
+	work := make(chan *block, workers)
+	order := make(chan *block, 2*workers)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		defer close(work)
+		defer close(order)
+		v.split(ctx, work, order)
+	})
+	for range workers {
+		wg.Go(func() {
+			var f record.Fields
+			for b := range work {
+				if b.err == nil && ctx.Err() == nil {
+					b.check(&f, v.anchors)
+				}
+				close(b.done)
+			}
+		})
+	}
+
+	r := Report{Verdict: VerdictOK}
+	seen := map[string]string{}
+	prevHash, next := string(zeroHash[:]), uint64(1)
+	for b := range order {
+		<-b.done
+		if err := ctx.Err(); err != nil {
+			return Report{}, err
+		}
+		name := segment.Name(v.segments[b.segment])
+		if b.err != nil {
+			return v.found(r, VerdictUnreadable, &CorruptError{Segment: name, Offset: b.offset, Expected: "to read the file", Found: b.err.Error()}), nil
+		}
+		if b.line == 1 && v.segments[b.segment] != next {
+			return v.found(r, VerdictMissing, missingSegment(next, v.segments[b.segment]).(*CorruptError)), nil
+		}
+		if b.count > 0 {
+			var fault *CorruptError
+			if b.firstPrev != prevHash {
+				fault = &CorruptError{ID: b.firstID, Expected: "prev_hash " + prevHash, Found: b.firstPrev}
+			} else if b.firstID <= r.LastID {
+				fault = &CorruptError{ID: b.firstID, Expected: "an id after " + r.LastID, Found: b.firstID}
+			}
+			if fault != nil {
+				fault.Segment, fault.Line, fault.Offset = name, b.line, b.offset
+				return v.found(r, VerdictMissing, fault), nil
+			}
+			if r.FirstID == "" {
+				r.FirstID = b.firstID
+			}
+			r.Events += b.count
+			r.LastID, r.HeadHash, prevHash = b.lastID, b.lastHash, b.lastHash
+			next += b.count
+		}
+		for _, a := range b.seen {
+			seen[a.ID] = a.Hash
+		}
+		if b.fault != nil {
+			verdict := b.verdict
+			if verdict == VerdictTornTail && (!b.last || b.segment < len(v.segments)-1) {
+				verdict = VerdictTampered
+			}
+			b.fault.Segment = name
+			return v.found(r, verdict, b.fault), nil
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return Report{}, err
+	}
+	for id, hash := range v.anchors {
+		switch have, ok := seen[id]; {
+		case !ok:
+			return v.found(r, VerdictTruncated, &CorruptError{ID: id, Expected: "event " + id + " of the anchor", Found: "no such event in the log, which ends with " + r.LastID}), nil
+		case !strings.HasPrefix(have, hash):
+			return v.found(r, VerdictTruncated, &CorruptError{ID: id, Expected: "hash " + hash + " of the anchor", Found: have}), nil
+		}
+	}
+	return r, nil
+}
+
+func (v *verification) found(r Report, verdict Verdict, fault *CorruptError) Report {
+	r.Verdict, r.Fault = verdict, fault
+	return r
+}
+
+func (v *verification) unreadable(name string, err error) Report {
+	return v.found(Report{}, VerdictUnreadable, &CorruptError{Segment: name, Expected: "to read it", Found: err.Error()})
+}
+
+// split reads the log and hands out blocks that end at the end of a line.
+func (v *verification) split(ctx context.Context, work, order chan<- *block) {
+	send := func(b *block) bool {
+		b.done = make(chan struct{})
+		select {
+		case order <- b:
+		case <-ctx.Done():
+			return false
+		}
+		select {
+		case work <- b:
+			return b.err == nil
+		case <-ctx.Done():
+			close(b.done)
+			return false
+		}
+	}
+	for i := range v.segments {
+		f, err := v.open(i)
+		if err != nil {
+			send(&block{segment: i, line: 1, err: err})
+			return
+		}
+		ok := splitSegment(i, f, send)
+		f.Close()
+		if !ok {
+			return
+		}
+	}
+}
+
+func splitSegment(i int, f io.Reader, send func(*block) bool) bool {
+	var rest []byte
+	for line, offset := 1, int64(0); ; {
+		data := make([]byte, len(rest)+verifyBlock)
+		n, err := io.ReadFull(f, data[copy(data, rest):])
+		data = data[:len(rest)+n]
+		end := err == io.EOF || err == io.ErrUnexpectedEOF
+		if err != nil && !end {
+			return send(&block{segment: i, line: line, offset: offset, err: err})
+		}
+		cut := len(data)
+		if !end {
+			// A line longer than any event has no end worth looking for.
+			if cut = bytes.LastIndexByte(data, '\n') + 1; cut == 0 && len(data) <= 2*verifyBlock {
+				rest = data
+				continue
+			} else if cut == 0 {
+				cut, end = len(data), true
+			}
+		}
+		rest = bytes.Clone(data[cut:])
+		if !send(&block{segment: i, line: line, offset: offset, data: data[:cut:cut], last: end}) {
+			return false
+		}
+		if end {
+			return true
+		}
+		line += bytes.Count(data[:cut], []byte("\n"))
+		offset += int64(cut)
+	}
+}
+
+// check goes over the block's lines up to the first fault.
+func (b *block) check(f *record.Fields, anchors map[string]string) {
+	data, at := b.data, 0
+	var lastHash, lastID []byte
+	defer func() { b.lastHash, b.lastID, b.data = string(lastHash), string(lastID), nil }()
+	for at < len(data) {
+		n := bytes.IndexByte(data[at:], '\n')
+		if n < 0 {
+			b.fail(at, VerdictTornTail, &CorruptError{Expected: "an event in the stored form and a newline", Found: "the end of the file"})
+			return
+		}
+		line := data[at : at+n]
+		if fault := selfFault(line, f); fault != nil {
+			// An editor leaves text. What a disk leaves of an unfinished write is
+			// cut short or has blocks of zeros.
+			verdict := VerdictTampered
+			if bytes.IndexByte(line, 0) >= 0 && validAfter(data[at+n+1:]) == nil {
+				verdict = VerdictTornTail
+			}
+			b.fail(at, verdict, fault)
+			return
+		}
+		if b.count == 0 {
+			b.firstPrev, b.firstID = string(f.PrevHash), string(f.ID)
+		} else if fault := linkFault(f, lastHash, lastID); fault != nil {
+			b.fail(at, VerdictMissing, fault)
+			return
+		}
+		lastHash, lastID = f.Hash, f.ID // into data, which stays as it is
+		b.count++
+		if _, ok := anchors[string(lastID)]; ok {
+			b.seen = append(b.seen, Anchor{string(lastID), string(lastHash)})
+		}
+		at += n + 1
+	}
+}
+
+func (b *block) fail(at int, verdict Verdict, fault *CorruptError) {
+	fault.Line, fault.Offset = b.line+int(b.count), b.offset+int64(at)
+	b.fault, b.verdict = fault, verdict
+}
