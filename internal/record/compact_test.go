@@ -94,6 +94,7 @@ func TestAppendCompactRefuses(t *testing.T) {
 		{`{"a" 1}`, "byte 5: expected ':', found '1'"},
 		{`{"a":}`, "byte 5: expected a value, found '}'"},
 		{`{a:1}`, "byte 1: expected a member name, found 'a'"},
+		{`{"a\x":1}`, "byte 3: no escape that JSON has"},
 		{`{1:1}`, "byte 1: expected a member name, found '1'"},
 		{`{"a":1/*c*/}`, "byte 6: expected ',' or '}', found '/'"},
 		{`{`, "byte 1: expected a member name, found the end"},

@@ -96,3 +96,11 @@ func TestEqual(t *testing.T) {
 		}
 	}
 }
+
+func TestTextOfNoEscape(t *testing.T) {
+	for raw, want := range map[string]string{`a\n\u12`: "a\n\\u12", `a\n\`: "a\n\\"} {
+		if got := record.Text([]byte(raw)); got != want {
+			t.Errorf("Text(%s) = %q, want %q", raw, got, want)
+		}
+	}
+}
