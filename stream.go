@@ -1,17 +1,34 @@
 package rampart
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/rampartlog/rampart/internal/framelog"
+	"github.com/rampartlog/rampart/internal/sse"
 )
 
-// StreamOptions configures [NewStream].
+// StreamOptions configures [NewStream]. Nil, and each zero value, is the
+// documented default.
 type StreamOptions struct {
-	Heartbeat    time.Duration // silence before a comment is sent; 15 s when zero
-	WriteTimeout time.Duration // a connection that takes no byte for so long is ended; 30 s when zero
-	FlushEvery   time.Duration // least time between two flushes of one stream; 10 ms when zero, none when negative
-	Logger       *slog.Logger  // nil discards
+	// Heartbeat is the silence after which a comment is sent: 15 s when zero.
+	Heartbeat time.Duration
+	// WriteTimeout is how long a connection may take for what is sent in one
+	// go, 64 KiB at most, before it is ended: 30 s when zero.
+	WriteTimeout time.Duration
+	// FlushEvery is how long a stream that has sent everything rests, while
+	// more gathers: 10 ms when zero, not at all when negative. What comes after
+	// a longer silence is sent at once.
+	FlushEvery time.Duration
+	Logger     *slog.Logger // nil discards; tokens are never logged
 }
 
 // StreamStats are figures of a [Stream] since it was made.
@@ -21,17 +38,258 @@ type StreamStats struct {
 	Closed            map[string]uint64 // by reason: client, write_timeout, write_error, shutdown, error
 	Sent              map[string]uint64 // messages by type
 	Resumes           map[string]uint64 // by result: ok, unknown, malformed, mismatch
-	WitnessMismatches uint64
+	WitnessMismatches uint64            // clients that had seen what the log no longer holds
 }
 
-// Stream is the http.Handler for GET /v1/events/stream.
-type Stream struct{}
+// Reasons for which a stream ends.
+const (
+	closedClient       = "client"
+	closedWriteTimeout = "write_timeout"
+	closedWriteError   = "write_error"
+	closedShutdown     = "shutdown"
+	closedError        = "error" // of the log
+)
 
-func NewStream(bus *EventBus, opts *StreamOptions) *Stream { return &Stream{} }
+// Stream is the http.Handler for GET /v1/events/stream: Server-Sent Events for
+// any number of watchers, each at its own pace (events-stream.txt).
+//
+// The first frame is connected; audit, audit_batch and approvals follow as the
+// bus announces them. A client that sends Last-Event-ID, or ?last_event_id= on
+// a first connection, gets all audit events after that position, one approvals,
+// then what comes, with no gap and no overlap. When the log does not hold the
+// position it gets one audit_batch with run_id "", which tells it to query, and
+// one approvals. When the log holds it otherwise than the client saw it, the
+// same, and that is logged and counted: every client is a witness.
+//
+// ?type= chooses messages by type; connected always comes, and an event too
+// long for a frame, which goes out as audit_batch, counts as either audit type.
+// ?agent=, ?session=, ?tool=, ?action= and ?run_id= choose audit events, and
+// audit_batch messages that stand for at least one of them; without a chain
+// only run_id can choose those. Values of one name are alternatives, names
+// combine with and.
+//
+// A slow client slows nobody and loses nothing; one that takes nothing for the
+// write timeout is disconnected. The server's own ReadTimeout and WriteTimeout
+// do not end a stream. Every ResponseWriter on the way must be able to flush
+// (middleware through its Unwrap method); http.TimeoutHandler cannot.
+//
+// Stream checks no token: wrap it, or use [Rampart.Handler], which does. As it
+// keeps requests open, end it when the server shuts down:
+//
+//	srv.RegisterOnShutdown(func() { stream.Close() })
+type Stream struct {
+	bus     *EventBus
+	opts    StreamOptions
+	log     *slog.Logger
+	closing context.Context // done once Close was called here or on the bus
+	close   context.CancelFunc
 
-func (s *Stream) ServeHTTP(w http.ResponseWriter, r *http.Request) { panic("not written yet") }
+	connected atomic.Uint64                 // connected frames sent
+	sent      [framelog.Kinds]atomic.Uint64 // other frames sent
 
-func (s *Stream) Stats() StreamStats { panic("not written yet") }
+	mu       sync.Mutex
+	handlers sync.WaitGroup // grows only under mu and while not closing
+	open     int
+	opened   uint64
+	closed   map[string]uint64
+	resumes  map[string]uint64
+}
 
-// Close ends every stream cleanly and answers later requests with 503.
-func (s *Stream) Close() error { return nil }
+// NewStream returns a handler that sends what bus announces. Several streams
+// may share a bus.
+func NewStream(bus *EventBus, opts *StreamOptions) *Stream {
+	s := &Stream{bus: bus, closed: make(map[string]uint64), resumes: make(map[string]uint64)}
+	if opts != nil {
+		s.opts = *opts
+	}
+	if s.opts.Heartbeat == 0 {
+		s.opts.Heartbeat = 15 * time.Second
+	}
+	if s.opts.WriteTimeout == 0 {
+		s.opts.WriteTimeout = 30 * time.Second
+	}
+	if s.opts.FlushEvery == 0 {
+		s.opts.FlushEvery = 10 * time.Millisecond
+	}
+	if s.log = s.opts.Logger; s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.closing, s.close = context.WithCancel(bus.closing)
+	return s
+}
+
+// ServeHTTP holds a GET until its client leaves, the stream is closed or the
+// client stops taking bytes. HEAD gets what GET would, without a body.
+//
+// 400: an unknown ?type=. 405: another method. 500: the writer cannot flush.
+// 503 with Retry-After: too many subscribers, shutting down, or the log cannot
+// be read.
+func (s *Stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		refuse(w, http.StatusMethodNotAllowed, "the stream is read with GET")
+		return
+	}
+	query := r.URL.Query()
+	chosen, err := parseStreamFilter(query)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if culprit := withoutFlush(w); culprit != nil {
+		s.log.Error("the event stream needs a ResponseWriter that can flush", "writer", fmt.Sprintf("%T", culprit))
+		refuse(w, http.StatusInternalServerError, "streaming is not supported by the response writer: give the middleware around this handler a Flush or an Unwrap method")
+		return
+	}
+	if !s.enter() {
+		s.unavailable(w, closedBus())
+		return
+	}
+	defer s.handlers.Done()
+	if r.Method == http.MethodHead {
+		if err := s.bus.full(); err != nil {
+			s.unavailable(w, err)
+			return
+		}
+		setStreamHeader(w.Header())
+		return
+	}
+
+	after := r.Header.Get("Last-Event-ID")
+	if after == "" {
+		after = query.Get("last_event_id")
+	}
+	sub, how, err := s.bus.subscribe(r.Context(), after)
+	if err != nil {
+		s.unavailable(w, err)
+		return
+	}
+	defer sub.leave()
+	if how == resumeMismatch {
+		s.witness(r.Context(), after, sub.head)
+	}
+	c := &connection{stream: s, sub: sub, filter: chosen, w: w, rc: http.NewResponseController(w), http2: r.ProtoMajor > 1}
+	s.begin(how)
+	s.end(c.serve(r.Context(), after, how))
+}
+
+// witness reports a client that saw something else than what the log holds.
+func (s *Stream) witness(ctx context.Context, position, head string) {
+	id, _, _ := sse.ParsePosition(position)
+	found := "the end of the log at " + head
+	if rec, err := s.bus.history().Get(ctx, id); err == nil {
+		found = "the hash " + rec.Hash()
+	}
+	s.log.Error("a client saw what the audit log does not hold: the log was rewritten or cut", "position", position, "found", found)
+}
+
+func setStreamHeader(h http.Header) {
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache")
+	h.Set("X-Accel-Buffering", "no")
+}
+
+// withoutFlush follows wrapped writers as http.ResponseController does, and
+// returns the one that ends its search, nil when one can flush.
+func withoutFlush(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		switch t := w.(type) {
+		case interface{ FlushError() error }, http.Flusher:
+			return nil
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return w
+		}
+	}
+}
+
+func (s *Stream) unavailable(w http.ResponseWriter, err error) {
+	msg := "the audit log cannot be read at the moment"
+	switch {
+	case errors.Is(err, ErrClosed):
+		msg = "shutting down"
+	case errors.Is(err, ErrLimit):
+		msg = "too many subscribers"
+	default:
+		s.log.Error("a stream could not be opened", "error", err)
+	}
+	w.Header().Set("Retry-After", "5")
+	refuse(w, http.StatusServiceUnavailable, msg)
+}
+
+func refuse(w http.ResponseWriter, status int, msg string) {
+	body, _ := json.Marshal(struct {
+		Error string `json:"error"`
+	}{msg})
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(body)
+}
+
+// enter counts a handler that Close has to wait for; false while closing.
+func (s *Stream) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Err() != nil {
+		return false
+	}
+	s.handlers.Add(1)
+	return true
+}
+
+func (s *Stream) begin(how string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open++
+	s.opened++
+	if how != resumeNone {
+		s.resumes[how]++
+	}
+}
+
+func (s *Stream) end(reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+	s.closed[reason]++
+}
+
+func (s *Stream) count(n framelog.Counts) {
+	for kind, v := range n {
+		if v > 0 {
+			s.sent[kind].Add(v)
+		}
+	}
+}
+
+// Stats returns the stream's figures.
+func (s *Stream) Stats() StreamStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return StreamStats{
+		Open:    s.open,
+		Opened:  s.opened,
+		Closed:  maps.Clone(s.closed),
+		Resumes: maps.Clone(s.resumes),
+		Sent: map[string]uint64{
+			TypeConnected:  s.connected.Load(),
+			TypeApprovals:  s.sent[kindApprovals].Load(),
+			TypeAudit:      s.sent[kindAudit].Load(),
+			TypeAuditBatch: s.sent[kindBatch].Load() + s.sent[kindLarge].Load(),
+		},
+		WitnessMismatches: s.resumes[resumeMismatch],
+	}
+}
+
+// Close ends every stream cleanly, answers later requests with 503 and returns
+// when all handlers have left: within a second or so, since one that is
+// blocked in a write gets that long. It may be called twice, but not from
+// within a request. The bus stays open.
+func (s *Stream) Close() error {
+	s.mu.Lock()
+	s.close()
+	s.mu.Unlock()
+	s.handlers.Wait()
+	return nil
+}

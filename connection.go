@@ -1,0 +1,198 @@
+package rampart
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/rampartlog/rampart/internal/framelog"
+	"github.com/rampartlog/rampart/internal/sse"
+)
+
+// lastWrite is what a stream that ends may take to get its last bytes out.
+const lastWrite = time.Second
+
+// connection is one open stream, driven by its handler's goroutine.
+type connection struct {
+	stream *Stream
+	sub    *subscriber
+	filter streamFilter
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	http2  bool
+	timer  *time.Timer
+	last   time.Time // of the last flush
+	kept   []byte    // what the filter let pass
+
+	mu       sync.Mutex
+	final    bool      // the deadline is the last one
+	deadline time.Time // of the write under way
+}
+
+// serve sends until something ends the stream, and returns what.
+func (c *connection) serve(ctx context.Context, after, how string) (reason string) {
+	s := c.stream
+	c.timer = time.NewTimer(s.opts.Heartbeat)
+	defer c.timer.Stop()
+	stop := context.AfterFunc(s.closing, c.finish)
+	defer stop()
+	defer c.finish() // for the end of the chunked body; after it nothing else touches the writer
+
+	// ReadTimeout would end the request's context, though nothing is left to read.
+	if err := c.rc.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return c.blame(ctx)
+	}
+	setStreamHeader(c.w.Header())
+	if err := c.greet(after, how); err != nil {
+		return c.blame(ctx)
+	}
+	for {
+		if s.closing.Err() != nil {
+			return closedShutdown
+		}
+		if ctx.Err() != nil {
+			return closedClient
+		}
+		silent := time.Since(c.last)
+		if silent >= s.opts.Heartbeat {
+			if err := c.send([]byte(sse.Keepalive)); err != nil {
+				return c.blame(ctx)
+			}
+			silent = 0
+		}
+		run, wait, err := c.sub.next(ctx)
+		if err != nil {
+			return c.fault(ctx, err)
+		}
+		if wait != nil {
+			c.pause(ctx, wait, s.opts.Heartbeat-silent)
+			continue
+		}
+		b, counts, err := c.filter.apply(ctx, s.bus.history(), run, c.kept[:0])
+		if err != nil {
+			return c.fault(ctx, err)
+		}
+		if len(b) == 0 {
+			continue
+		}
+		if err := c.send(b); err != nil {
+			return c.blame(ctx)
+		}
+		s.count(counts)
+		if !run.More && s.opts.FlushEvery > 0 {
+			c.pause(ctx, nil, s.opts.FlushEvery)
+		}
+	}
+}
+
+// greet sends what a stream begins with.
+func (c *connection) greet(after, how string) error {
+	id, counts := after, framelog.Counts{}
+	switch how {
+	case resumeNone:
+		id = c.sub.head
+	case resumeMalformed:
+		id = "" // the client keeps its own
+	}
+	b := sse.AppendConnected(nil, []byte(id))
+	if how != resumeNone && how != resumeOK {
+		if c.filter.shows(kindLarge) { // in place of audit messages
+			b = sse.AppendBatch(b, "", []byte(c.sub.head))
+			counts[kindLarge]++
+		}
+		if c.filter.shows(kindApprovals) {
+			b = append(b, approvalsFrame...)
+			counts[kindApprovals]++
+		}
+	}
+	if err := c.send(b); err != nil {
+		return err
+	}
+	c.stream.connected.Add(1)
+	c.stream.count(counts)
+	return nil
+}
+
+// send writes b and flushes it, within a deadline of its own: the server's
+// WriteTimeout counts from the request, and without one a dead peer would hold
+// the handler for as long as TCP takes.
+func (c *connection) send(b []byte) error {
+	if err := c.setDeadline(time.Now().Add(c.stream.opts.WriteTimeout)); err != nil {
+		return err
+	}
+	if _, err := c.w.Write(b); err != nil {
+		return err
+	}
+	// After a deadline Write may go on succeeding into a buffer; this tells.
+	if err := c.rc.Flush(); err != nil {
+		return err
+	}
+	c.last = time.Now()
+	if c.http2 { // which resets a stream whose deadline passes, even an idle one
+		return c.setDeadline(time.Time{})
+	}
+	return nil
+}
+
+func (c *connection) setDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.final {
+		return nil
+	}
+	c.deadline = t
+	if err := c.rc.SetWriteDeadline(t); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// finish gives the write under way, or the last one, a moment, and lets no
+// later deadline take its place. Once it was called the writer is left alone.
+func (c *connection) finish() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.final {
+		return
+	}
+	c.final = true
+	c.rc.SetWriteDeadline(time.Now().Add(lastWrite))
+}
+
+// pause waits until wait is closed, for d, or until the stream is to end.
+func (c *connection) pause(ctx context.Context, wait <-chan struct{}, d time.Duration) {
+	c.timer.Reset(d)
+	select {
+	case <-wait:
+	case <-c.timer.C:
+	case <-ctx.Done():
+	case <-c.stream.closing.Done():
+	}
+}
+
+// blame says why a write failed.
+func (c *connection) blame(ctx context.Context) string {
+	switch {
+	case c.stream.closing.Err() != nil:
+		return closedShutdown
+	case !c.deadline.IsZero() && !time.Now().Before(c.deadline):
+		return closedWriteTimeout
+	case ctx.Err() != nil:
+		return closedClient
+	}
+	return closedWriteError
+}
+
+// fault says why there is nothing more to send.
+func (c *connection) fault(ctx context.Context, err error) string {
+	switch {
+	case c.stream.closing.Err() != nil || errors.Is(err, ErrClosed):
+		return closedShutdown
+	case ctx.Err() != nil:
+		return closedClient
+	}
+	c.stream.log.Error("an event stream ended early; its client can resume", "error", err)
+	return closedError
+}

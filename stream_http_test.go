@@ -1,0 +1,171 @@
+package rampart_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rampartlog/rampart"
+)
+
+// pipeListener is a listener whose connections are unbuffered pipes in memory.
+type pipeListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
+
+func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case l.conns <- server:
+		return client, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "127.0.0.1:9090" }
+
+// site is a server in memory and a client of it.
+type site struct {
+	t      testing.TB
+	server *http.Server
+	client *http.Client
+	dial   func(context.Context, string, string) (net.Conn, error)
+}
+
+func newSite(t testing.TB, h http.Handler, configure func(*http.Server, *http.Transport)) *site {
+	t.Helper()
+	l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+	srv := &http.Server{Handler: h}
+	tr := &http.Transport{DialContext: l.dial}
+	if configure != nil {
+		configure(srv, tr)
+	}
+	go srv.Serve(l)
+	t.Cleanup(func() {
+		tr.CloseIdleConnections()
+		srv.Close()
+	})
+	return &site{t: t, server: srv, client: &http.Client{Transport: tr}, dial: l.dial}
+}
+
+// do sends a request; header are name, value pairs.
+func (s *site) do(method, query string, header ...string) *http.Response {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), method, "http://rampart/v1/events/stream"+query, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { resp.Body.Close() })
+	return resp
+}
+
+// watch opens a stream.
+func (s *site) watch(query string, header ...string) *watcher {
+	s.t.Helper()
+	resp := s.do(http.MethodGet, query, header...)
+	if resp.StatusCode != http.StatusOK {
+		s.t.Fatalf("status %s", resp.Status)
+	}
+	return &watcher{t: s.t, body: resp.Body, r: bufio.NewReaderSize(resp.Body, 1<<20)}
+}
+
+type watcher struct {
+	t    testing.TB
+	body io.Closer
+	r    *bufio.Reader
+}
+
+// frame reads up to the next blank line.
+func (w *watcher) frame() (string, error) {
+	var b strings.Builder
+	for {
+		line, err := w.r.ReadString('\n')
+		b.WriteString(line)
+		if err != nil || line == "\n" {
+			return b.String(), err
+		}
+	}
+}
+
+// expect compares the frames that come with those wanted.
+func (w *watcher) expect(want ...string) {
+	w.t.Helper()
+	for _, f := range want {
+		if got, err := w.frame(); got != f || err != nil {
+			w.t.Fatalf("got %.300q (%v), want %.300q", got, err, f)
+		}
+	}
+}
+
+// ends fails unless the body ends here as it should.
+func (w *watcher) ends() {
+	w.t.Helper()
+	if got, err := w.frame(); got != "" || !errors.Is(err, io.EOF) {
+		w.t.Errorf("got %.300q (%v), want a clean end", got, err)
+	}
+}
+
+const approvalsFrame = "data: {\"type\":\"approvals\"}\n\n"
+
+func connectedFrame(id string) string {
+	return "data: {\"type\":\"connected\"}\nid: " + id + "\n\n"
+}
+
+func auditFrame(t testing.TB, c *rampart.AuditChain, e rampart.AuditEvent) string {
+	t.Helper()
+	rec, err := c.Get(context.Background(), e.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "data: {\"type\":\"audit\",\"event\":" + string(rec) + "}\nid: " + position(e) + "\n\n"
+}
+
+func auditFrames(t testing.TB, c *rampart.AuditChain, events []rampart.AuditEvent) []string {
+	t.Helper()
+	var out []string
+	for _, e := range events {
+		out = append(out, auditFrame(t, c, e))
+	}
+	return out
+}
+
+func batchFrame(run, id string) string {
+	return "data: {\"type\":\"audit_batch\",\"run_id\":\"" + run + "\"}\nid: " + id + "\n\n"
+}
