@@ -233,7 +233,7 @@ func TestStreamCannotResume(t *testing.T) {
 		}
 
 		st := s.Stats()
-		if diff := cmp.Diff(map[string]uint64{"unknown": 2, "malformed": 2, "mismatch": 2}, st.Resumes); diff != "" || st.WitnessMismatches != 2 {
+		if diff := cmp.Diff(map[string]uint64{"ok": 0, "unknown": 2, "malformed": 2, "mismatch": 2}, st.Resumes); diff != "" || st.WitnessMismatches != 2 {
 			t.Errorf("%d mismatches, resumes (-want +got):\n%s", st.WitnessMismatches, diff)
 		}
 		for _, want := range []string{"level=ERROR", altered, saved[0].Hash, beyond, head} {
@@ -328,7 +328,7 @@ func TestStreamStalledClient(t *testing.T) {
 		slow.expect(approvalsFrame)
 
 		synctest.Wait()
-		closed := map[string]uint64{"client": 1, "write_timeout": 1}
+		closed := map[string]uint64{"client": 1, "write_timeout": 1, "write_error": 0, "shutdown": 0, "error": 0}
 		if diff := cmp.Diff(closed, s.Stats().Closed); diff != "" {
 			t.Errorf("closed (-want +got):\n%s", diff)
 		}
@@ -528,9 +528,9 @@ func TestStreamStats(t *testing.T) {
 		synctest.Wait()
 		want := rampart.StreamStats{
 			Open: 1, Opened: 2,
-			Closed:  map[string]uint64{"client": 1},
+			Closed:  map[string]uint64{"client": 1, "write_timeout": 0, "write_error": 0, "shutdown": 0, "error": 0},
 			Sent:    map[string]uint64{"connected": 2, "audit": 6, "approvals": 1, "audit_batch": 0},
-			Resumes: map[string]uint64{"ok": 1},
+			Resumes: map[string]uint64{"ok": 1, "unknown": 0, "malformed": 0, "mismatch": 0},
 		}
 		if diff := cmp.Diff(want, s.Stats()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
