@@ -68,8 +68,8 @@ const (
 // only run_id can choose those. Values of one name are alternatives, names
 // combine with and.
 //
-// A slow client slows nobody and loses nothing; one that takes nothing for the
-// write timeout is disconnected. The server's own ReadTimeout and WriteTimeout
+// A slow client slows nobody and loses nothing; one that does not take what was
+// sent to it within the write timeout is disconnected, and can resume. The server's own ReadTimeout and WriteTimeout
 // do not end a stream. Every ResponseWriter on the way must be able to flush
 // (middleware through its Unwrap method); http.TimeoutHandler cannot.
 //
@@ -102,10 +102,10 @@ func NewStream(bus *EventBus, opts *StreamOptions) *Stream {
 	if opts != nil {
 		s.opts = *opts
 	}
-	if s.opts.Heartbeat == 0 {
+	if s.opts.Heartbeat <= 0 {
 		s.opts.Heartbeat = 15 * time.Second
 	}
-	if s.opts.WriteTimeout == 0 {
+	if s.opts.WriteTimeout <= 0 {
 		s.opts.WriteTimeout = 30 * time.Second
 	}
 	if s.opts.FlushEvery == 0 {
