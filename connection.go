@@ -11,8 +11,16 @@ import (
 	"github.com/rampartlog/rampart/internal/sse"
 )
 
-// lastWrite is what a stream that ends may take to get its last bytes out.
-const lastWrite = time.Second
+const (
+	// lastWrite is what a stream that ends may take to get its last bytes out.
+	lastWrite = time.Second
+
+	// A deadline passes for a whole write, not for lack of any progress. So
+	// that a reader which takes bytes, however slowly, is not cut off, a write
+	// is small until it is seen that a larger one is taken at once.
+	firstPiece = 4 << 10
+	swift      = 100 * time.Millisecond
+)
 
 // connection is one open stream, driven by its handler's goroutine.
 type connection struct {
@@ -24,6 +32,7 @@ type connection struct {
 	http2  bool
 	timer  *time.Timer
 	last   time.Time // of the last flush
+	piece  int       // bytes that are written under one deadline
 
 	mu       sync.Mutex
 	final    bool      // the deadline is the last one
@@ -110,21 +119,31 @@ func (c *connection) greet(after, how string) error {
 	return nil
 }
 
-// send writes b and flushes it, within a deadline of its own: the server's
-// WriteTimeout counts from the request, and without one a dead peer would hold
-// the handler for as long as TCP takes.
+// send writes b and flushes it, each piece within a deadline of its own: the
+// server's WriteTimeout counts from the request, and without one a dead peer
+// would hold the handler for as long as TCP takes.
 func (c *connection) send(b []byte) error {
-	if err := c.setDeadline(time.Now().Add(c.stream.opts.WriteTimeout)); err != nil {
-		return err
+	for len(b) > 0 {
+		n := min(len(b), max(c.piece, firstPiece))
+		began := time.Now()
+		if err := c.setDeadline(began.Add(c.stream.opts.WriteTimeout)); err != nil {
+			return err
+		}
+		if _, err := c.w.Write(b[:n]); err != nil {
+			return err
+		}
+		// After a deadline Write may go on succeeding into a buffer; this tells.
+		if err := c.rc.Flush(); err != nil {
+			return err
+		}
+		c.last = time.Now()
+		if c.last.Sub(began) < swift {
+			c.piece = max(c.piece, min(2*n, framelog.ChunkSize))
+		} else {
+			c.piece = firstPiece
+		}
+		b = b[n:]
 	}
-	if _, err := c.w.Write(b); err != nil {
-		return err
-	}
-	// After a deadline Write may go on succeeding into a buffer; this tells.
-	if err := c.rc.Flush(); err != nil {
-		return err
-	}
-	c.last = time.Now()
 	if c.http2 { // which resets a stream whose deadline passes, even an idle one
 		return c.setDeadline(time.Time{})
 	}

@@ -21,8 +21,9 @@ import (
 type StreamOptions struct {
 	// Heartbeat is the silence after which a comment is sent: 15 s when zero.
 	Heartbeat time.Duration
-	// WriteTimeout is how long a connection may take for what is sent in one
-	// go, 64 KiB at most, before it is ended: 30 s when zero.
+	// WriteTimeout is how long a connection may take for what is written to it
+	// in one go before it is ended: 30 s when zero. That is 4 KiB, and up to
+	// 64 KiB while the connection takes them within a tenth of a second.
 	WriteTimeout time.Duration
 	// FlushEvery is how long a stream that has sent everything rests, while
 	// more gathers: 10 ms when zero, not at all when negative. What comes after
@@ -68,8 +69,8 @@ const (
 // only run_id can choose those. Values of one name are alternatives, names
 // combine with and.
 //
-// A slow client slows nobody and loses nothing; one that does not take what was
-// sent to it within the write timeout is disconnected, and can resume. The server's own ReadTimeout and WriteTimeout
+// A slow client slows nobody and loses nothing; one that takes nothing for the
+// write timeout is disconnected, and can resume. The server's own ReadTimeout and WriteTimeout
 // do not end a stream. Every ResponseWriter on the way must be able to flush
 // (middleware through its Unwrap method); http.TimeoutHandler cannot.
 //

@@ -376,6 +376,30 @@ func TestStreamStalledClient(t *testing.T) {
 	})
 }
 
+// The write timeout is for a client that takes nothing. One that takes a
+// little at a time, for far longer than that, is not cut off.
+func TestStreamSlowButAliveClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, b := newLog(t, nil)
+		s := newStream(t, b, nil)
+		w := newSite(t, s, nil).watch("")
+		w.expect(connectedFrame("0"))
+		want := strings.Join(auditFrames(t, c, appendBulk(t, c, 200, 0)), "")
+		var got []byte
+		for len(got) < len(want) {
+			<-time.After(5 * time.Second)
+			piece := make([]byte, min(1<<10, len(want)-len(got)))
+			if _, err := io.ReadFull(w.r, piece); err != nil {
+				t.Fatalf("after %d of %d bytes: %v, closed %v", len(got), len(want), err, s.Stats().Closed)
+			}
+			got = append(got, piece...)
+		}
+		if string(got) != want {
+			t.Error("the client got something else")
+		}
+	})
+}
+
 // The server's timeouts count from the request; a stream outlives them.
 func TestStreamOutlivesServerTimeouts(t *testing.T) {
 	for _, http2 := range []bool{false, true} {

@@ -14,7 +14,7 @@ func sample() record.Event {
 		Session:          "myapp/main",
 		RunID:            "run_01J9K8L7M6N5",
 		Tool:             "exec",
-		Request:          []byte(`{"command":"git log --oneline --since=yesterday -- internal/record\n","path":"/home/dev/x"}`),
+		Request:          []byte(`{"command":"git log --oneline internal\n","path":"/home"}`),
 		Action:           "allow",
 		MatchedPolicies:  []string{"allow-git"},
 		EvaluationTimeUS: 8,

@@ -54,16 +54,17 @@ func Scan(line []byte, f *Fields) error {
 		s.lit(`","hash":"`) && s.hash(&f.Hash) &&
 		s.lit(`"}`) && s.end()
 	if !ok {
-		return s.err
+		return s.fault()
 	}
 	return nil
 }
 
 // lineScanner goes through a line. Its methods move pos past what they are
-// named after, or report false and set err.
+// named after, or report false and leave the reason for fault.
 type lineScanner struct {
 	line []byte
 	pos  int
+	want string // the last argument of lit, which is to be inlined and so makes no error
 	err  *SyntaxError
 }
 
@@ -77,25 +78,27 @@ func (s *lineScanner) has(lit string) bool {
 }
 
 func (s *lineScanner) lit(lit string) bool {
+	s.want = lit
 	if !s.has(lit) {
-		return s.missing(lit)
+		return false
 	}
 	s.pos += len(lit)
 	return true
 }
 
-// missing points at the first byte that is not lit's.
-func (s *lineScanner) missing(lit string) bool {
-	i := 0
-	for i < len(lit) && s.pos+i < len(s.line) && s.line[s.pos+i] == lit[i] {
+func (s *lineScanner) fault() *SyntaxError {
+	if s.err != nil {
+		return s.err
+	}
+	i := 0 // of the first byte that is not want's
+	for i < len(s.want) && s.pos+i < len(s.line) && s.line[s.pos+i] == s.want[i] {
 		i++
 	}
-	what := strconv.Quote(lit)
-	if name := strings.Trim(lit, `{}",:`); name != "" {
+	what := strconv.Quote(s.want)
+	if name := strings.Trim(s.want, `{}",:`); name != "" {
 		what = "member " + strconv.Quote(name)
 	}
-	s.err = expected(s.line, s.pos+i, what)
-	return false
+	return expected(s.line, s.pos+i, what)
 }
 
 func (s *lineScanner) end() bool {

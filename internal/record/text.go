@@ -82,7 +82,8 @@ func String(value []byte) (string, error) {
 	return Text(value[1 : end-1]), nil
 }
 
-// Text is what raw, the inside of a JSON string as [Scan] passed it, stands for.
+// Text is what raw, the inside of a JSON string as [Scan] passed it, stands
+// for. What is cut off in the middle of an escape stays as it is.
 func Text(raw []byte) string {
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return string(raw)

@@ -9,9 +9,9 @@ const (
 
 // word is s[i:i+8], the first byte lowest. The compiler makes one load of it.
 func word[T string | []byte](s T, i int) uint64 {
-	_ = s[i+7]
-	return uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
-		uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+	s = s[i : i+8]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
 // special marks, with its high bit, the lowest byte of w that cannot stand in
@@ -23,14 +23,14 @@ func special(w uint64) uint64 {
 
 // isHex reports whether b is lower-case hex. Its length must be a multiple of 8.
 func isHex(b []byte) bool {
-	good := uint64(highs)
-	for i := 0; i < len(b); i += 8 {
+	good, all := uint64(highs), uint64(0)
+	for i := 0; i+8 <= len(b); i += 8 {
+		// While no byte has its high bit, adding 0x80-c sets it exactly where the byte is c or more.
 		w := word(b, i)
-		// Once no byte has its high bit, adding 0x80-c sets it exactly where the byte is c or more.
-		v := w &^ highs
-		digit := (v + (0x80-'0')*ones) &^ (v + (0x80-'9'-1)*ones)
-		letter := (v + (0x80-'a')*ones) &^ (v + (0x80-'f'-1)*ones)
-		good &= (digit | letter) &^ w
+		digit := (w + (0x80-'0')*ones) &^ (w + (0x80-'9'-1)*ones)
+		letter := (w + (0x80-'a')*ones) &^ (w + (0x80-'f'-1)*ones)
+		good &= digit | letter
+		all |= w
 	}
-	return good == highs
+	return good == highs && all&highs == 0
 }

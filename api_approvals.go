@@ -1,0 +1,234 @@
+package rampart
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/rampartlog/rampart/internal/record"
+)
+
+const maxWait = 60 * time.Second
+
+// runGroup is a run with two or more pending approvals.
+type runGroup struct {
+	Agent    string     `json:"agent"`
+	Session  string     `json:"session"`
+	RunID    string     `json:"run_id"`
+	Count    int        `json:"count"`
+	Earliest time.Time  `json:"earliest_created_at"`
+	Items    []Approval `json:"items"`
+}
+
+func (a *api) getApprovals(w http.ResponseWriter, r *http.Request, _ Credential) error {
+	pending := a.Approvals.List(Pending)
+	list := pending
+	switch status := ApprovalStatus(r.URL.Query().Get("status")); status {
+	case "", Pending:
+	case Approved, Denied, Expired:
+		list = a.Approvals.List(status)
+	default:
+		return badParameter("status", "is one of pending, approved, denied, expired")
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		Approvals []Approval `json:"approvals"`
+		RunGroups []runGroup `json:"run_groups"`
+		GrantTTL  int        `json:"run_grant_ttl_ms"`
+	}{list, groupRuns(pending), 0})
+}
+
+func groupRuns(pending []Approval) []runGroup {
+	type key struct{ agent, session, runID string }
+	groups := map[key]*runGroup{}
+	for _, p := range pending {
+		if p.RunID == "" {
+			continue
+		}
+		k := key{p.Agent, p.Session, p.RunID}
+		if groups[k] == nil {
+			groups[k] = &runGroup{Agent: p.Agent, Session: p.Session, RunID: p.RunID, Earliest: p.CreatedAt}
+		}
+		groups[k].Items = append(groups[k].Items, p)
+	}
+	out := []runGroup{}
+	for _, g := range groups {
+		if g.Count = len(g.Items); g.Count > 1 {
+			out = append(out, *g)
+		}
+	}
+	slices.SortFunc(out, func(x, y runGroup) int { return cmp.Compare(x.Items[0].ID, y.Items[0].ID) })
+	return out
+}
+
+func (a *api) postApproval(w http.ResponseWriter, r *http.Request, c Credential) error {
+	q := ApprovalRequest{Credential: c.Name}
+	var command, path *string
+	var ttl int64
+	var request json.RawMessage
+	targets := map[string]any{
+		"tool": &q.Tool, "agent": &q.Agent, "message": &q.Message, "command": &command, "request": &request, "path": &path,
+		"session": &q.Session, "run_id": &q.RunID, "tool_call_id": &q.ToolCallID, "ttl_seconds": &ttl,
+	}
+	if err := readObject(w, r, targets); err != nil {
+		return err
+	}
+	if c.Scope == ScopeAgent {
+		q.Agent = c.Name
+	}
+	// Beyond this the product would overflow; the queue refuses it either way.
+	q.TTL = time.Duration(max(-1, min(ttl, int64(maxTTL/time.Second)+1))) * time.Second
+	var err error
+	if q.Request, err = requestOf(request, command, path); err != nil {
+		return err
+	}
+	p, err := a.Approvals.Request(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusCreated, struct {
+		ID        string         `json:"id"`
+		Status    ApprovalStatus `json:"status"`
+		ExpiresAt time.Time      `json:"expires_at"`
+	}{p.ID, p.Status, p.ExpiresAt})
+}
+
+// requestOf is the request as sent, or made of the command and the path.
+// Given beside it they must say what it says: a person is shown the request.
+func requestOf(request json.RawMessage, command, path *string) (json.RawMessage, error) {
+	if request == nil {
+		var pairs []string
+		if command != nil {
+			pairs = append(pairs, "command", *command)
+		}
+		if path != nil {
+			pairs = append(pairs, "path", *path)
+		}
+		return stringsObject(pairs...)
+	}
+	have := map[string]string{}
+	err := record.Members(request, func(name string, value []byte, _ int) error {
+		if s, err := words(value); err == nil {
+			have[name] = s
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for name, given := range map[string]*string{"command": command, "path": path} {
+		if given == nil {
+			continue
+		}
+		if s, ok := have[name]; !ok || s != *given {
+			return nil, &statusError{http.StatusBadRequest, fmt.Sprintf("%q is not what \"request\" says; leave it out, or let them agree", name)}
+		}
+	}
+	return request, nil
+}
+
+func (a *api) getApproval(w http.ResponseWriter, r *http.Request, c Credential) error {
+	var wait time.Duration
+	if q := r.URL.Query(); q.Has("wait") {
+		var err error
+		if wait, err = time.ParseDuration(q.Get("wait")); err != nil || wait < 0 {
+			return badParameter("wait", "is a duration such as 30s, 60s at most")
+		}
+	}
+	id := r.PathValue("id")
+	p, err := a.Approvals.Get(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	if c.Scope != ScopeAdmin && p.Credential != c.Name {
+		// As for one that is not there: ids of others are not to be tried out.
+		return fmt.Errorf("%w: no approval %.40q", ErrNotFound, id)
+	}
+	if p.Status == Pending && wait > 0 {
+		ctx, cancel := context.WithTimeout(r.Context(), min(wait, maxWait))
+		defer cancel()
+		if p, err = a.Approvals.Wait(ctx, id); errors.Is(err, context.DeadlineExceeded) {
+			p, err = a.Approvals.Get(r.Context(), id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return writeJSON(w, http.StatusOK, p)
+}
+
+func (a *api) postResolve(w http.ResponseWriter, r *http.Request, c Credential) error {
+	res := Resolution{Credential: c.Name}
+	var approved, persist *bool
+	err := readObject(w, r, map[string]any{
+		"approved": &approved, "persist": &persist, "resolved_by": &res.ResolvedBy, "reason": &res.Reason,
+	})
+	if err != nil {
+		return err
+	}
+	switch {
+	case approved == nil:
+		return &statusError{http.StatusBadRequest, `"approved" is required, true or false`}
+	case persist != nil && *persist:
+		return &statusError{http.StatusBadRequest, `"persist" is not offered: no rule is saved, and the approval stays pending; send it without`}
+	}
+	res.Status = Denied
+	if *approved {
+		res.Status = Approved
+	}
+	p, err := a.Approvals.Resolve(r.Context(), r.PathValue("id"), res)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		ID        string         `json:"id"`
+		Status    ApprovalStatus `json:"status"`
+		Approved  bool           `json:"approved"`
+		Persisted bool           `json:"persisted"`
+	}{p.ID, p.Status, p.Status == Approved, false})
+}
+
+func (a *api) postBulkResolve(w http.ResponseWriter, r *http.Request, c Credential) error {
+	b := BulkResolution{Resolution: Resolution{Credential: c.Name}}
+	var action, scope string
+	err := readObject(w, r, map[string]any{
+		"run_id": &b.RunID, "action": &action, "agent": &b.Agent, "session": &b.Session, "ids": &b.IDs,
+		"scope": &scope, "resolved_by": &b.ResolvedBy, "reason": &b.Reason,
+	})
+	if err != nil {
+		return err
+	}
+	switch action {
+	case "approve":
+		b.Status = Approved
+	case "deny":
+		b.Status = Denied
+	default:
+		return &statusError{http.StatusBadRequest, `"action" is required, "approve" or "deny"`}
+	}
+	switch scope {
+	case "", "pending":
+	case "run":
+		return &statusError{http.StatusBadRequest, `"scope":"run" is not offered: nothing has authority over future calls; use "pending"`}
+	default:
+		return &statusError{http.StatusBadRequest, `"scope" is "pending"`}
+	}
+	resolved, err := a.Approvals.ResolveAll(r.Context(), b)
+	if errors.Is(err, ErrNotPending) {
+		return &statusError{http.StatusConflict, err.Error()}
+	} else if err != nil {
+		return err
+	}
+	ids := make([]string, len(resolved))
+	for i := range resolved {
+		ids[i] = resolved[i].ID
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		Resolved int      `json:"resolved"`
+		IDs      []string `json:"ids"`
+	}{len(ids), ids})
+}

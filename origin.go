@@ -1,0 +1,84 @@
+package rampart
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// origins keeps foreign web pages out: those that reach a loopback address
+// under a name of their own (DNS rebinding), and those that make a browser send
+// what its user did not ask for.
+type origins struct {
+	hosts   []string
+	trusted []string
+	cross   *http.CrossOriginProtection
+}
+
+func newOrigins(a *Auth) origins {
+	o := origins{cross: http.NewCrossOriginProtection()}
+	for _, h := range a.AllowHosts {
+		o.hosts = append(o.hosts, strings.ToLower(h))
+	}
+	for _, t := range a.AllowOrigins {
+		t = strings.ToLower(t) // as browsers send it
+		if err := o.cross.AddTrustedOrigin(t); err != nil {
+			panic(err)
+		}
+		o.trusted = append(o.trusted, t)
+	}
+	return o
+}
+
+// check refuses r if it comes from a foreign page.
+func (o *origins) check(r *http.Request) error {
+	if arrivedOnLoopback(r) && !o.known(r.Host) {
+		return &statusError{http.StatusForbidden, "this Host is not allowed here; use a loopback name, or allow the host by name"}
+	}
+	if err := o.cross.Check(r); err != nil {
+		return &statusError{http.StatusForbidden, "cross-origin request refused; allow the origin by name"}
+	}
+	return nil
+}
+
+func arrivedOnLoopback(r *http.Request) bool {
+	addr, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ok && addr.IP.IsLoopback()
+}
+
+func (o *origins) known(hostport string) bool {
+	hostport = strings.ToLower(hostport)
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(host, ".")
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil && ip.IsLoopback() {
+		return true
+	}
+	return slices.Contains(o.hosts, host) || slices.Contains(o.hosts, hostport)
+}
+
+// headers sets the CORS headers for an origin that is allowed. It reports
+// whether that answers r, a preflight.
+func (o *origins) headers(w http.ResponseWriter, r *http.Request) (answered bool) {
+	origin := r.Header.Get("Origin")
+	if !slices.Contains(o.trusted, origin) {
+		return false
+	}
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Vary", "Origin")
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID")
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}

@@ -1,0 +1,46 @@
+package rampart
+
+import (
+	"net/http"
+	"time"
+)
+
+const (
+	bodyTimeout  = 30 * time.Second // for a request's body to arrive
+	writeTimeout = 30 * time.Second // for a client to take some bytes of an answer
+)
+
+// patient writes an answer that may be long in coming or in being taken. Each
+// write has its own time limit: neither does the server's WriteTimeout cut it
+// off, nor does a dead peer hold it.
+type patient struct {
+	http.ResponseWriter
+	conn *http.ResponseController
+}
+
+func newPatient(w http.ResponseWriter, r *http.Request) *patient {
+	p := &patient{w, http.NewResponseController(w)}
+	// Errors mean that there is no such limit to set, as in tests.
+	var until time.Time
+	if r.Body != nil && r.Body != http.NoBody {
+		until = time.Now().Add(bodyTimeout)
+	}
+	_ = p.conn.SetReadDeadline(until)
+	return p
+}
+
+func (p *patient) Write(b []byte) (int, error) {
+	_ = p.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	return p.ResponseWriter.Write(b)
+}
+
+// finish takes the limit away again: a server without a WriteTimeout would keep
+// it for the connection's next answer.
+func (p *patient) finish() {
+	if p.conn.Flush() == nil {
+		_ = p.conn.SetWriteDeadline(time.Time{})
+	}
+}
+
+// Unwrap is for [http.ResponseController].
+func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
