@@ -69,7 +69,7 @@ const (
 // combine with and.
 //
 // A slow client slows nobody and loses nothing; one that takes nothing for the
-// write timeout is disconnected. The server's own ReadTimeout and WriteTimeout
+// write timeout is disconnected, and can resume. The server's own ReadTimeout and WriteTimeout
 // do not end a stream. Every ResponseWriter on the way must be able to flush
 // (middleware through its Unwrap method); http.TimeoutHandler cannot.
 //
@@ -106,10 +106,10 @@ func NewStream(bus *EventBus, opts *StreamOptions) *Stream {
 	if opts != nil {
 		s.opts = *opts
 	}
-	if s.opts.Heartbeat == 0 {
+	if s.opts.Heartbeat <= 0 {
 		s.opts.Heartbeat = 15 * time.Second
 	}
-	if s.opts.WriteTimeout == 0 {
+	if s.opts.WriteTimeout <= 0 {
 		s.opts.WriteTimeout = 30 * time.Second
 	}
 	if s.opts.FlushEvery == 0 {

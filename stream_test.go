@@ -300,6 +300,45 @@ func TestStreamRestsAfterAFlush(t *testing.T) {
 	})
 }
 
+type measured struct {
+	http.ResponseWriter
+	longest int
+}
+
+func (m *measured) Unwrap() http.ResponseWriter { return m.ResponseWriter }
+
+func (m *measured) Write(b []byte) (int, error) {
+	m.longest = max(m.longest, len(b))
+	return m.ResponseWriter.Write(b)
+}
+
+// Who has much to catch up with gets it without rests, in pieces of a size that
+// a slow connection can take within the write timeout.
+func TestStreamCatchesUpInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, b := newLog(t, &rampart.BusOptions{Window: 1})
+		saved := appendBulk(t, c, 3000, 500)
+		s := newStream(t, b, &rampart.StreamOptions{FlushEvery: time.Hour})
+		var m measured
+		site := newSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			m.ResponseWriter = w
+			s.ServeHTTP(&m, r)
+		}), nil)
+		start := time.Now()
+		w := site.watch("", "Last-Event-ID", "0")
+		w.expect(connectedFrame("0"))
+		w.expect(auditFrames(t, c, saved)...)
+		w.expect(approvalsFrame)
+		if d := time.Since(start); d > time.Minute {
+			t.Errorf("took %v", d)
+		}
+		s.Close()
+		if m.longest > 64<<10 || m.longest < 32<<10 {
+			t.Errorf("the longest piece has %d bytes, want no more than 64 KiB, and not much less", m.longest)
+		}
+	})
+}
+
 // A client that takes nothing holds nobody up. Within the write timeout it can
 // go on reading and has lost nothing; after it, it is disconnected.
 func TestStreamStalledClient(t *testing.T) {
