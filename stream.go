@@ -2,7 +2,6 @@ package rampart
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -131,18 +130,18 @@ func NewStream(bus *EventBus, opts *StreamOptions) *Stream {
 func (s *Stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		refuse(w, http.StatusMethodNotAllowed, "the stream is read with GET")
+		writeError(w, http.StatusMethodNotAllowed, "the stream is read with GET")
 		return
 	}
 	query := r.URL.Query()
 	chosen, err := parseStreamFilter(query)
 	if err != nil {
-		refuse(w, http.StatusBadRequest, err.Error())
+		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	if culprit := withoutFlush(w); culprit != nil {
 		s.log.Error("the event stream needs a ResponseWriter that can flush", "writer", fmt.Sprintf("%T", culprit))
-		refuse(w, http.StatusInternalServerError, "streaming is not supported by the response writer: give the middleware around this handler a Flush or an Unwrap method")
+		writeError(w, http.StatusInternalServerError, "streaming is not supported by the response writer: give the middleware around this handler a Flush or an Unwrap method")
 		return
 	}
 	if !s.enter() {
@@ -219,16 +218,7 @@ func (s *Stream) unavailable(w http.ResponseWriter, err error) {
 		s.log.Error("a stream could not be opened", "error", err)
 	}
 	w.Header().Set("Retry-After", "5")
-	refuse(w, http.StatusServiceUnavailable, msg)
-}
-
-func refuse(w http.ResponseWriter, status int, msg string) {
-	body, _ := json.Marshal(struct {
-		Error string `json:"error"`
-	}{msg})
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	w.Write(body)
+	writeError(w, http.StatusServiceUnavailable, msg)
 }
 
 // enter counts a handler that Close has to wait for; false while closing.

@@ -110,7 +110,7 @@ func TestStreamIsUnavailable(t *testing.T) {
 				resp := site.do(method, "")
 				body, _ := io.ReadAll(resp.Body)
 				if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" ||
-					method == "GET" && string(body) != `{"error":"`+why+`"}` {
+					method == "GET" && string(body) != `{"error":"`+why+"\"}\n" {
 					t.Errorf("%s: %s, %v, %s", method, resp.Status, resp.Header, body)
 				}
 			}
