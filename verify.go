@@ -3,7 +3,6 @@ package rampart
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"

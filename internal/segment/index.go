@@ -103,9 +103,7 @@ func (x *Index) Add(line []byte, f *record.Fields) error {
 	x.set(Session, f.Session, i)
 	x.set(Tool, f.Tool, i)
 	x.set(Action, f.Action, i)
-	if f.RunID != nil {
-		x.set(RunID, f.RunID, i)
-	}
+	x.set(RunID, f.RunID, i) // "" when left out
 	if f.Approval != nil {
 		x.set(Approval, []byte("1"), i)
 		h.Approvals++

@@ -115,7 +115,7 @@ func TestNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"a"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"a", "directory"}, names); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 	if data, err := os.ReadFile(filepath.Join(path, "a")); string(data) != "b" {

@@ -35,7 +35,8 @@ type FS interface {
 	Rename(old, new string) error
 	// Remove deletes a file.
 	Remove(name string) error
-	// List returns the names of the regular files, sorted.
+	// List returns the names in the directory, sorted, whatever they name: a
+	// link in the place of a file is seen, and refused when it is opened.
 	List() ([]string, error)
 	// SyncDir makes creations, renamings and removals durable. It does nothing
 	// on Windows, where no such call exists.

@@ -1,0 +1,518 @@
+package rampart_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rampartlog/rampart"
+)
+
+// openChain opens a chain that is closed and verified when the test ends.
+func openChain(t testing.TB, dir string, opts *rampart.AuditOptions) *rampart.AuditChain {
+	t.Helper()
+	c, err := rampart.OpenAuditChain(dir, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if c.Err() == nil {
+			if r, err := c.Verify(context.Background()); err != nil || !r.OK() {
+				t.Errorf("at the end of the test the log does not verify: %+v %v", r, err)
+			}
+		}
+		if err := c.Close(); err != nil && !errors.Is(err, rampart.ErrFailed) {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return c
+}
+
+func event(i int) rampart.AuditEvent {
+	return rampart.AuditEvent{
+		Timestamp: time.Date(2026, 3, 3, 10, 15, 30, i, time.UTC),
+		Agent:     "claude-code", Session: "myapp/main", Tool: "exec",
+		Request:  json.RawMessage(fmt.Sprintf(`{"command":"git status","n":%d}`, i)),
+		Decision: rampart.Decision{Action: "allow", MatchedPolicies: []string{"allow-git"}, EvaluationTimeUS: 8, Message: "git command allowed"},
+	}
+}
+
+func appendN(t testing.TB, c *rampart.AuditChain, n int) []rampart.AuditEvent {
+	t.Helper()
+	var out []rampart.AuditEvent
+	for i := range n {
+		e, err := c.Append(t.Context(), event(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func all(t testing.TB, c *rampart.AuditChain, q rampart.Query) []string {
+	t.Helper()
+	var out []string
+	for r, err := range c.Query(context.Background(), q) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, string(r))
+	}
+	return out
+}
+
+func segments(t testing.TB, dir string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func lines(t testing.TB, dir string) []string {
+	t.Helper()
+	var out []string
+	for _, name := range segments(t, dir) {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")...)
+	}
+	return out
+}
+
+var hashMember = regexp.MustCompile(`,"hash":"([0-9a-f]{64})"\}$`)
+
+// The recipe of the contract: take the hash member out, hash the rest.
+func TestAnyLineIsCheckedByTakingItsHashOut(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, nil)
+	appendN(t, c, 3)
+	prev := strings.Repeat("0", 64)
+	for _, line := range lines(t, dir) {
+		m := hashMember.FindStringSubmatch(line)
+		if m == nil {
+			t.Fatalf("no hash at the end of %s", line)
+		}
+		sum := sha256.Sum256([]byte(hashMember.ReplaceAllString(line, "}")))
+		if got := hex.EncodeToString(sum[:]); got != m[1] {
+			t.Errorf("hash %s, line says %s", got, m[1])
+		}
+		if !strings.Contains(line, `"prev_hash":"`+prev+`"`) {
+			t.Errorf("does not link to %s: %s", prev, line)
+		}
+		prev = m[1]
+	}
+}
+
+func TestAppendReturnsWhatIsStored(t *testing.T) {
+	c := openChain(t, t.TempDir(), nil)
+	code := -1
+	full := rampart.AuditEvent{
+		Timestamp: time.Date(2026, 3, 3, 11, 15, 30, 5000, time.FixedZone("", 3600)),
+		Agent:     "a \"quoted\" \u202e name", Session: "s\n", RunID: "r", ToolCallID: "t", Tool: "exec",
+		Request: json.RawMessage(" { \"a\" : [ 1.0 , 1e400 , 9007199254740993, -0 ] , \"<b>\" : \"\\u003c\\ud800 \u2028 \\/\" } "),
+		Decision: rampart.Decision{Action: "deny", MatchedPolicies: []string{"p1", "p2"}, EvaluationTimeUS: 1,
+			Message: "no", Suggestions: []string{"try less"}},
+		Response: &rampart.Response{ExitCode: &code, DurationMS: 12, Flags: []string{"f"}},
+	}
+	for _, e := range []rampart.AuditEvent{full, {Agent: "a", Tool: "t", Decision: rampart.Decision{Action: "watch"}}} {
+		saved, err := c.Append(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := c.Get(t.Context(), saved.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := r.Event()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(saved, stored); d != "" {
+			t.Errorf("saved, stored: %s", d)
+		}
+		if !json.Valid(r) {
+			t.Errorf("not JSON: %s", r)
+		}
+	}
+	r := all(t, c, rampart.Query{Ascending: true})[0]
+	want := `"request":{"a":[1.0,1e400,9007199254740993,-0],"<b>":"\u003c\ud800 ` + "\u2028" + ` \/"}`
+	if !strings.Contains(r, want) {
+		t.Errorf("request not byte for byte:\n got %s\nwant %s", r, want)
+	}
+	if !strings.Contains(r, `"timestamp":"2026-03-03T10:15:30.000005Z"`) {
+		t.Errorf("timestamp not in UTC: %s", r)
+	}
+}
+
+func TestInvalidEventsAreRefusedAndNothingIsStored(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, nil)
+	deep := strings.Repeat(`{"a":`, 65) + "1" + strings.Repeat("}", 65)
+	tests := map[string]struct {
+		change func(*rampart.AuditEvent)
+		want   string
+	}{
+		"no tool":          {func(e *rampart.AuditEvent) { e.Tool = "" }, "tool is required"},
+		"no agent":         {func(e *rampart.AuditEvent) { e.Agent = "" }, "agent is required"},
+		"no action":        {func(e *rampart.AuditEvent) { e.Decision.Action = "" }, "lower-case word"},
+		"upper case":       {func(e *rampart.AuditEvent) { e.Decision.Action = "Allow" }, "lower-case word"},
+		"id":               {func(e *rampart.AuditEvent) { e.ID = "x" }, "given by the log"},
+		"hash":             {func(e *rampart.AuditEvent) { e.Hash = "x" }, "given by the log"},
+		"approval":         {func(e *rampart.AuditEvent) { e.Approval = json.RawMessage(`{}`) }, "approvals queue alone"},
+		"array":            {func(e *rampart.AuditEvent) { e.Request = json.RawMessage(`[]`) }, "request"},
+		"cut off":          {func(e *rampart.AuditEvent) { e.Request = json.RawMessage(`{"a":`) }, "request"},
+		"doubled":          {func(e *rampart.AuditEvent) { e.Request = json.RawMessage(`{"a":1,"\u0061":2}`) }, "request"},
+		"too deep":         {func(e *rampart.AuditEvent) { e.Request = json.RawMessage(deep) }, "request"},
+		"UTF-8 in request": {func(e *rampart.AuditEvent) { e.Request = json.RawMessage("{\"a\":\"\xff\"}") }, "request"},
+		"UTF-8 in agent":   {func(e *rampart.AuditEvent) { e.Agent = "\xff" }, "agent"},
+		"year":             {func(e *rampart.AuditEvent) { e.Timestamp = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, "year"},
+		"negative":         {func(e *rampart.AuditEvent) { e.Decision.EvaluationTimeUS = -1 }, "negative"},
+		"too large":        {func(e *rampart.AuditEvent) { e.Decision.Message = strings.Repeat("x", 1<<20) }, "1048576"},
+	}
+	for name, tt := range tests {
+		e := event(0)
+		tt.change(&e)
+		_, err := c.AppendAll(t.Context(), []rampart.AuditEvent{event(1), e})
+		if !errors.Is(err, rampart.ErrInvalid) || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "event 2") {
+			t.Errorf("%s: %v, want ErrInvalid about event 2 and %q", name, err, tt.want)
+		}
+	}
+	if got := all(t, c, rampart.Query{}); len(got) != 0 {
+		t.Errorf("stored %d events", len(got))
+	}
+	if _, err := c.Append(t.Context(), event(1)); err != nil {
+		t.Errorf("after refusals: %v", err)
+	}
+}
+
+func TestLargestEventFits(t *testing.T) {
+	c := openChain(t, t.TempDir(), nil)
+	e := event(0)
+	saved, err := c.Append(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.Get(t.Context(), saved.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Decision.Message += strings.Repeat("x", 1<<20-len(r))
+	if saved, err = c.Append(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if r, err = c.Get(t.Context(), saved.ID); err != nil || len(r) != 1<<20 {
+		t.Errorf("%d bytes, %v", len(r), err)
+	}
+	e.Decision.Message += "x"
+	if _, err = c.Append(t.Context(), e); !errors.Is(err, rampart.ErrInvalid) {
+		t.Errorf("one byte more: %v", err)
+	}
+}
+
+func TestConcurrentAppendsAreAllThereInOneOrder(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(20_000))
+	const writers, each = 16, 40
+	var mu sync.Mutex
+	acked := map[string]bool{}
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			last := ""
+			for i := range each {
+				saved, err := c.AppendAll(t.Context(), []rampart.AuditEvent{event(w*1000 + i), event(i)})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if saved[0].ID <= last || saved[1].PrevHash != saved[0].Hash {
+					t.Errorf("out of order: %v after %s", saved, last)
+				}
+				last = saved[1].ID
+				mu.Lock()
+				acked[saved[0].ID], acked[saved[1].ID] = true, true
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	got := all(t, c, rampart.Query{Ascending: true})
+	if len(got) != 2*writers*each || len(acked) != len(got) {
+		t.Errorf("%d stored, %d acknowledged, want %d", len(got), len(acked), 2*writers*each)
+	}
+	for _, r := range got {
+		if !acked[rampart.Record(r).ID()] {
+			t.Errorf("not acknowledged: %s", r)
+		}
+	}
+	if d := cmp.Diff(lines(t, dir), got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestCancelledBeforeItsTurnStoresNothing(t *testing.T) {
+	c := openChain(t, t.TempDir(), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Append(ctx, event(0)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if n := c.Stats().Events; n != 0 {
+		t.Errorf("%d events", n)
+	}
+}
+
+func TestReopenGoesOnWhereItStopped(t *testing.T) {
+	dir := t.TempDir()
+	var saved []rampart.AuditEvent
+	for range 4 {
+		c, err := rampart.OpenAuditChain(dir, rampart.AuditOptions{}.WithSegmentSize(2000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(saved) > 0 {
+			if want := (rampart.Anchor{ID: saved[len(saved)-1].ID, Hash: saved[len(saved)-1].Hash}); c.Head() != want {
+				t.Errorf("head %v, want %v", c.Head(), want)
+			}
+		}
+		saved = append(saved, appendN(t, c, 7)...)
+		for range 2 {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := c.Append(t.Context(), event(0)); !errors.Is(err, rampart.ErrClosed) {
+			t.Errorf("append after close: %v", err)
+		}
+		for _, err := range c.Query(t.Context(), rampart.Query{}) {
+			if !errors.Is(err, rampart.ErrClosed) {
+				t.Errorf("query after close: %v", err)
+			}
+		}
+	}
+	c := openChain(t, dir, nil)
+	for i, r := range all(t, c, rampart.Query{Ascending: true}) {
+		if id := rampart.Record(r).ID(); id != saved[i].ID {
+			t.Errorf("event %d is %s, want %s", i, id, saved[i].ID)
+		}
+		if i > 0 && (saved[i].ID <= saved[i-1].ID || saved[i].PrevHash != saved[i-1].Hash) {
+			t.Errorf("event %d does not follow", i)
+		}
+	}
+	if n := c.Stats().Events; n != 28 {
+		t.Errorf("%d events", n)
+	}
+}
+
+func TestSecondChainOnADirectoryIsRefusedWithThePID(t *testing.T) {
+	dir := t.TempDir()
+	openChain(t, dir, nil)
+	_, err := rampart.OpenAuditChain(dir, nil)
+	if !errors.Is(err, rampart.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
+		t.Error(err)
+	}
+}
+
+func TestUnknownSyncPolicyIsRefused(t *testing.T) {
+	if _, err := rampart.OpenAuditChain(t.TempDir(), &rampart.AuditOptions{Sync: "sometimes"}); !errors.Is(err, rampart.ErrInvalid) {
+		t.Error(err)
+	}
+	for _, p := range []rampart.SyncPolicy{rampart.SyncAlways, rampart.SyncInterval, rampart.SyncNever} {
+		c := openChain(t, t.TempDir(), &rampart.AuditOptions{Sync: p})
+		appendN(t, c, 3)
+		if got := c.Stats().Sync; got != p {
+			t.Errorf("%s reported as %s", p, got)
+		}
+	}
+}
+
+// crashed returns a copy of an open log, as the next process would find it
+// after this one was killed.
+func crashed(t testing.TB, dir string) string {
+	t.Helper()
+	out := t.TempDir()
+	for _, name := range append(segments(t, dir), glob(t, dir, "*.idx")...) {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(out, filepath.Base(name)), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+func glob(t testing.TB, dir, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func edit(t testing.TB, name string, change func([]byte) []byte) {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, change(data), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A tail torn at any byte was never acknowledged: it is cut off, and what was
+// acknowledged before it stays.
+func TestTornTailIsCutAtEveryByte(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, nil)
+	appendN(t, c, 3)
+	before := lines(t, dir)
+	keep := len(strings.Join(before[:2], "\n")) + 1
+	for cut := keep; cut < keep+len(before[2])+1; cut++ {
+		dead := crashed(t, dir)
+		edit(t, segments(t, dead)[0], func(b []byte) []byte { return b[:cut] })
+		c, err := rampart.OpenAuditChain(dead, nil)
+		if err != nil {
+			t.Fatalf("cut at %d: %v", cut, err)
+		}
+		if got := all(t, c, rampart.Query{Ascending: true}); cmp.Diff(got, before[:2]) != "" {
+			t.Fatalf("cut at %d: %q", cut, got)
+		}
+		if n := c.Stats().Torn; n != int64(cut-keep) {
+			t.Errorf("cut at %d: %d torn bytes reported", cut, n)
+		}
+		appendN(t, c, 1)
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := rampart.VerifyChain(t.Context(), os.DirFS(dead)); err != nil || !r.OK() || r.Events != 3 {
+			t.Fatalf("cut at %d: %+v %v", cut, r, err)
+		}
+	}
+}
+
+func TestZerosAtTheTailAreTorn(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, nil)
+	appendN(t, c, 3)
+	dead := crashed(t, dir)
+	edit(t, segments(t, dead)[0], func(b []byte) []byte { return append(b, make([]byte, 700)...) })
+	if got := all(t, openChain(t, dead, nil), rampart.Query{Ascending: true}); cmp.Diff(got, lines(t, dir)) != "" {
+		t.Errorf("%q", got)
+	}
+}
+
+// A disk may keep later sectors of an unfinished write and lose earlier ones.
+// The write was never acknowledged, so the log opens without it; the same
+// damage one write earlier hit acknowledged events, and is refused.
+func TestTornWriteIsToldFromDamageBeforeIt(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, nil)
+	appendN(t, c, 5)
+	var batch []rampart.AuditEvent
+	for i := range 20 {
+		batch = append(batch, event(i))
+	}
+	for range 2 {
+		if _, err := c.AppendAll(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stored := lines(t, dir)
+	start := func(n int) int { return len(strings.Join(stored[:n], "\n")) + 1 }
+	for _, tt := range []struct {
+		from, size int
+		want       int // events, or -1 for CorruptError
+	}{
+		{start(25), 512, 25},
+		{start(30), 512, 30},
+		{start(25) + 100, 1024, 25},
+		{start(24), 512, -1},
+		{start(24) + 30, 512, -1},
+		{start(5), 512, -1},
+		{start(2), 10, -1},
+	} {
+		dead := crashed(t, dir)
+		name := segments(t, dead)[0]
+		edit(t, name, func(b []byte) []byte { clear(b[tt.from : tt.from+tt.size]); return b })
+		before, _ := os.ReadFile(name)
+		c, err := rampart.OpenAuditChain(dead, nil)
+		var corrupt *rampart.CorruptError
+		switch {
+		case tt.want < 0:
+			if !errors.As(err, &corrupt) {
+				t.Errorf("hole of %d at %d: %v, want a CorruptError", tt.size, tt.from, err)
+			} else if corrupt.Segment != filepath.Base(name) || corrupt.Line == 0 || corrupt.Expected == "" {
+				t.Errorf("says too little: %+v", corrupt)
+			}
+			if after, _ := os.ReadFile(name); !bytes.Equal(before, after) {
+				t.Error("the damaged file was touched")
+			}
+		case err != nil:
+			t.Errorf("hole of %d at %d: %v", tt.size, tt.from, err)
+		default:
+			if got := all(t, c, rampart.Query{Ascending: true}); cmp.Diff(got, stored[:tt.want]) != "" {
+				t.Errorf("hole of %d at %d: %d events, want %d", tt.size, tt.from, len(got), tt.want)
+			}
+		}
+		if err == nil {
+			c.Close()
+		}
+	}
+}
+
+func TestDamageIsRefusedByName(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(1500))
+	appendN(t, c, 12)
+	n := len(segments(t, dir))
+	for name, damage := range map[string]func(t *testing.T, files []string){
+		"first segment gone": func(t *testing.T, f []string) { os.Remove(f[0]) },
+		"a segment gone":     func(t *testing.T, f []string) { os.Remove(f[1]) },
+		"flipped in the live one": func(t *testing.T, f []string) {
+			edit(t, f[n-1], func(b []byte) []byte { b[200] ^= 1; return append(b, b...) })
+		},
+		"last line of a full one cut": func(t *testing.T, f []string) {
+			edit(t, f[1], func(b []byte) []byte { return b[:len(b)-10] })
+		},
+		"exchanged": func(t *testing.T, f []string) {
+			a, _ := os.ReadFile(f[0])
+			edit(t, f[1], func([]byte) []byte { return a })
+		},
+	} {
+		dead := crashed(t, dir)
+		for _, idx := range glob(t, dead, "*.idx") {
+			os.Remove(idx)
+		}
+		damage(t, segments(t, dead))
+		c, err := rampart.OpenAuditChain(dead, nil)
+		if err == nil {
+			c.Close()
+		}
+		var corrupt *rampart.CorruptError
+		if !errors.As(err, &corrupt) {
+			t.Errorf("%s: %v, want a CorruptError", name, err)
+		}
+	}
+}

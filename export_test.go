@@ -1,0 +1,9 @@
+package rampart
+
+import "github.com/rampartlog/rampart/internal/vfs"
+
+// WithFS makes OpenAuditChain use fs in place of a directory.
+func (o AuditOptions) WithFS(fs vfs.FS) *AuditOptions { o.fs = fs; return &o }
+
+// WithSegmentSize makes segments full at n bytes.
+func (o AuditOptions) WithSegmentSize(n int64) *AuditOptions { o.segmentSize = n; return &o }

@@ -1,0 +1,186 @@
+package rampart_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/rampartlog/rampart"
+)
+
+// rehash gives a line the hash that fits it, as somebody would who edits one
+// line and knows how lines are hashed.
+func rehash(line string) string {
+	body := hashMember.ReplaceAllString(line, "}")
+	return fmt.Sprintf(`%s,"hash":"%x"}`, strings.TrimSuffix(body, "}"), sha256.Sum256([]byte(body)))
+}
+
+func TestVerdictsAreToldApart(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(2500))
+	saved := appendN(t, c, 17)
+	files := segments(t, dir)
+	if len(files) < 3 {
+		t.Fatalf("%d segments", len(files))
+	}
+	// change applies to the lines of one segment.
+	change := func(f string, fn func(lines []string) []string) {
+		edit(t, f, func(b []byte) []byte {
+			return []byte(strings.Join(fn(strings.SplitAfter(string(b), "\n")), ""))
+		})
+	}
+	last := len(files) - 1
+	anchor := func(i int) rampart.Anchor { return rampart.Anchor{ID: saved[i].ID, Hash: saved[i].Hash} }
+	tests := map[string]struct {
+		damage  func(f []string)
+		anchors []rampart.Anchor
+		want    rampart.Verdict
+		line    int // of the fault, 0: not in a line
+	}{
+		"untouched":                     {func([]string) {}, nil, rampart.VerdictOK, 0},
+		"untouched, anchors":            {func([]string) {}, []rampart.Anchor{anchor(0), anchor(16), {ID: saved[5].ID, Hash: saved[5].Hash[:16]}, {ID: saved[6].ID}}, rampart.VerdictOK, 0},
+		"another hash":                  {func([]string) {}, []rampart.Anchor{{ID: saved[3].ID, Hash: saved[4].Hash}}, rampart.VerdictTruncated, 0},
+		"unknown anchor":                {func([]string) {}, []rampart.Anchor{{ID: "01J9K8M7N6P500000000000000"}}, rampart.VerdictTruncated, 0},
+		"half a line at the end":        {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, nil, rampart.VerdictTornTail, 0},
+		"zeros at the end":              {func(f []string) { edit(t, f[last], func(b []byte) []byte { return append(b, make([]byte, 99)...) }) }, nil, rampart.VerdictTornTail, 0},
+		"half a line in a full segment": {func(f []string) { edit(t, f[0], func(b []byte) []byte { return b[:len(b)-9] }) }, nil, rampart.VerdictTampered, 0},
+		"last lines cut, no anchor":     {func(f []string) { change(f[last], func(l []string) []string { return l[:1] }) }, nil, rampart.VerdictOK, 0},
+		"last lines cut, anchor":        {func(f []string) { change(f[last], func(l []string) []string { return l[:1] }) }, []rampart.Anchor{anchor(16)}, rampart.VerdictTruncated, 0},
+		"edited": {func(f []string) {
+			change(f[1], func(l []string) []string { l[1] = strings.Replace(l[1], "git status", "git statuz", 1); return l })
+		}, nil, rampart.VerdictTampered, 2},
+		"edited, last of all": {func(f []string) {
+			edit(t, f[last], func(b []byte) []byte { i := bytes.LastIndex(b, []byte("status")); b[i] = 'S'; return b })
+		}, nil, rampart.VerdictTampered, -1},
+		"edited and hashed again": {func(f []string) {
+			change(f[1], func(l []string) []string {
+				l[1] = rehash(strings.TrimSuffix(strings.Replace(l[1], "allow", "denyx", 1), "\n")) + "\n"
+				return l
+			})
+		}, nil, rampart.VerdictMissing, 3},
+		"a member added": {func(f []string) {
+			change(f[0], func(l []string) []string {
+				l[0] = rehash(strings.TrimSuffix(strings.Replace(l[0], `"action":"allow"`, `"action":"allow","Action":"deny"`, 1), "\n")) + "\n"
+				return l
+			})
+		}, nil, rampart.VerdictTampered, 1},
+		"white space": {func(f []string) {
+			change(f[0], func(l []string) []string { l[2] = strings.Replace(l[2], `,"tool"`, `, "tool"`, 1); return l })
+		}, nil, rampart.VerdictTampered, 3},
+		"dropped":                {func(f []string) { change(f[1], func(l []string) []string { return append(l[:1], l[2:]...) }) }, nil, rampart.VerdictMissing, 2},
+		"doubled":                {func(f []string) { change(f[1], func(l []string) []string { return append(l[:2], l[1:]...) }) }, nil, rampart.VerdictMissing, 0},
+		"swapped":                {func(f []string) { change(f[1], func(l []string) []string { l[1], l[2] = l[2], l[1]; return l }) }, nil, rampart.VerdictMissing, 2},
+		"blank line":             {func(f []string) { change(f[1], func(l []string) []string { l[1] += "\n"; return l }) }, nil, rampart.VerdictTampered, 3},
+		"first segment removed":  {func(f []string) { os.Remove(f[0]) }, nil, rampart.VerdictMissing, 0},
+		"middle segment removed": {func(f []string) { os.Remove(f[1]) }, nil, rampart.VerdictMissing, 0},
+		"all removed, no anchor": {func(f []string) {
+			for _, name := range f {
+				os.Remove(name)
+			}
+		}, nil, rampart.VerdictOK, 0},
+		"all removed, anchor": {func(f []string) {
+			for _, name := range f {
+				os.Remove(name)
+			}
+		}, []rampart.Anchor{anchor(0)}, rampart.VerdictTruncated, 0},
+		"a directory in place of a segment": {func(f []string) { os.Remove(f[1]); os.Mkdir(f[1], 0o700) }, nil, rampart.VerdictUnreadable, 0},
+	}
+	for name, tt := range tests {
+		dead := crashed(t, dir)
+		tt.damage(segments(t, dead))
+		r, err := rampart.VerifyChain(t.Context(), os.DirFS(dead), tt.anchors...)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if r.Verdict != tt.want || r.OK() != (tt.want == rampart.VerdictOK) || (r.Fault == nil) != r.OK() {
+			t.Errorf("%s: %s, want %s: %v", name, r.Verdict, tt.want, r.Fault)
+			continue
+		}
+		if tt.line > 0 && r.Fault.Line != tt.line {
+			t.Errorf("%s: line %d, want %d: %v", name, r.Fault.Line, tt.line, r.Fault)
+		}
+		if r.Fault != nil && (r.Fault.Expected == "" || r.Fault.Found == "") {
+			t.Errorf("%s: says too little: %v", name, r.Fault)
+		}
+		if name == "untouched" && (r.Events != 17 || r.FirstID != saved[0].ID || r.LastID != saved[16].ID || r.HeadHash != saved[16].Hash) {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+func TestEveryFlippedBitIsFound(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, nil)
+	appendN(t, c, 3)
+	name := segments(t, dir)[0]
+	good, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range good {
+		for bit := range 8 {
+			bad := bytes.Clone(good)
+			bad[i] ^= 1 << bit
+			r, err := rampart.VerifyChain(t.Context(), fstest.MapFS{filepath.Base(name): {Data: bad}})
+			if err != nil || r.OK() {
+				t.Fatalf("bit %d of byte %d: %+v %v", bit, i, r, err)
+			}
+		}
+	}
+}
+
+func TestVerifyLeavesOutWhatIsNotYetVisible(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, nil)
+	appendN(t, c, 2)
+	edit(t, segments(t, dir)[0], func(b []byte) []byte { return append(b, `{"id":"half of a wri`...) })
+	if r, err := c.Verify(t.Context()); err != nil || !r.OK() || r.Events != 2 {
+		t.Errorf("%+v %v", r, err)
+	}
+	edit(t, segments(t, dir)[0], func(b []byte) []byte { return b[:bytes.LastIndexByte(b, '\n')+1] })
+}
+
+func TestMalformedAnchorsAreRefused(t *testing.T) {
+	for _, a := range []rampart.Anchor{{ID: ""}, {ID: "x"}, {ID: "01J9K8M7N6P500000000000000", Hash: "zz"}, {ID: "01J9K8M7N6P500000000000000", Hash: "abc"}} {
+		if _, err := rampart.VerifyChain(t.Context(), fstest.MapFS{}, a); !errors.Is(err, rampart.ErrInvalid) {
+			t.Errorf("%+v: %v", a, err)
+		}
+	}
+}
+
+type brokenFS struct{ fs.FS }
+
+func (b brokenFS) Open(name string) (fs.File, error) {
+	if strings.HasSuffix(name, ".jsonl") {
+		return nil, errors.New("input/output error")
+	}
+	return b.FS.Open(name)
+}
+
+func TestUnreadableIsAVerdict(t *testing.T) {
+	dir := t.TempDir()
+	appendN(t, openChain(t, dir, nil), 1)
+	r, err := rampart.VerifyChain(t.Context(), brokenFS{os.DirFS(dir)})
+	if err != nil || r.Verdict != rampart.VerdictUnreadable || !strings.Contains(r.Fault.Found, "input/output") {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
+func TestVerifyEndsWithItsContext(t *testing.T) {
+	dir := t.TempDir()
+	appendN(t, openChain(t, dir, nil), 5)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := rampart.VerifyChain(ctx, os.DirFS(dir)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
