@@ -16,11 +16,20 @@ func TestDependencies(t *testing.T) {
 		"github.com/RoaringBitmap/roaring/v2",
 		"github.com/bits-and-blooms/bitset",
 		"github.com/oklog/ulid/v2",
+		"golang.org/x/sys",
 	}
+	used := make(map[string]bool)
 	for _, p := range imports(t, "-deps", ".") {
 		i := slices.IndexFunc(allowed, func(m string) bool { return within(p, m) })
-		if i < 0 && !within(p, module) {
+		if i >= 0 {
+			used[allowed[i]] = true
+		} else if !within(p, module) {
 			t.Errorf("import %q pulls in %s: every host inherits it; do without, or give the reason in docs/dependencies.md and name it here", module, p)
+		}
+	}
+	for _, m := range allowed {
+		if !used[m] {
+			t.Errorf("%s is allowed and not used: strike it here and in docs/dependencies.md", m)
 		}
 	}
 }
