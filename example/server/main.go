@@ -196,6 +196,9 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(handler, slog.LevelWarn),
 	}
+	// Streams and waits for an approval would outlast any drain.
+	srv.RegisterOnShutdown(func() { r.Stream.Close() })
+	srv.RegisterOnShutdown(func() { r.Approvals.Close() })
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 
@@ -213,15 +216,13 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	case <-ctx.Done():
 	}
 	log.Info("stopping")
-	// Streams and waits for an approval would outlast any drain.
-	err = errors.Join(r.Stream.Close(), r.Approvals.Close())
 	limit, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	if srv.Shutdown(limit) != nil {
 		srv.Close()
 	}
 	<-demoDone
-	return err
+	return nil
 }
 
 // limitBodyTime bounds how long a peer may take to send a body. It is not

@@ -147,22 +147,23 @@ func TestStreamResume(t *testing.T) {
 		d.append(d.token, event("a", fmt.Sprint(i)))
 	}
 	lines := d.lines()
-	at, other := position(t, lines[1]), position(t, lines[3])
+	at, other, bare := position(t, lines[1]), position(t, lines[3]), parse(t, lines[1]).ID
 	for name, form := range map[string]struct {
 		query   string
 		headers []string
+		from    string
 	}{
-		"header":                {headers: []string{"Last-Event-ID", at}},
-		"parameter":             {query: "last_event_id=" + at},
-		"header over parameter": {query: "last_event_id=" + other, headers: []string{"Last-Event-ID", at}},
-		"position alone":        {headers: []string{"Last-Event-ID", parse(t, lines[1]).ID}},
+		"header":                {headers: []string{"Last-Event-ID", at}, from: at},
+		"parameter":             {query: "last_event_id=" + at, from: at},
+		"header over parameter": {query: "last_event_id=" + other, headers: []string{"Last-Event-ID", at}, from: at},
+		"position alone":        {headers: []string{"Last-Event-ID", bare}, from: bare},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := *d
 			d.t = t
 			w := d.open(d.token, form.query, form.headers...)
-			if f := w.next(); f.Type != "connected" || f.id != at {
-				t.Errorf("begins with %q, want the position resumed from, %s", f.raw, at)
+			if f := w.next(); f.Type != "connected" || f.id != form.from {
+				t.Errorf("begins with %q, want the position resumed from, %s", f.raw, form.from)
 			}
 			for _, line := range lines[2:] {
 				if got := w.audit(); got != line {
@@ -399,7 +400,7 @@ func TestStreamDeadReaderIsDisconnected(t *testing.T) {
 		}
 		d.append(d.token, events...)
 	}
-	probe := d.watch("type=none") // its keepalives pace the questions
+	probe := d.watch("type=connected") // its keepalives pace the questions
 	for d.metric(`rampart_stream_closed_total{reason="write_timeout"}`) != 1 {
 		probe.any()
 	}
