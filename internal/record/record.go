@@ -1,41 +1,27 @@
-// Package record is the stored form of an event: one line of JSON whose
-// members stand in a fixed order, without white space around them, and whose
-// last member is the SHA-256 of the rest.
+// Package record is the form of one audit event in the log: a line of JSON.
 //
-//	{"id":"…","timestamp":"…","agent":"…","session":"…","run_id":"…","tool_call_id":"…",
-//	 "tool":"…","request":{…},"decision":{"action":"…","matched_policies":[…],
-//	 "evaluation_time_us":0,"message":"…","suggestions":[…]},
-//	 "response":{"exit_code":0,"duration_ms":0,"flags":[…]},"approval":{…},
-//	 "prev_hash":"…","hash":"…"}
+// A line has these members in this order, without white space outside strings;
+// those marked ? are left out when empty:
 //
-// run_id, tool_call_id, message, suggestions, response, exit_code, flags and
-// approval are left out when empty. hash is lower-case hexadecimal, over the
-// bytes of the line with `,"hash":"…"` taken out.
+//	id, timestamp, agent, session, run_id?, tool_call_id?, tool, request,
+//	decision {action, matched_policies, evaluation_time_us, message?, suggestions?},
+//	response? {exit_code?, duration_ms, flags?}, approval?, prev_hash, hash
 //
-// The package is pure: bytes in, bytes out.
+// prev_hash is the hash of the line before, 64 zeros in the first. hash is the
+// SHA-256, in lower-case hex, of the line with the member hash and the comma
+// before it taken out. So each line vouches for all before it, and anybody
+// checks one with sed and sha256sum.
+//
+// A line is written once and never encoded again: raw JSON from outside is
+// checked strictly when it comes in and then kept byte for byte, and whoever
+// verifies hashes the stored bytes. Everything here is a function of its
+// arguments, and may be called from many goroutines at once.
 package record
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"strconv"
 )
-
-// Event is an event without its place in the log.
-type Event struct {
-	Timestamp                               string // RFC 3339, UTC
-	Agent, Session, RunID, ToolCallID, Tool string
-	Request                                 []byte // JSON object; {} when nil
-	Action                                  string
-	MatchedPolicies                         []string
-	EvaluationTimeUS                        int64
-	Message                                 string
-	Suggestions                             []string
-	Response                                *Response
-	Approval                                []byte // JSON object, or nil
-}
 
 // Response is what came of a call.
 type Response struct {
@@ -44,413 +30,178 @@ type Response struct {
 	Flags      []string
 }
 
-// AppendBody appends the part of the line that does not depend on its place,
-// from "timestamp" to the comma before "prev_hash". An error names the member.
+// Event is an event without its place in the log.
+type Event struct {
+	Timestamp  string // RFC 3339, UTC
+	Agent      string
+	Session    string
+	RunID      string
+	ToolCallID string
+	Tool       string
+	Request    []byte // a JSON object; nil means {}
+
+	Action           string
+	MatchedPolicies  []string
+	EvaluationTimeUS int64
+	Message          string
+	Suggestions      []string
+
+	Response *Response
+	Approval []byte // a JSON object; nil means that there is none
+}
+
+// AppendBody appends to dst what of e's line does not depend on its place in
+// the log: from "timestamp" up to and including the comma before "prev_hash".
+//
+// Request and Approval are checked as by [AppendObject], strings as by
+// [AppendString]; nothing else is. The error names the member and wraps a
+// [SyntaxError] whose offset is into that member; dst is then as it was.
 func (e *Event) AppendBody(dst []byte) ([]byte, error) {
-	w := writer{dst: dst}
-	w.string(`"timestamp":`, "timestamp", e.Timestamp)
-	w.string(`,"agent":`, "agent", e.Agent)
-	w.string(`,"session":`, "session", e.Session)
+	w := writer{buf: dst}
+	w.text(`"timestamp":`, "timestamp", e.Timestamp)
+	w.text(`,"agent":`, "agent", e.Agent)
+	w.text(`,"session":`, "session", e.Session)
 	if e.RunID != "" {
-		w.string(`,"run_id":`, "run_id", e.RunID)
+		w.text(`,"run_id":`, "run_id", e.RunID)
 	}
 	if e.ToolCallID != "" {
-		w.string(`,"tool_call_id":`, "tool_call_id", e.ToolCallID)
+		w.text(`,"tool_call_id":`, "tool_call_id", e.ToolCallID)
 	}
-	w.string(`,"tool":`, "tool", e.Tool)
-	request := e.Request
-	if request == nil {
-		request = []byte("{}")
+	w.text(`,"tool":`, "tool", e.Tool)
+	if e.Request == nil {
+		w.buf = append(w.buf, `,"request":{}`...)
+	} else {
+		w.object(`,"request":`, "request", e.Request)
 	}
-	w.object(`,"request":`, "request", request)
-	w.string(`,"decision":{"action":`, "decision.action", e.Action)
-	w.strings(`,"matched_policies":`, "decision.matched_policies", e.MatchedPolicies)
-	w.int(`,"evaluation_time_us":`, e.EvaluationTimeUS)
+	w.text(`,"decision":{"action":`, "decision.action", e.Action)
+	w.texts(`,"matched_policies":`, "decision.matched_policies", e.MatchedPolicies)
+	w.integer(`,"evaluation_time_us":`, e.EvaluationTimeUS)
 	if e.Message != "" {
-		w.string(`,"message":`, "decision.message", e.Message)
+		w.text(`,"message":`, "decision.message", e.Message)
 	}
 	if len(e.Suggestions) > 0 {
-		w.strings(`,"suggestions":`, "decision.suggestions", e.Suggestions)
+		w.texts(`,"suggestions":`, "decision.suggestions", e.Suggestions)
 	}
-	w.raw("}")
+	w.buf = append(w.buf, '}')
 	if r := e.Response; r != nil {
-		w.raw(`,"response":{`)
+		w.buf = append(w.buf, `,"response":{`...)
 		if r.ExitCode != nil {
-			w.int(`"exit_code":`, *r.ExitCode)
-			w.raw(",")
+			w.integer(`"exit_code":`, *r.ExitCode)
+			w.buf = append(w.buf, ',')
 		}
-		w.int(`"duration_ms":`, r.DurationMS)
+		w.integer(`"duration_ms":`, r.DurationMS)
 		if len(r.Flags) > 0 {
-			w.strings(`,"flags":`, "response.flags", r.Flags)
+			w.texts(`,"flags":`, "response.flags", r.Flags)
 		}
-		w.raw("}")
+		w.buf = append(w.buf, '}')
 	}
 	if e.Approval != nil {
 		w.object(`,"approval":`, "approval", e.Approval)
 	}
-	w.raw(",")
 	if w.err != nil {
 		return dst, w.err
 	}
-	return w.dst, nil
+	return append(w.buf, ','), nil
 }
 
+// writer appends members to buf. After its first error what it appends has no meaning.
 type writer struct {
-	dst []byte
+	buf []byte
 	err error
 }
 
-func (w *writer) raw(s string) { w.dst = append(w.dst, s...) }
-
-func (w *writer) note(name string, err error) {
-	if err != nil && w.err == nil {
-		w.err = fmt.Errorf("%s: %w", name, err)
-	}
-}
-
-func (w *writer) string(key, name, s string) {
+func (w *writer) text(key, member, s string) {
 	var err error
-	w.dst, err = AppendString(append(w.dst, key...), s)
-	w.note(name, err)
+	w.buf, err = AppendString(append(w.buf, key...), s)
+	w.fail(member, err)
 }
 
-func (w *writer) object(key, name string, src []byte) {
-	var err error
-	w.dst, err = AppendObject(append(w.dst, key...), src)
-	w.note(name, err)
-}
-
-func (w *writer) strings(key, name string, list []string) {
-	w.raw(key)
-	w.raw("[")
+func (w *writer) texts(key, member string, list []string) {
+	w.buf = append(append(w.buf, key...), '[')
 	for i, s := range list {
 		if i > 0 {
-			w.raw(",")
+			w.buf = append(w.buf, ',')
 		}
-		w.string("", name, s)
+		var err error
+		w.buf, err = AppendString(w.buf, s)
+		w.fail(member, err)
 	}
-	w.raw("]")
+	w.buf = append(w.buf, ']')
 }
 
-func (w *writer) int(key string, n int64) {
-	w.raw(key)
-	w.dst = strconv.AppendInt(w.dst, n, 10)
+func (w *writer) integer(key string, n int64) {
+	w.buf = strconv.AppendInt(append(w.buf, key...), n, 10)
 }
+
+func (w *writer) object(key, member string, src []byte) {
+	var err error
+	w.buf, err = AppendObject(append(w.buf, key...), src)
+	w.fail(member, err)
+}
+
+func (w *writer) fail(member string, err error) {
+	if err != nil && w.err == nil {
+		w.err = &memberError{member, err}
+	}
+}
+
+// memberError says in which member of an [Event] err is.
+type memberError struct {
+	member string
+	err    error
+}
+
+func (e *memberError) Error() string { return e.member + ": " + e.err.Error() }
+func (e *memberError) Unwrap() error { return e.err }
 
 const (
-	idLen   = 26
-	hashLen = 64
-	// hashMember is the length of `,"hash":"…"`, without the closing brace.
-	hashMember = len(`,"hash":""`) + hashLen
+	hashKey  = `,"hash":"`
+	hashTail = len(hashKey) + 64 + len(`"}`) // bytes at a line's end that its hash does not cover
 )
 
-// AppendLine appends the line of an event with that id and body, which follows
-// the record with hash prev, without a newline, and returns its hash.
-func AppendLine(dst []byte, id string, body []byte, prev *[hashLen]byte) (line []byte, hash [hashLen]byte) {
-	from := len(dst)
-	dst = append(append(append(dst, `{"id":"`...), id...), `",`...)
-	dst = append(append(append(dst, body...), `"prev_hash":"`...), prev[:]...)
+// AppendLine appends the line of the event id, whose body is from
+// [Event.AppendBody] and which follows a line with the hash prev, to dst. It
+// has no newline. hash is the line's own.
+func AppendLine(dst []byte, id string, body []byte, prev *[64]byte) (line []byte, hash [64]byte) {
+	start := len(dst)
+	dst = append(dst, `{"id":"`...)
+	dst = append(dst, id...)
+	dst = append(dst, `",`...)
+	dst = append(dst, body...)
+	dst = append(dst, `"prev_hash":"`...)
+	dst = append(dst, prev[:]...)
 	dst = append(dst, `"}`...)
-	sum := sha256.Sum256(dst[from:])
-	hex.Encode(hash[:], sum[:])
-	dst = append(append(dst[:len(dst)-1], `,"hash":"`...), hash[:]...)
+	sum := sha256.Sum256(dst[start:])
+	encodeHex(&hash, &sum)
+	dst = append(dst[:len(dst)-1], hashKey...)
+	dst = append(dst, hash[:]...)
 	return append(dst, `"}`...), hash
 }
 
-// Sum works out the hash that line should carry. It reports whether line ends
-// in a hash member at all.
-func Sum(line []byte, hash *[hashLen]byte) bool {
-	cut := len(line) - hashMember - 1
-	if cut < 0 || string(line[cut:cut+len(`,"hash":"`)]) != `,"hash":"` || string(line[len(line)-2:]) != `"}` {
+// Sum sets dst to the hash, in hex, that line should carry: over all of it but
+// the member hash. It reports false, and leaves dst alone, if line does not
+// end in that member.
+func Sum(line []byte, dst *[64]byte) bool {
+	covered := len(line) - hashTail
+	if covered < 0 || string(line[covered:covered+len(hashKey)]) != hashKey ||
+		!isHex(line[covered+len(hashKey):len(line)-2]) || string(line[len(line)-2:]) != `"}` {
 		return false
 	}
-	// The digest is of line[:cut] and a brace. A copy on the stack is cheaper
-	// than two writes to a hash.Hash that escapes.
-	var buf [2048]byte
+	h := sha256.New()
+	h.Write(line[:covered])
+	h.Write(closing)
 	var sum [sha256.Size]byte
-	if cut < len(buf) {
-		n := copy(buf[:], line[:cut])
-		buf[n] = '}'
-		sum = sha256.Sum256(buf[:n+1])
-	} else {
-		sum = sha256.Sum256(append(bytes.Clone(line[:cut]), '}'))
-	}
-	hex.Encode(hash[:], sum[:])
+	h.Sum(sum[:0])
+	encodeHex(dst, &sum)
 	return true
 }
 
-// Fields are the members of a stored line. Strings stand as in the line, with
-// escapes and without quotes; what is left out is nil.
-type Fields struct {
-	ID, Timestamp, Agent, Session, RunID, ToolCallID, Tool []byte
-	Request                                                []byte
-	Action                                                 []byte
-	MatchedPolicies, EvaluationTimeUS                      []byte
-	Message, Suggestions                                   []byte
-	Response, Approval                                     []byte
-	ExitCode, DurationMS, Flags                            []byte // of Response
-	PrevHash, Hash                                         []byte
-}
+var closing = []byte{'}'}
 
-// Scan splits a stored line into f, whose slices point into it. It holds the
-// line to the form of the package comment: members missing, doubled, unknown or
-// out of order, and white space between them, are errors that say where and
-// what was expected. What request and approval hold is not looked into beyond
-// finding their ends.
-func Scan(line []byte, f *Fields) error {
-	*f = Fields{}
-	s := scanner{b: line}
-	s.lit(`{"id":`)
-	f.ID = s.str()
-	s.lit(`,"timestamp":`)
-	f.Timestamp = s.str()
-	s.lit(`,"agent":`)
-	f.Agent = s.str()
-	s.lit(`,"session":`)
-	f.Session = s.str()
-	if s.opt(`,"run_id":`) {
-		f.RunID = s.str()
+func encodeHex(dst *[64]byte, sum *[sha256.Size]byte) {
+	const digits = "0123456789abcdef"
+	for i, b := range sum {
+		dst[2*i] = digits[b>>4]
+		dst[2*i+1] = digits[b&15]
 	}
-	if s.opt(`,"tool_call_id":`) {
-		f.ToolCallID = s.str()
-	}
-	s.lit(`,"tool":`)
-	f.Tool = s.str()
-	s.lit(`,"request":`)
-	f.Request = s.nested('{')
-	s.lit(`,"decision":{"action":`)
-	f.Action = s.str()
-	s.lit(`,"matched_policies":`)
-	f.MatchedPolicies = s.list()
-	s.lit(`,"evaluation_time_us":`)
-	f.EvaluationTimeUS = s.integer()
-	if s.opt(`,"message":`) {
-		f.Message = s.str()
-	}
-	if s.opt(`,"suggestions":`) {
-		f.Suggestions = s.list()
-	}
-	s.lit(`}`)
-	if s.opt(`,"response":`) {
-		from := s.at
-		s.lit(`{`)
-		if s.opt(`"exit_code":`) {
-			f.ExitCode = s.integer()
-			s.lit(`,`)
-		}
-		s.lit(`"duration_ms":`)
-		f.DurationMS = s.integer()
-		if s.opt(`,"flags":`) {
-			f.Flags = s.list()
-		}
-		s.lit(`}`)
-		if s.want == "" {
-			f.Response = line[from:s.at]
-		}
-	}
-	if s.opt(`,"approval":`) {
-		f.Approval = s.nested('{')
-	}
-	s.lit(`,"prev_hash":`)
-	f.PrevHash = s.hash()
-	s.lit(`,"hash":`)
-	f.Hash = s.hash()
-	s.lit(`}`)
-	if s.want == "" && s.at < len(line) {
-		s.fail("the end of the line")
-	}
-	if s.want == "" && !isID(f.ID) {
-		s.at = len(`{"id":"`)
-		s.fail("a ULID")
-	}
-	if s.want != "" {
-		c := checker{src: line, at: s.at}
-		return c.errorf("expected %s, found %s", s.want, c.found())
-	}
-	return nil
-}
-
-// scanner takes a line apart. After the first fault it stands still.
-type scanner struct {
-	b    []byte
-	at   int
-	want string
-}
-
-func (s *scanner) fail(want string) {
-	if s.want == "" {
-		s.want = want
-	}
-}
-
-func (s *scanner) opt(lit string) bool {
-	if s.want != "" || len(s.b)-s.at < len(lit) || string(s.b[s.at:s.at+len(lit)]) != lit {
-		return false
-	}
-	s.at += len(lit)
-	return true
-}
-
-func (s *scanner) lit(lit string) {
-	if !s.opt(lit) {
-		s.fail(lit)
-	}
-}
-
-func (s *scanner) open(b byte, want string) bool {
-	if s.want != "" {
-		return false
-	}
-	if s.at >= len(s.b) || s.b[s.at] != b {
-		s.fail(want)
-		return false
-	}
-	return true
-}
-
-func (s *scanner) take(end int, want string) []byte {
-	if end < 0 {
-		s.fail(want)
-		return nil
-	}
-	v := s.b[s.at:end]
-	s.at = end
-	return v
-}
-
-func (s *scanner) str() []byte {
-	if !s.open('"', "a string") {
-		return nil
-	}
-	v := s.take(stringEnd(s.b, s.at), "the end of this string")
-	if v == nil {
-		return nil
-	}
-	return v[1 : len(v)-1]
-}
-
-func (s *scanner) nested(b byte) []byte {
-	if !s.open(b, "an object") {
-		return nil
-	}
-	return s.take(valueEnd(s.b, s.at), "the end of this object")
-}
-
-// list takes an array of strings.
-func (s *scanner) list() []byte {
-	if !s.open('[', "an array of strings") {
-		return nil
-	}
-	from := s.at
-	s.at++
-	if !s.opt("]") {
-		for {
-			s.str()
-			if s.want != "" || !s.opt(",") {
-				break
-			}
-		}
-		s.lit("]")
-	}
-	return s.b[from:s.at]
-}
-
-func (s *scanner) integer() []byte {
-	if s.want != "" {
-		return nil
-	}
-	i := s.at
-	if i < len(s.b) && s.b[i] == '-' {
-		i++
-	}
-	digits := i
-	for i < len(s.b) && s.b[i] >= '0' && s.b[i] <= '9' {
-		i++
-	}
-	if i == digits || i > digits+1 && s.b[digits] == '0' {
-		i = -1
-	}
-	return s.take(i, "an integer")
-}
-
-func (s *scanner) hash() []byte {
-	const want = "a hash of 64 lower-case hexadecimal digits"
-	if !s.open('"', want) {
-		return nil
-	}
-	if len(s.b)-s.at < hashLen+2 || s.b[s.at+1+hashLen] != '"' {
-		s.fail(want)
-		return nil
-	}
-	v := s.b[s.at+1 : s.at+1+hashLen]
-	for _, d := range v {
-		if (d < '0' || d > '9') && (d < 'a' || d > 'f') {
-			s.fail(want)
-			return nil
-		}
-	}
-	s.at += hashLen + 2
-	return v
-}
-
-// isID reports whether id is a ULID in its canonical form: Crockford's base 32,
-// upper case, 128 bits.
-func isID(id []byte) bool {
-	if len(id) != idLen || id[0] > '7' {
-		return false
-	}
-	for _, b := range id {
-		if (b < '0' || b > '9') && (b < 'A' || b > 'Z' || b == 'I' || b == 'L' || b == 'O' || b == 'U') {
-			return false
-		}
-	}
-	return true
-}
-
-// Parse decodes a stored line. Nothing in the result points into it.
-func Parse(line []byte) (e Event, id, prevHash, hash string, err error) {
-	var f Fields
-	if err := Scan(line, &f); err != nil {
-		return Event{}, "", "", "", err
-	}
-	e = Event{
-		Timestamp: Text(f.Timestamp), Agent: Text(f.Agent), Session: Text(f.Session),
-		RunID: Text(f.RunID), ToolCallID: Text(f.ToolCallID), Tool: Text(f.Tool),
-		Request: bytes.Clone(f.Request), Action: Text(f.Action), MatchedPolicies: texts(f.MatchedPolicies),
-		Message: Text(f.Message), Approval: bytes.Clone(f.Approval),
-	}
-	if f.Suggestions != nil {
-		e.Suggestions = texts(f.Suggestions)
-	}
-	if e.EvaluationTimeUS, err = strconv.ParseInt(string(f.EvaluationTimeUS), 10, 64); err != nil {
-		return Event{}, "", "", "", err
-	}
-	if f.Response != nil {
-		e.Response = &Response{}
-		if f.ExitCode != nil {
-			code, err := strconv.ParseInt(string(f.ExitCode), 10, 64)
-			if err != nil {
-				return Event{}, "", "", "", err
-			}
-			e.Response.ExitCode = &code
-		}
-		if e.Response.DurationMS, err = strconv.ParseInt(string(f.DurationMS), 10, 64); err != nil {
-			return Event{}, "", "", "", err
-		}
-		if f.Flags != nil {
-			e.Response.Flags = texts(f.Flags)
-		}
-	}
-	return e, string(f.ID), string(f.PrevHash), string(f.Hash), nil
-}
-
-// texts decodes an array of strings without white space.
-func texts(list []byte) []string {
-	out := []string{}
-	for i := 1; i < len(list)-1; i++ { // past '[', then past each ','
-		end := stringEnd(list, i)
-		out = append(out, Text(list[i+1:end-1]))
-		i = end
-	}
-	return out
 }

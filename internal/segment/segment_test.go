@@ -1,0 +1,180 @@
+package segment_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rampartlog/rampart/internal/record"
+	"github.com/rampartlog/rampart/internal/segment"
+)
+
+func TestNames(t *testing.T) {
+	if got := segment.Name(131073); got != "00000000000000131073.jsonl" {
+		t.Error(got)
+	}
+	if got := segment.IndexName(1); got != "00000000000000000001.idx" {
+		t.Error(got)
+	}
+	for name, want := range map[string]uint64{
+		"00000000000000131073.jsonl": 131073, "18446744073709551615.jsonl": 1<<64 - 1,
+		"00000000000000000000.jsonl": 0, "1.jsonl": 0, "00000000000000131073.idx": 0, "0000000000000013107a.jsonl": 0,
+		"00000000000000131073.jsonl.tmp": 0, "99999999999999999999.jsonl": 0, "": 0, "+0000000000000131073.jsonl": 0,
+	} {
+		if got, ok := segment.ParseName(name); got != want && ok || ok != (want > 0) {
+			t.Errorf("%q: %d %v, want %d", name, got, ok, want)
+		}
+	}
+}
+
+// build makes a segment of n lines and its index.
+func build(t testing.TB, n int) ([]byte, *segment.Index) {
+	t.Helper()
+	x := segment.NewIndex(5)
+	var file []byte
+	prev := [64]byte([]byte(strings.Repeat("0", 64)))
+	var f record.Fields
+	for i := range n {
+		e := record.Event{
+			Timestamp: fmt.Sprintf("2026-03-%02dT10:15:%02d.5Z", 1+i/40%28, i%60), Agent: fmt.Sprint("a", i%7), Tool: "exec", Action: "allow",
+			Message: strings.Repeat("x", i%300),
+		}
+		if i%3 == 0 {
+			e.RunID = fmt.Sprint("run", i)
+		}
+		if i%10 == 0 {
+			e.Approval = []byte(`{"status":"pending"}`)
+		}
+		body, err := e.AppendBody(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var line []byte
+		line, prev = record.AppendLine(nil, fmt.Sprintf("01KD3V5F2R7WQX9Z4M8N%06d", 2*i), body, &prev)
+		if err := record.Scan(line, &f); err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Add(line, &f); err != nil {
+			t.Fatal(err)
+		}
+		file = append(append(file, line...), '\n')
+	}
+	return file, x
+}
+
+func TestLinesAreFoundInEveryOrder(t *testing.T) {
+	file, x := build(t, 1000)
+	want := strings.Split(string(file), "\n")
+	l := segment.NewLines(bytes.NewReader(file), x.View())
+	for _, order := range []func(i int) int{
+		func(i int) int { return i }, func(i int) int { return 999 - i }, func(i int) int { return i * 617 % 1000 },
+	} {
+		for i := range 1000 {
+			n := order(i)
+			got, err := l.Line(n)
+			if err != nil || string(got) != want[n] {
+				t.Fatalf("line %d: %q %v", n, got, err)
+			}
+		}
+	}
+	for i := range 2000 {
+		id := fmt.Sprintf("01KD3V5F2R7WQX9Z4M8N%06d", i)
+		if n, err := l.Search(id); err != nil || n != (i+1)/2 {
+			t.Fatalf("%s at %d, want %d: %v", id, n, (i+1)/2, err)
+		}
+	}
+}
+
+func TestEachReadsBlockByBlock(t *testing.T) {
+	long := strings.Repeat("y", 700<<10)
+	file := []byte("a\n\n" + long + "\nb\n")
+	var got []string
+	err := segment.Each(bytes.NewReader(file), 0, int64(len(file)), func(off int64, line []byte) bool {
+		if string(file[off:off+int64(len(line))]) != string(line) {
+			t.Errorf("offset %d is not that of %.20q", off, line)
+		}
+		got = append(got, string(line))
+		return true
+	})
+	if d := cmp.Diff([]string{"a", "", long, "b"}, got); d != "" || err != nil {
+		t.Error(d, err)
+	}
+	if err := segment.Each(strings.NewReader("a\nb"), 0, 3, func(int64, []byte) bool { return true }); err != io.ErrUnexpectedEOF {
+		t.Errorf("unterminated: %v", err)
+	}
+}
+
+func TestSidecarGivesBackTheIndex(t *testing.T) {
+	_, x := build(t, 5000)
+	data, err := x.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := segment.Decode(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(x.Head(), got.Head()); d != "" {
+		t.Error(d)
+	}
+	for _, w := range []segment.Want{
+		{Field: segment.Agent, Values: []string{"a3", "a5"}}, {Field: segment.Action, Values: []string{"deny"}},
+		{Field: segment.RunID, Values: []string{"run9"}}, {Field: segment.Approval, Values: []string{"1"}},
+	} {
+		a, b := x.Select([]segment.Want{w}), got.Select([]segment.Want{w})
+		if !a.Equals(b) {
+			t.Errorf("%v: %v, decoded %v", w, a, b)
+		}
+	}
+	if n := x.Select([]segment.Want{{Field: segment.Agent, Values: []string{"a3"}}}).GetCardinality(); n != 714 {
+		t.Errorf("%d lines of a3", n)
+	}
+}
+
+// A field with very many values is given up, so that the index stays small;
+// every line is then a candidate.
+func TestFieldWithTooManyValuesIsNotIndexed(t *testing.T) {
+	_, x := build(t, 13000) // 4334 run ids
+	if s := x.Select([]segment.Want{{Field: segment.RunID, Values: []string{"run9"}}}); s != nil {
+		t.Errorf("chose %v", s)
+	}
+	data, err := x.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := segment.Decode(bytes.NewReader(data), int64(len(data)))
+	if err != nil || got.Select([]segment.Want{{Field: segment.RunID, Values: []string{"run9"}}}) != nil {
+		t.Error(err)
+	}
+}
+
+// Whatever a sidecar holds, decoding ends with an error or with an index that
+// can be asked.
+func FuzzDecode(f *testing.F) {
+	_, x := build(f, 100)
+	data, err := x.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add(data[:300])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		x, err := segment.Decode(bytes.NewReader(segment.Seal(data)), int64(len(data)))
+		if err != nil || x.Head().Size > 1<<16 { // a log compares the size with its file's
+			return
+		}
+		v := x.View()
+		l := segment.NewLines(bytes.NewReader(make([]byte, 1<<16)), v)
+		for i := range min(int(v.Count), 100) {
+			l.Line(i)
+			v.InTime(i, 0, 1, true)
+		}
+		l.Search("01KD3V5F2R7WQX9Z4M8N000050")
+		x.Select([]segment.Want{{Field: segment.Agent, Values: []string{"a1"}}})
+		x.Encode()
+	})
+}
