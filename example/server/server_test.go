@@ -414,6 +414,7 @@ func TestStopWithOpenConnections(t *testing.T) {
 
 // TestDemo lets a newcomer see calls, a denial and an approval, and approves it.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	d := start(t, "-demo")
 	w := d.watch("last_event_id=0")
 	id := ""
@@ -438,7 +439,7 @@ func TestDemo(t *testing.T) {
 		if f.Type != "audit" {
 			continue
 		}
-		if e := parse(t, string(f.Event)); e.Decision.Action == "allow" && e.Request.Command == command {
+		if e := parse(t, string(f.Event)); e.Decision.Action == "allow" && string(e.Request.Command) == command {
 			return // the agent ran what it had asked for
 		}
 	}
