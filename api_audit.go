@@ -74,23 +74,11 @@ func parseEvent(src []byte, agent string) (AuditEvent, error) {
 	if err != nil {
 		return AuditEvent{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	out := AuditEvent{
-		Agent: cmp.Or(agent, e.Agent), Session: e.Session, RunID: e.RunID, ToolCallID: e.ToolCallID, Tool: e.Tool, Request: e.Request,
-		Decision: Decision{
-			Action: e.Action, MatchedPolicies: e.MatchedPolicies, EvaluationTimeUS: e.EvaluationTimeUS,
-			Message: e.Message, Suggestions: e.Suggestions,
-		},
-	}
+	out := fromRecord(&e)
+	out.Agent = cmp.Or(agent, e.Agent)
 	if e.Timestamp != "" {
 		if out.Timestamp, err = parseTime(e.Timestamp); err != nil {
 			return AuditEvent{}, fmt.Errorf("%w: timestamp %w", ErrInvalid, err)
-		}
-	}
-	if e.Response != nil {
-		out.Response = &Response{DurationMS: e.Response.DurationMS, Flags: e.Response.Flags}
-		if e.Response.ExitCode != nil {
-			code := int(*e.Response.ExitCode)
-			out.Response.ExitCode = &code
 		}
 	}
 	return out, nil

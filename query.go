@@ -47,9 +47,15 @@ func (r Record) Event() (AuditEvent, error) {
 	if err != nil {
 		return AuditEvent{}, fmt.Errorf("rampart: not a stored event: %w", err)
 	}
+	out := fromRecord(&e)
+	out.ID, out.Timestamp, out.Approval, out.PrevHash, out.Hash = id, t, e.Approval, prev, hash
+	return out, nil
+}
+
+// fromRecord is e without its timestamp and what the log gives.
+func fromRecord(e *record.Event) AuditEvent {
 	out := AuditEvent{
-		ID: id, Timestamp: t, Agent: e.Agent, Session: e.Session, RunID: e.RunID, ToolCallID: e.ToolCallID,
-		Tool: e.Tool, Request: e.Request, Approval: e.Approval, PrevHash: prev, Hash: hash,
+		Agent: e.Agent, Session: e.Session, RunID: e.RunID, ToolCallID: e.ToolCallID, Tool: e.Tool, Request: e.Request,
 		Decision: Decision{
 			Action: e.Action, MatchedPolicies: e.MatchedPolicies, EvaluationTimeUS: e.EvaluationTimeUS,
 			Message: e.Message, Suggestions: e.Suggestions,
@@ -62,7 +68,7 @@ func (r Record) Event() (AuditEvent, error) {
 			out.Response.ExitCode = &code
 		}
 	}
-	return out, nil
+	return out
 }
 
 // Filter chooses events. Values of one field are alternatives, fields combine
