@@ -59,9 +59,7 @@ type serveFunc func(w http.ResponseWriter, r *http.Request, c Credential) error
 func (a *api) handle(pattern string, need Scope, serve serveFunc) {
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if need != scopeStream { // which sets time limits of its own
-			p := newPatient(w, r)
-			defer p.finish()
-			w = p
+			w = newPatient(w, r)
 		}
 		var c Credential
 		var err error
@@ -79,14 +77,14 @@ func (a *api) handle(pattern string, need Scope, serve serveFunc) {
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := a.guard.origins.check(r); err != nil {
-		a.fail(w, r, "", err)
+		a.fail(newPatient(w, r), r, "", err)
 		return
 	}
 	if a.guard.origins.headers(w, r) {
 		return
 	}
 	if h, pattern := a.mux.Handler(r); pattern == "" {
-		noRoute(w, r, h)
+		noRoute(newPatient(w, r), r, h)
 		return
 	}
 	a.mux.ServeHTTP(w, r)

@@ -304,8 +304,8 @@ func TestAuthenticateHook(t *testing.T) {
 			t.Errorf("user %q: %d %s, want %d", user, rec.Code, rec.Body, status)
 		}
 	}
-	w.expect(403, "", "POST", "/v1/approvals", `{"tool":"exec"}`, "X-User", "nameless")
-	w.expect(201, "", "POST", "/v1/approvals", `{"tool":"exec"}`, "X-User", "bot")
+	w.expect(403, "", "POST", "/v1/approvals", `{"tool":"exec","command":"ls"}`, "X-User", "nameless")
+	w.expect(201, "", "POST", "/v1/approvals", `{"tool":"exec","command":"ls"}`, "X-User", "bot")
 	if p := r.Approvals.List(rampart.Pending)[0]; p.Agent != "bot" {
 		t.Errorf("by %q", p.Agent)
 	}
@@ -359,7 +359,7 @@ func TestOrigin(t *testing.T) {
 	auth.AllowOrigins = []string{"https://Board.example"}
 	_, w := newWeb(t, auth)
 	const own, allowed, foreign = "http://example.com", "https://board.example", "https://evil.example"
-	const ask = `{"agent":"a","tool":"t"}`
+	const ask = `{"agent":"a","tool":"t","command":"ls"}`
 	cors := func(rec *httptest.ResponseRecorder) http.Header {
 		got := http.Header{}
 		for k, v := range rec.Header() {
@@ -445,7 +445,7 @@ func TestNoTokenInLogs(t *testing.T) {
 	r := openRampart(t, fs, rampart.Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	w := &web{t, r.Handler(testAuth()), adminToken}
 	fs.FailSync(1, errDisk, true)
-	w.expect(503, "", "POST", "/v1/approvals?token="+adminToken, `{"agent":"a","tool":"t"}`)
+	w.expect(503, "", "POST", "/v1/approvals?token="+adminToken, `{"agent":"a","tool":"t","command":"ls"}`)
 	w.expect(503, "", "POST", "/v1/audit/events?token="+adminToken, `{"agent":"a","tool":"t","decision":{"action":"allow"}}`)
 	r.Close()
 	w.expect(503, "", "GET", "/v1/audit/events?token="+adminToken, "")

@@ -28,8 +28,10 @@ func mediaType(r *http.Request) string {
 	return t
 }
 
-// readBody reads all of r's body, which serve has given its time limit.
+// readBody reads all of r's body.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	conn := http.NewResponseController(w)
+	_ = conn.SetReadDeadline(time.Now().Add(bodyTimeout)) // some writers have none, as in tests
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var large *http.MaxBytesError
 	switch {
@@ -40,7 +42,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	}
 	// The time limit was for the body: what follows may take longer, and the
 	// server takes an expired one for a client that went away.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	_ = conn.SetReadDeadline(time.Time{})
 	return data, nil
 }
 

@@ -6,13 +6,17 @@ import (
 )
 
 const (
-	bodyTimeout  = 30 * time.Second // for a request's body to arrive
+	bodyTimeout = 30 * time.Second // for a request's body to arrive
+	// drainTimeout is for a body that nobody reads, as of a request that is
+	// refused: the server takes it in before it sends the answer.
+	drainTimeout = 5 * time.Second
 	writeTimeout = 30 * time.Second // for a client to take some bytes of an answer
 )
 
 // patient writes an answer that may be long in coming or in being taken. Each
 // write has its own time limit: neither does the server's WriteTimeout cut it
-// off, nor does a dead peer hold it.
+// off, nor does a dead peer hold it. The server lifts the limit when it has sent
+// the answer.
 type patient struct {
 	http.ResponseWriter
 	conn *http.ResponseController
@@ -23,7 +27,7 @@ func newPatient(w http.ResponseWriter, r *http.Request) *patient {
 	// Errors mean that there is no such limit to set, as in tests.
 	var until time.Time
 	if r.Body != nil && r.Body != http.NoBody {
-		until = time.Now().Add(bodyTimeout)
+		until = time.Now().Add(drainTimeout)
 	}
 	_ = p.conn.SetReadDeadline(until)
 	return p
@@ -32,14 +36,6 @@ func newPatient(w http.ResponseWriter, r *http.Request) *patient {
 func (p *patient) Write(b []byte) (int, error) {
 	_ = p.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	return p.ResponseWriter.Write(b)
-}
-
-// finish takes the limit away again: a server without a WriteTimeout would keep
-// it for the connection's next answer.
-func (p *patient) finish() {
-	if p.conn.Flush() == nil {
-		_ = p.conn.SetWriteDeadline(time.Time{})
-	}
 }
 
 // Unwrap is for [http.ResponseController].
