@@ -444,6 +444,39 @@ func TestApprovalExpiryIsRetried(t *testing.T) {
 	})
 }
 
+// With the record of the expiry still to be tried again, the deadline holds:
+// an answer is refused, and the same call is asked anew.
+func TestNothingIsAnsweredPastItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		late := func(t *testing.T) (*rampart.Approvals, rampart.Approval) {
+			fs := vfstest.New()
+			_, a := memQueue(t, fs, nil)
+			p := request(t, a, question(1))
+			fs.FailAt(1, errDisk, false)
+			time.Sleep(time.Until(p.ExpiresAt) + time.Millisecond)
+			if got := statuses(a)[p.ID]; got != rampart.Pending {
+				t.Fatalf("it is %s", got)
+			}
+			return a, p
+		}
+		a, p := late(t)
+		_, err := a.ResolveAll(t.Context(), rampart.BulkResolution{Resolution: yes, RunID: "run_1", IDs: []string{p.ID}})
+		wantErr(t, "ResolveAll of its id", err, rampart.ErrNotPending)
+		if got, err := a.ResolveAll(t.Context(), rampart.BulkResolution{Resolution: yes, RunID: "run_1"}); len(got) != 0 || err != nil {
+			t.Errorf("ResolveAll of its run: %v, %v", got, err)
+		}
+		_, err = a.Resolve(t.Context(), p.ID, yes)
+		wantErr(t, "Resolve", err, rampart.ErrNotPending)
+		if got := statuses(a)[p.ID]; got != rampart.Expired {
+			t.Errorf("then it is %s", got)
+		}
+		a, p = late(t)
+		if again := request(t, a, question(1)); again.ID == p.ID || statuses(a)[p.ID] != rampart.Expired {
+			t.Errorf("asked again: %s, before: %s", again.ID, statuses(a)[p.ID])
+		}
+	})
+}
+
 // The deadline holds by the clock, whether or not the timer has been there.
 func TestResolveAtDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
