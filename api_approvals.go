@@ -101,6 +101,9 @@ func (a *api) postApproval(w http.ResponseWriter, r *http.Request, c Credential)
 // Given beside it they must say what it says: a person is shown the request.
 func requestOf(request json.RawMessage, command, path *string) (json.RawMessage, error) {
 	if request == nil {
+		if command == nil && path == nil {
+			return nil, &statusError{http.StatusBadRequest, `say what would run: "request", "command" or "path" is required`}
+		}
 		var pairs []string
 		if command != nil {
 			pairs = append(pairs, "command", *command)

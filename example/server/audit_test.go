@@ -388,11 +388,11 @@ func TestGetOne(t *testing.T) {
 
 func TestDates(t *testing.T) {
 	d := start(t)
-	if got := strings.TrimSpace(d.admin("GET", "/v1/audit/dates", "").want(http.StatusOK).body); got != `{"dates":[]}` {
+	if got := strings.TrimSpace(d.admin("GET", "/v1/audit/dates", "").want(http.StatusOK).body); got != `{"dates":[],"configured":true}` {
 		t.Errorf("of an empty log: %s", got)
 	}
 	d = feed(t)
-	want := `{"dates":["2026-03-03","2026-03-02","2026-03-01"]}`
+	want := `{"dates":["2026-03-03","2026-03-02","2026-03-01"],"configured":true}`
 	if got := strings.TrimSpace(d.admin("GET", "/v1/audit/dates", "").want(http.StatusOK).body); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -471,7 +471,10 @@ func TestVerify(t *testing.T) {
 	if anchor(noted.ID, last.Hash) != false || anchor("01ARZ3NDEKTSV4RRFFQ69G5FAV", noted.Hash) != false {
 		t.Error("an event that is not there is found")
 	}
-	for _, query := range []string{"id=" + noted.ID, "hash=" + noted.Hash, "id=x&hash=" + noted.Hash, "id=" + noted.ID + "&hash=x"} {
+	if d.admin("GET", "/v1/audit/verify?id="+noted.ID, "").want(http.StatusOK).object()["ok"] != true {
+		t.Error("an id alone proves presence")
+	}
+	for _, query := range []string{"hash=" + noted.Hash, "id=x&hash=" + noted.Hash, "id=" + noted.ID + "&hash=x"} {
 		d.admin("GET", "/v1/audit/verify?"+query, "").want(http.StatusBadRequest).fault()
 	}
 }

@@ -394,7 +394,7 @@ func commands[T ~string | ~[]byte](t *testing.T, lines []T) []string {
 	t.Helper()
 	list := []string{}
 	for _, line := range lines {
-		list = append(list, parse(t, string(line)).Request.Command)
+		list = append(list, string(parse(t, string(line)).Request.Command))
 	}
 	return list
 }
@@ -408,8 +408,8 @@ type stored struct {
 	RunID     string    `json:"run_id"`
 	Tool      string    `json:"tool"`
 	Request   struct {
-		Command string `json:"command"`
-		Action  string `json:"action"`
+		Command command `json:"command"`
+		Action  string  `json:"action"`
 	} `json:"request"`
 	Decision struct {
 		Action string `json:"action"`
@@ -417,6 +417,16 @@ type stored struct {
 	Approval map[string]any `json:"approval"`
 	PrevHash string         `json:"prev_hash"`
 	Hash     string         `json:"hash"`
+}
+
+// command is a command as most agents send it; what else is sent reads as "".
+type command string
+
+func (c *command) UnmarshalJSON(b []byte) error {
+	if b[0] != '"' {
+		return nil
+	}
+	return json.Unmarshal(b, (*string)(c))
 }
 
 func parse(t *testing.T, line string) stored {

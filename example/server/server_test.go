@@ -299,7 +299,7 @@ func TestAgentTokenFile(t *testing.T) {
 		dir := t.TempDir()
 		writeFile(t, dir, "token", secret, 0o600)
 		path := writeFile(t, dir, "agents", "a "+secret, 0o600)
-		refused(t, launch(t, dir, "-agent-token-file", path), secret, path, "admin")
+		refused(t, launch(t, dir, "-agent-token-file", path), secret, "-agent-token-file", "admin")
 	})
 	t.Run("comments and blank lines", func(t *testing.T) {
 		dir := t.TempDir()
@@ -321,6 +321,7 @@ func TestBadFlagsAreRefused(t *testing.T) {
 			t.Errorf("%v: exit code %d, want 2", args, d.exitCode())
 		}
 	}
+	refused(t, launch(t, t.TempDir(), "-allow-origin", "board.example"), "", "-allow-origin", "board.example")
 }
 
 func TestSecondDaemonIsRefusedWithThePidOfTheFirst(t *testing.T) {
@@ -414,6 +415,7 @@ func TestStopWithOpenConnections(t *testing.T) {
 
 // TestDemo lets a newcomer see calls, a denial and an approval, and approves it.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	d := start(t, "-demo")
 	w := d.watch("last_event_id=0")
 	id := ""
@@ -438,7 +440,7 @@ func TestDemo(t *testing.T) {
 		if f.Type != "audit" {
 			continue
 		}
-		if e := parse(t, string(f.Event)); e.Decision.Action == "allow" && e.Request.Command == command {
+		if e := parse(t, string(f.Event)); e.Decision.Action == "allow" && string(e.Request.Command) == command {
 			return // the agent ran what it had asked for
 		}
 	}

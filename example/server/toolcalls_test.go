@@ -230,7 +230,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 		stored := make(map[string]string)
 		for _, line := range lines {
 			e := parse(t, line)
-			stored[e.ID] = e.Request.Command
+			stored[e.ID] = string(e.Request.Command)
 		}
 		for id, command := range acknowledged {
 			got, ok := stored[id]
