@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Handler serves every route of contract.md but /metrics: those under /v1/, and
+// Handler serves every route of docs/api.md but /metrics: those under /v1/, and
 // /healthz. Unmatched paths get 404. It panics with [Auth.Validate]'s error if
 // auth has one.
 //

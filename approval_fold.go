@@ -10,7 +10,7 @@ import (
 	"github.com/rampartlog/rampart/internal/record"
 )
 
-// What the queue's own events say they are (contract.md, "Approvals").
+// What the queue's own events say they are.
 const (
 	actionAsk      = "ask"
 	actionResolved = "approval_resolved"

@@ -137,12 +137,13 @@ func (a *Auth) Require(need Scope, next http.Handler) http.Handler {
 			}
 			_, err = g.admit(r, need)
 		}
-		var refused *statusError
-		if errors.As(err, &refused) {
-			writeError(w, refused.code, refused.msg)
+		if err == nil {
+			next.ServeHTTP(w, r)
 			return
 		}
-		next.ServeHTTP(w, r)
+		refused := &statusError{http.StatusInternalServerError, "the request could not be checked"}
+		errors.As(err, &refused)
+		writeError(w, refused.code, refused.msg)
 	})
 }
 

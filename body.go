@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"regexp"
 	"strconv"
 	"time"
 
@@ -124,10 +125,13 @@ func decodeObject(src []byte, targets map[string]any) error {
 	})
 }
 
-// parseTime reads RFC 3339 strictly, which time.Parse does not.
+// rfc3339 is what time.Parse takes more of: hours of one digit, commas, zones
+// beyond a day.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
 func parseTime(s string) (time.Time, error) {
-	var t time.Time
-	if err := t.UnmarshalText([]byte(s)); err != nil {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil || !rfc3339.MatchString(s) {
 		return t, fmt.Errorf("%.40q is not a time of RFC 3339, such as 2026-03-03T10:15:30Z", s)
 	}
 	return t.UTC(), nil

@@ -14,7 +14,7 @@ import (
 	"github.com/rampartlog/rampart/internal/sse"
 )
 
-// Message types of the stream (events-stream.txt, "Event Types").
+// Message types of the stream.
 const (
 	TypeConnected  = "connected"
 	TypeApprovals  = "approvals"

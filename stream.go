@@ -50,7 +50,7 @@ const (
 )
 
 // Stream is the http.Handler for GET /v1/events/stream: Server-Sent Events for
-// any number of watchers, each at its own pace (events-stream.txt).
+// any number of watchers, each at its own pace, as docs/stream.md has it.
 //
 // The first frame is connected; audit, audit_batch and approvals follow as the
 // bus announces them. A client that sends Last-Event-ID, or ?last_event_id= on

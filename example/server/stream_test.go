@@ -433,7 +433,7 @@ func TestStreamR3labsClient(t *testing.T) {
 	}
 }
 
-// TestStreamCurl runs the two commands of events-stream.txt and wants the
+// TestStreamCurl runs the two curl commands of docs/stream.md and wants the
 // output that it shows.
 func TestStreamCurl(t *testing.T) {
 	curl, err := exec.LookPath("curl")

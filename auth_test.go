@@ -1,0 +1,456 @@
+package rampart_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/vfs/vfstest"
+)
+
+const (
+	adminToken = "admin-token-4f1c"
+	agentToken = "agent-token-9b2e"
+	otherToken = "other-token-77aa"
+)
+
+func testAuth() *rampart.Auth {
+	return &rampart.Auth{AdminToken: adminToken, AgentTokens: map[string]string{"claude-code": agentToken, "codex": otherToken}}
+}
+
+// openRampart opens everything over a directory in memory.
+func openRampart(t testing.TB, fs *vfstest.FS, opts rampart.Options) *rampart.Rampart {
+	t.Helper()
+	opts.Audit = *opts.Audit.WithSegmentSize(3000).WithFS(fs)
+	r, err := rampart.Open("", &opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// web is a handler and the token it is called with.
+type web struct {
+	t     testing.TB
+	h     http.Handler
+	token string
+}
+
+func newWeb(t testing.TB, auth *rampart.Auth) (*rampart.Rampart, *web) {
+	t.Helper()
+	r := openRampart(t, vfstest.New(), rampart.Options{Version: "1.2.3"})
+	return r, &web{t, r.Handler(auth), adminToken}
+}
+
+func (w *web) as(token string) *web { return &web{w.t, w.h, token} }
+
+// send sends a request with header name, value pairs.
+func (w *web) send(method, target, body string, header ...string) *httptest.ResponseRecorder {
+	w.t.Helper()
+	req := httptest.NewRequestWithContext(w.t.Context(), method, target, strings.NewReader(body))
+	if w.token != "" {
+		req.Header.Set("Authorization", "Bearer "+w.token)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	rec := httptest.NewRecorder()
+	w.h.ServeHTTP(rec, req)
+	return rec
+}
+
+// expect sends a request and compares the answer's status, and its body when
+// one is given.
+func (w *web) expect(status int, want, method, target, body string, header ...string) *httptest.ResponseRecorder {
+	w.t.Helper()
+	rec := w.send(method, target, body, header...)
+	if rec.Code != status {
+		w.t.Errorf("%s %s %.200s: %d %.300s, want %d", method, target, body, rec.Code, rec.Body, status)
+	} else if want != "" && strings.TrimSuffix(rec.Body.String(), "\n") != want {
+		w.t.Errorf("%s %s: body (-want +got):\n%s", method, target, cmp.Diff(want, strings.TrimSuffix(rec.Body.String(), "\n")))
+	}
+	return rec
+}
+
+func TestTokens(t *testing.T) {
+	_, w := newWeb(t, testAuth())
+	w.token = ""
+	const missing, wrong = "missing token", "wrong token"
+	for _, c := range []struct {
+		header string
+		status int
+		says   string
+	}{
+		{"Bearer " + adminToken, 200, ""},
+		{"bearer " + adminToken, 200, ""},
+		{"", 401, missing},
+		{"Bearer", 401, missing},
+		{"Bearer ", 401, missing},
+		{"Basic YTpi", 401, missing},
+		{adminToken, 401, missing},
+		{"Bearer  " + adminToken, 401, wrong},
+		{"Bearer x" + adminToken, 401, wrong},
+		{"Bearer " + adminToken[1:], 401, wrong},
+		{"Bearer " + strings.ToUpper(adminToken), 401, wrong},
+		{"Bearer " + agentToken, 403, "admin token"},
+	} {
+		rec := w.send("GET", "/v1/approvals", "", "Authorization", c.header)
+		challenge := ""
+		if c.status == 401 {
+			challenge = `Bearer realm="rampart"`
+		}
+		if rec.Code != c.status || rec.Header().Get("WWW-Authenticate") != challenge || !strings.Contains(rec.Body.String(), c.says) {
+			t.Errorf("Authorization %q: %d %q %s, want %d %q %q", c.header, rec.Code, rec.Header().Get("WWW-Authenticate"), rec.Body, c.status, challenge, c.says)
+		}
+		if c.status != 200 && strings.Contains(rec.Body.String(), "-token-") {
+			t.Errorf("Authorization %q: the answer shows a token: %s", c.header, rec.Body)
+		}
+	}
+	req := httptest.NewRequest("GET", "/v1/approvals", nil)
+	req.Header["Authorization"] = []string{"Bearer " + adminToken, "Bearer x"}
+	rec := httptest.NewRecorder()
+	if w.h.ServeHTTP(rec, req); rec.Code != 401 {
+		t.Errorf("two Authorization headers: %d", rec.Code)
+	}
+}
+
+func TestNobodyGetsInWithoutAuth(t *testing.T) {
+	for _, auth := range []*rampart.Auth{nil, {}} {
+		_, w := newWeb(t, auth)
+		for _, token := range []string{"", "x"} {
+			w.as(token).expect(401, "", "GET", "/v1/status", "")
+			w.as(token).expect(401, "", "HEAD", "/v1/events/stream?token=", "")
+		}
+	}
+}
+
+// Every route of contract.md, and who may use it.
+func TestScopes(t *testing.T) {
+	_, w := newWeb(t, testAuth())
+	for _, route := range []string{
+		"GET /v1/status", "POST /v1/events/ticket", "HEAD /v1/events/stream",
+		"GET /v1/audit/events", "GET /v1/audit/events/01ARZ3NDEKTSV4RRFFQ69G5FAV", "GET /v1/audit/dates",
+		"GET /v1/audit/stats", "GET /v1/audit/export", "GET /v1/audit/verify",
+		"GET /v1/approvals", "POST /v1/approvals/01ARZ3NDEKTSV4RRFFQ69G5FAV/resolve", "POST /v1/approvals/bulk-resolve",
+		"POST /v1/audit/events agent", "POST /v1/approvals agent", "GET /v1/approvals/01ARZ3NDEKTSV4RRFFQ69G5FAV agent",
+	} {
+		f := strings.Fields(route)
+		w.as("").expect(401, "", f[0], f[1], "")
+		w.as("x").expect(401, "", f[0], f[1], "")
+		if rec := w.send(f[0], f[1], ""); rec.Code == 401 || rec.Code == 403 {
+			t.Errorf("admin: %s: %d", route, rec.Code)
+		}
+		rec := w.as(agentToken).send(f[0], f[1], "")
+		if may := len(f) == 3; may == (rec.Code == 403) || rec.Code == 401 {
+			t.Errorf("agent: %s: %d", route, rec.Code)
+		}
+	}
+	w.as("").expect(200, "", "GET", "/healthz", "")
+}
+
+func TestQueryTokenOpensTheStreamAlone(t *testing.T) {
+	_, w := newWeb(t, testAuth())
+	w.token = ""
+	w.expect(200, "", "HEAD", "/v1/events/stream?token="+adminToken, "")
+	w.expect(401, "", "HEAD", "/v1/events/stream?token=x", "")
+	w.expect(401, "", "HEAD", "/v1/events/stream?token=x&token="+adminToken, "")
+	w.expect(403, "", "HEAD", "/v1/events/stream?token="+agentToken, "")
+	w.expect(200, "", "HEAD", "/v1/events/stream?token="+adminToken, "", "Authorization", "Basic YTpi")
+	w.expect(401, "", "HEAD", "/v1/events/stream?token="+adminToken, "", "Authorization", "Bearer x")
+	w.expect(401, "", "GET", "/v1/status?token="+adminToken, "")
+	w.expect(401, "", "POST", "/v1/events/ticket?token="+adminToken, "")
+}
+
+func TestStreamThroughHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w := newWeb(t, testAuth())
+		site := newSite(t, w.h, nil)
+		resp := site.do("GET", "?token="+adminToken+"&type=audit")
+		want := http.Header{"Content-Type": {"text/event-stream"}, "Cache-Control": {"no-cache"}, "X-Accel-Buffering": {"no"}}
+		resp.Header.Del("Date")
+		if diff := cmp.Diff(want, resp.Header); resp.StatusCode != 200 || diff != "" {
+			t.Errorf("%s (-want +got):\n%s", resp.Status, diff)
+		}
+		watcher := site.watch("?type=audit", "Authorization", "Bearer "+adminToken)
+		watcher.expect(connectedFrame("0"))
+		request(t, r.Approvals, question(1))
+		watcher.expect(auditFrame(t, r.Chain, lastEvent(t, r.Chain)))
+	})
+}
+
+func lastEvent(t testing.TB, c *rampart.AuditChain) rampart.AuditEvent {
+	t.Helper()
+	for r, err := range c.Query(context.Background(), rampart.Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := r.Event()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	t.Fatal("the log is empty")
+	return rampart.AuditEvent{}
+}
+
+func TestAgentSpeaksForItselfAlone(t *testing.T) {
+	r, w := newWeb(t, testAuth())
+	agent, other := w.as(agentToken), w.as(otherToken)
+	agent.expect(201, "", "POST", "/v1/audit/events", `{"agent":"codex","tool":"exec","decision":{"action":"allow"}}`)
+	if e := lastEvent(t, r.Chain); e.Agent != "claude-code" {
+		t.Errorf("an agent's event is by %q", e.Agent)
+	}
+	agent.expect(201, "", "POST", "/v1/approvals", `{"agent":"codex","tool":"exec","command":"ls"}`)
+	p := r.Approvals.List(rampart.Pending)[0]
+	if p.Agent != "claude-code" || p.Credential != "claude-code" {
+		t.Errorf("an agent's approval is by %q with credential %q", p.Agent, p.Credential)
+	}
+	agent.expect(200, "", "GET", "/v1/approvals/"+p.ID, "")
+	w.expect(200, "", "GET", "/v1/approvals/"+p.ID, "")
+	for _, wait := range []string{"", "?wait=60s"} {
+		rec := other.expect(404, "", "GET", "/v1/approvals/"+p.ID+wait, "")
+		unknown := other.expect(404, "", "GET", "/v1/approvals/01ARZ3NDEKTSV4RRFFQ69G5FAV"+wait, "")
+		if got := strings.ReplaceAll(rec.Body.String(), p.ID, "01ARZ3NDEKTSV4RRFFQ69G5FAV"); got != unknown.Body.String() {
+			t.Errorf("another agent's approval is told from one that is not there: %s", got)
+		}
+	}
+	w.expect(201, "", "POST", "/v1/audit/events", `{"agent":"codex","tool":"exec","decision":{"action":"allow"}}`)
+	if e := lastEvent(t, r.Chain); e.Agent != "codex" {
+		t.Errorf("the admin's event is by %q", e.Agent)
+	}
+	w.expect(400, "", "POST", "/v1/audit/events", `{"tool":"exec","decision":{"action":"allow"}}`)
+	w.expect(400, "", "POST", "/v1/approvals", `{"tool":"exec","command":"ls"}`)
+	agent.expect(400, "", "POST", "/v1/audit/events", `{"tool":"exec","decision":{"action":"approved"},"approval":{"id":"`+p.ID+`","status":"approved"}}`)
+	agent.expect(403, "", "POST", "/v1/approvals/"+p.ID+"/resolve", `{"approved":true}`)
+	agent.expect(403, "", "POST", "/v1/approvals/bulk-resolve", `{"run_id":"r","action":"approve"}`)
+	if got := r.Approvals.List(rampart.Pending); len(got) != 1 {
+		t.Errorf("pending: %v", got)
+	}
+}
+
+func TestTicket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, w := newWeb(t, testAuth())
+		began := time.Now()
+		issue := func() string {
+			rec := w.expect(200, "", "POST", "/v1/events/ticket", "")
+			var token, expires string
+			body := strings.NewReplacer(`"`, " ", ",", " ").Replace(rec.Body.String())
+			if _, err := fmt.Sscanf(body, "{ token : %s expires_at : %s }", &token, &expires); err != nil {
+				t.Fatal(rec.Body, err)
+			}
+			if at, err := time.Parse(time.RFC3339, expires); err != nil || !at.Equal(began.Add(time.Hour)) || len(token) != 43 {
+				t.Fatalf("ticket %q of %d characters, expires %v", token, len(token), at)
+			}
+			return token
+		}
+		first := issue()
+		w.token = ""
+		for range 2 {
+			w.expect(200, "", "HEAD", "/v1/events/stream?token="+first, "")
+		}
+		w.expect(403, "", "GET", "/v1/approvals", "", "Authorization", "Bearer "+first)
+		w.expect(403, "", "POST", "/v1/events/ticket", "", "Authorization", "Bearer "+first)
+		w.expect(403, "", "POST", "/v1/audit/events", "{}", "Authorization", "Bearer "+first)
+		w.token = adminToken
+		var last string
+		for range 10_000 {
+			last = issue()
+		}
+		w.token = ""
+		w.expect(401, "", "HEAD", "/v1/events/stream?token="+first, "")
+		time.Sleep(time.Hour - 1)
+		w.expect(200, "", "HEAD", "/v1/events/stream?token="+last, "")
+		time.Sleep(1)
+		w.expect(401, "", "HEAD", "/v1/events/stream?token="+last, "")
+	})
+}
+
+func TestAuthenticateHook(t *testing.T) {
+	auth := testAuth()
+	auth.Authenticate = func(r *http.Request) (rampart.Credential, error) {
+		switch user := r.Header.Get("X-User"); user {
+		case "":
+			return rampart.Credential{}, errors.New("no user " + r.Header.Get("Authorization"))
+		case "root":
+			return rampart.Credential{Name: user, Scope: rampart.ScopeAdmin}, nil
+		case "bot":
+			return rampart.Credential{Name: user, Scope: rampart.ScopeAgent}, nil
+		case "nameless":
+			return rampart.Credential{Scope: rampart.ScopeAgent}, nil
+		}
+		return rampart.Credential{}, nil
+	}
+	r, w := newWeb(t, auth)
+	for user, status := range map[string]int{"": 401, "root": 200, "bot": 403, "guest": 403, "nameless": 403} {
+		rec := w.send("GET", "/v1/status", "", "X-User", user)
+		if rec.Code != status || strings.Contains(rec.Body.String(), "token-") {
+			t.Errorf("user %q: %d %s, want %d", user, rec.Code, rec.Body, status)
+		}
+	}
+	w.expect(403, "", "POST", "/v1/approvals", `{"tool":"exec"}`, "X-User", "nameless")
+	w.expect(201, "", "POST", "/v1/approvals", `{"tool":"exec"}`, "X-User", "bot")
+	if p := r.Approvals.List(rampart.Pending)[0]; p.Agent != "bot" {
+		t.Errorf("by %q", p.Agent)
+	}
+	rec := w.expect(200, "", "POST", "/v1/events/ticket", "", "X-User", "root")
+	ticket := strings.Split(rec.Body.String(), `"`)[3]
+	w.as("").expect(200, "", "HEAD", "/v1/events/stream?token="+ticket, "")
+}
+
+func TestHost(t *testing.T) {
+	auth := testAuth()
+	auth.AllowHosts = []string{"Rampart.example", "other.example:8443"}
+	_, w := newWeb(t, auth)
+	send := func(local net.Addr, host, path string) int {
+		req := httptest.NewRequest("GET", path, nil)
+		req = req.WithContext(context.WithValue(req.Context(), http.LocalAddrContextKey, local))
+		req.Host = host
+		req.Header.Set("Authorization", "Bearer "+adminToken)
+		rec := httptest.NewRecorder()
+		w.h.ServeHTTP(rec, req)
+		return rec.Code
+	}
+	loopback := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090}
+	for host, want := range map[string]int{
+		"localhost": 200, "localhost:9090": 200, "LOCALHOST.:1": 200, "app.localhost:9090": 200,
+		"127.0.0.1": 200, "127.9.9.9:80": 200, "[::1]": 200, "[::1]:9090": 200,
+		"rampart.example": 200, "rampart.example:1234": 200, "other.example:8443": 200, "other.example:8444": 403,
+		"": 403, "evil.example": 403, "localhost.evil.example": 403, "127.0.0.1.evil.example": 403,
+		"evillocalhost": 403, "192.168.0.1:9090": 403, "0.0.0.0:9090": 403, "[::1].evil.example": 403,
+	} {
+		for _, path := range []string{"/healthz", "/v1/status"} {
+			if got := send(loopback, host, path); got != want {
+				t.Errorf("Host %q on %s: %d, want %d", host, path, got, want)
+			}
+		}
+	}
+	for _, path := range []string{"/nowhere", "/v1/events/stream"} {
+		if got := send(loopback, "evil.example", path); got != 403 {
+			t.Errorf("a foreign Host on %s: %d", path, got)
+		}
+	}
+	if got := send(&net.TCPAddr{IP: net.IPv6loopback}, "evil.example", "/healthz"); got != 403 {
+		t.Errorf("a foreign Host on ::1: %d", got)
+	}
+	if got := send(&net.TCPAddr{IP: net.IPv4(10, 0, 0, 5)}, "rampart.corp.example", "/healthz"); got != 200 {
+		t.Errorf("any Host on another address: %d", got)
+	}
+}
+
+func TestOrigin(t *testing.T) {
+	auth := testAuth()
+	auth.AllowOrigins = []string{"https://Board.example"}
+	_, w := newWeb(t, auth)
+	const own, allowed, foreign = "http://example.com", "https://board.example", "https://evil.example"
+	const ask = `{"agent":"a","tool":"t"}`
+	cors := func(rec *httptest.ResponseRecorder) http.Header {
+		got := http.Header{}
+		for k, v := range rec.Header() {
+			if strings.HasPrefix(k, "Access-Control-") || k == "Vary" {
+				got[k] = v
+			}
+		}
+		return got
+	}
+	for _, c := range []struct {
+		origin, site string
+		post         int
+		cors         http.Header
+	}{
+		{"", "", 201, http.Header{}},
+		{own, "same-origin", 201, http.Header{}},
+		{own, "", 201, http.Header{}},
+		{allowed, "cross-site", 201, http.Header{"Access-Control-Allow-Origin": {allowed}, "Vary": {"Origin"}}},
+		{foreign, "cross-site", 403, http.Header{}},
+		{foreign, "", 403, http.Header{}},
+		{"null", "", 403, http.Header{}},
+		{"https://board.example.evil", "cross-site", 403, http.Header{}},
+		{"http://board.example", "cross-site", 403, http.Header{}},
+	} {
+		header := []string{"Origin", c.origin, "Sec-Fetch-Site", c.site}
+		post := w.expect(c.post, "", "POST", "/v1/approvals", ask, header...)
+		get := w.expect(200, "", "GET", "/v1/approvals", "", header...)
+		if diff := cmp.Diff(c.cors, cors(get)); diff != "" {
+			t.Errorf("Origin %q (-want +got):\n%s", c.origin, diff)
+		}
+		if c.post == 201 && !cmp.Equal(c.cors, cors(post)) {
+			t.Errorf("Origin %q: POST has %v", c.origin, cors(post))
+		}
+		preflight := w.as("").send("OPTIONS", "/v1/approvals", "", "Origin", c.origin, "Access-Control-Request-Method", "POST")
+		if c.origin == allowed {
+			want := http.Header{
+				"Access-Control-Allow-Origin": {allowed}, "Vary": {"Origin"}, "Access-Control-Allow-Methods": {"GET, HEAD, POST"},
+				"Access-Control-Allow-Headers": {"Authorization, Content-Type, Last-Event-ID"},
+			}
+			if diff := cmp.Diff(want, cors(preflight)); preflight.Code != 204 || diff != "" {
+				t.Errorf("preflight: %d (-want +got):\n%s", preflight.Code, diff)
+			}
+		} else if preflight.Code != 405 || len(cors(preflight)) != 0 {
+			t.Errorf("preflight of %q: %d %v", c.origin, preflight.Code, cors(preflight))
+		}
+	}
+}
+
+func TestAuthValidate(t *testing.T) {
+	if err := testAuth().Validate(); err != nil {
+		t.Error(err)
+	}
+	for name, auth := range map[string]*rampart.Auth{
+		"agent named admin": {AgentTokens: map[string]string{"admin": "t"}},
+		"agent of no name":  {AgentTokens: map[string]string{"": "t"}},
+		"empty token":       {AgentTokens: map[string]string{"a": ""}},
+		"shared token":      {AgentTokens: map[string]string{"a": "secret", "b": "secret"}},
+		"the admin's token": {AdminToken: "secret", AgentTokens: map[string]string{"a": "secret"}},
+		"token with space":  {AdminToken: "secret secret"},
+		"token with break":  {AgentTokens: map[string]string{"a": "secret\n"}},
+		"origin with path":  {AllowOrigins: []string{"https://a.example/"}},
+		"origin of no host": {AllowOrigins: []string{"*"}},
+	} {
+		err := auth.Validate()
+		wantErr(t, name, err, rampart.ErrInvalid)
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: shows the token: %v", name, err)
+		}
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: Handler takes it", name)
+				}
+			}()
+			(&rampart.Rampart{}).Handler(auth)
+		}()
+	}
+}
+
+func TestNoTokenInLogs(t *testing.T) {
+	var log strings.Builder
+	fs := vfstest.New()
+	r := openRampart(t, fs, rampart.Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	w := &web{t, r.Handler(testAuth()), adminToken}
+	fs.FailSync(1, errDisk, true)
+	w.expect(503, "", "POST", "/v1/approvals?token="+adminToken, `{"agent":"a","tool":"t"}`)
+	w.expect(503, "", "POST", "/v1/audit/events?token="+adminToken, `{"agent":"a","tool":"t","decision":{"action":"allow"}}`)
+	r.Close()
+	w.expect(503, "", "GET", "/v1/audit/events?token="+adminToken, "")
+	w.expect(503, "", "GET", "/v1/events/stream?token="+adminToken, "")
+	if log.Len() == 0 || strings.Contains(log.String(), adminToken) {
+		t.Errorf("log:\n%s", log.String())
+	}
+}
