@@ -161,16 +161,14 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	for name, t := range agents {
-		if t == token {
-			return fmt.Errorf("%s: %s has the admin token; an agent needs its own", c.agentTokenFile, name)
-		}
-	}
 	auth := &rampart.Auth{
 		AdminToken:   token,
 		AgentTokens:  agents,
 		AllowHosts:   c.allowHosts,
 		AllowOrigins: c.allowOrigins,
+	}
+	if err := auth.Validate(); err != nil {
+		return fmt.Errorf("-agent-token-file or -allow-origin: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", r.Handler(auth))
@@ -190,7 +188,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		tokenFile, shellQuote(tokenFile), url)
 
 	srv := &http.Server{
-		Handler:           limitBodyTime(mux),
+		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -223,18 +221,6 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	}
 	<-demoDone
 	return nil
-}
-
-// limitBodyTime bounds how long a peer may take to send a body. It is not
-// http.Server.ReadTimeout because that would end streams, too.
-func limitBodyTime(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength != 0 {
-			// Without a deadline the request is served all the same.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(2 * time.Minute))
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 func version() string {

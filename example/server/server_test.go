@@ -299,7 +299,7 @@ func TestAgentTokenFile(t *testing.T) {
 		dir := t.TempDir()
 		writeFile(t, dir, "token", secret, 0o600)
 		path := writeFile(t, dir, "agents", "a "+secret, 0o600)
-		refused(t, launch(t, dir, "-agent-token-file", path), secret, path, "admin")
+		refused(t, launch(t, dir, "-agent-token-file", path), secret, "-agent-token-file", "admin")
 	})
 	t.Run("comments and blank lines", func(t *testing.T) {
 		dir := t.TempDir()
@@ -321,6 +321,7 @@ func TestBadFlagsAreRefused(t *testing.T) {
 			t.Errorf("%v: exit code %d, want 2", args, d.exitCode())
 		}
 	}
+	refused(t, launch(t, t.TempDir(), "-allow-origin", "board.example"), "", "-allow-origin", "board.example")
 }
 
 func TestSecondDaemonIsRefusedWithThePidOfTheFirst(t *testing.T) {
