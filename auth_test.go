@@ -454,3 +454,19 @@ func TestNoTokenInLogs(t *testing.T) {
 		t.Errorf("log:\n%s", log.String())
 	}
 }
+
+// A host's own routes get the same checks as the library's.
+func TestRequire(t *testing.T) {
+	served := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("served")) })
+	w := &web{t, testAuth().Require(rampart.ScopeAdmin, served), adminToken}
+	w.expect(200, "served", "GET", "/metrics", "")
+	w.expect(403, "", "POST", "/metrics", "", "Origin", "http://evil.example")
+	w.as(agentToken).expect(403, "", "GET", "/metrics", "")
+	for _, token := range []string{"", "wrong"} {
+		rec := w.as(token).expect(401, "", "GET", "/metrics?token="+adminToken, "")
+		if got := rec.Header().Get("WWW-Authenticate"); got != `Bearer realm="rampart"` {
+			t.Errorf("WWW-Authenticate %q", got)
+		}
+	}
+	(&web{t, (*rampart.Auth)(nil).Require(rampart.ScopeAdmin, served), adminToken}).expect(401, "", "GET", "/metrics", "")
+}

@@ -7,3 +7,22 @@ func (o AuditOptions) WithFS(fs vfs.FS) *AuditOptions { o.fs = fs; return &o }
 
 // WithSegmentSize makes segments full at n bytes.
 func (o AuditOptions) WithSegmentSize(n int64) *AuditOptions { o.segmentSize = n; return &o }
+
+// QueuedBytes is what waits for the committer.
+func (c *AuditChain) QueuedBytes() int {
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	return c.queue.bytes
+}
+
+// LoadedIndexes is how many sealed segments' indexes are in memory.
+func (c *AuditChain) LoadedIndexes() int {
+	c.state.indexMu.Lock()
+	defer c.state.indexMu.Unlock()
+	return len(c.state.loaded)
+}
+
+const (
+	MaxQueued  = maxQueued
+	MaxIndexes = maxIndexes
+)

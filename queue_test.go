@@ -1,0 +1,169 @@
+package rampart_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/vfs/vfstest"
+)
+
+// hold keeps the committer busy with an append until release is called.
+func hold(t *testing.T, c *rampart.AuditChain) (release func()) {
+	t.Helper()
+	held, let := make(chan struct{}), make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.AppendHooked(context.Background(), func([]rampart.AuditEvent) { close(held); <-let }, event(0))
+		done <- err
+	}()
+	<-held
+	return func() {
+		close(let)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// The context limits the wait for a turn: nothing is stored then. What the
+// committer has taken is reported whatever the context says.
+func TestContextLimitsTheWaitForATurnAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := memChain(t, vfstest.New())
+		ctx, cancel := context.WithCancel(t.Context())
+		taken := make(chan error, 1)
+		let := make(chan struct{})
+		go func() {
+			_, err := c.AppendHooked(ctx, func([]rampart.AuditEvent) { <-let }, event(0))
+			taken <- err
+		}()
+		synctest.Wait()
+		waiting := make(chan error, 1)
+		go func() {
+			_, err := c.Append(ctx, event(1))
+			waiting <- err
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-waiting; !errors.Is(err, context.Canceled) {
+			t.Errorf("waiting for a turn: %v", err)
+		}
+		close(let)
+		if err := <-taken; err != nil {
+			t.Errorf("taken: %v", err)
+		}
+		if n := c.Stats().Events; n != 1 {
+			t.Errorf("%d events", n)
+		}
+	})
+}
+
+func TestQueueIsBoundedInBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := openChain(t, "", rampart.AuditOptions{}.WithFS(vfstest.New()))
+		release := hold(t, c)
+		large := event(1)
+		large.Decision.Message = strings.Repeat("x", 1<<20-1000)
+		const n = 70
+		var wg sync.WaitGroup
+		for range n {
+			wg.Go(func() {
+				if _, err := c.Append(t.Context(), large); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		if q := c.QueuedBytes(); q > rampart.MaxQueued || q < rampart.MaxQueued-1<<20 {
+			t.Errorf("%d bytes wait", q)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := c.Append(ctx, large); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("with a full queue: %v", err)
+		}
+		release()
+		wg.Wait()
+		if got := c.Stats().Events; got != n+1 {
+			t.Errorf("%d events", got)
+		}
+	})
+}
+
+func TestCloseFinishesWhatWasAdmitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := memChain(t, vfstest.New())
+		release := hold(t, c)
+		admitted := make(chan error, 1)
+		go func() {
+			_, err := c.Append(t.Context(), event(1))
+			admitted <- err
+		}()
+		synctest.Wait()
+		closed := make(chan error, 1)
+		go func() { closed <- c.Close() }()
+		synctest.Wait()
+		if _, err := c.Append(t.Context(), event(2)); !errors.Is(err, rampart.ErrClosed) {
+			t.Errorf("after Close began: %v", err)
+		}
+		release()
+		if err := errors.Join(<-admitted, <-closed); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// SyncInterval acknowledges before the disk has it, and syncs within the
+// interval.
+func TestSyncIntervalMakesDurableWithinTheInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfstest.New()
+		opts := rampart.AuditOptions{Sync: rampart.SyncInterval, SyncEvery: 5 * time.Second}.WithFS(fs)
+		c := openChain(t, "", opts)
+		saved := appendN(t, c, 2)
+		survive := func() int {
+			again, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithFS(fs.Recover(vfstest.Lost, 0)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer again.Close()
+			return int(again.Stats().Events)
+		}
+		if n := survive(); n != 0 {
+			t.Errorf("%d events are durable already", n)
+		}
+		<-time.After(6 * time.Second)
+		if n := survive(); n != len(saved) {
+			t.Errorf("%d of %d events are durable after the interval", n, len(saved))
+		}
+		fs.FailSync(1, errDisk, false)
+		appendN(t, c, 1)
+		<-time.After(6 * time.Second)
+		if err := c.Err(); !errors.Is(err, rampart.ErrFailed) {
+			t.Errorf("after a failed sync: %v", err)
+		}
+	})
+}
+
+// What queries cost in memory does not grow with the log.
+func TestIndexesInMemoryAreBounded(t *testing.T) {
+	c := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(400).WithFS(vfstest.New()))
+	saved := appendN(t, c, 2*rampart.MaxIndexes)
+	if n := len(ids(t, c, rampart.Query{Filter: rampart.Filter{Agent: []string{"claude-code"}}})); n != len(saved) {
+		t.Errorf("%d events found, want %d", n, len(saved))
+	}
+	for _, e := range saved {
+		if _, err := c.Get(t.Context(), e.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := c.LoadedIndexes(); n > rampart.MaxIndexes {
+		t.Errorf("%d indexes in memory", n)
+	}
+}
