@@ -570,7 +570,7 @@ func TestToolCallIsAskedOnce(t *testing.T) {
 	}
 	q := question(1)
 	q.ToolCallID = ""
-	if request(t, a, q).ID == request(t, a, q).ID {
+	if one, other := request(t, a, q), request(t, a, q); one.ID == other.ID {
 		t.Error("calls without an id are one approval")
 	}
 }
