@@ -110,6 +110,8 @@ func launch(t *testing.T, dir string, args ...string) *daemon {
 	d := &daemon{t: t, dir: dir, out: newOutput(), done: make(chan struct{})}
 	d.cmd = exec.Command(binary, append([]string{"-addr", "127.0.0.1:0", "-dir", dir}, args...)...)
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out
+	// The race detector would wait a second at each daemon's end.
+	d.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -368,9 +369,12 @@ func TestStopWithOpenConnections(t *testing.T) {
 			d := start(t)
 			live := []*watcher{d.watch(""), d.watch("type=approvals"), d.watch("last_event_id=0")}
 			id := d.askFor("ls")
-			waited := make(chan int, 1)
+			waited, asked := make(chan int, 1), make(chan struct{})
+			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+				WroteRequest: func(httptrace.WroteRequestInfo) { close(asked) },
+			})
 			go func() {
-				resp, err := client.Do(d.request(d.token, "GET", "/v1/approvals/"+id+"?wait=60s", ""))
+				resp, err := client.Do(d.request(d.token, "GET", "/v1/approvals/"+id+"?wait=60s", "").WithContext(ctx))
 				if err != nil {
 					waited <- 0
 					return
@@ -395,6 +399,8 @@ func TestStopWithOpenConnections(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			<-asked
+			d.do("", "GET", "/healthz", "").want(http.StatusOK) // and so have all been accepted
 			d.signal(signal)
 			for _, w := range live {
 				w.end()
