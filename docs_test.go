@@ -1,0 +1,176 @@
+package rampart_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"go/ast"
+	"go/format"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/rampartlog/rampart"
+)
+
+// pages are the documents that tell readers how things are.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := make(map[string]string)
+	for _, path := range append(paths, "README.md", "CONTRIBUTING.md", "CHANGELOG.md") {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[path] = string(data)
+	}
+	return texts
+}
+
+// blocks are the fenced blocks of a language.
+func blocks(text, language string) []string {
+	var found []string
+	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+		found = append(found, m[1])
+	}
+	return found
+}
+
+// TestDocsGo wants each Go block to be the body of an Example, which compiles,
+// or a program that passes vet.
+func TestDocsGo(t *testing.T) {
+	examples := exampleBodies(t)
+	for path, text := range pages(t) {
+		for i, block := range blocks(text, "go") {
+			if !examples[block] {
+				t.Run(fmt.Sprint(path, " block ", i+1), func(t *testing.T) { vet(t, block) })
+			}
+		}
+	}
+}
+
+// exampleBodies are the texts between the braces of this package's Examples.
+func exampleBodies(t *testing.T) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bodies := make(map[string]bool)
+	for _, path := range files {
+		src, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, path, src, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range f.Decls {
+			if fn, ok := decl.(*ast.FuncDecl); ok && strings.HasPrefix(fn.Name.Name, "Example") {
+				body := src[fset.Position(fn.Body.Lbrace).Offset+2 : fset.Position(fn.Body.Rbrace).Offset]
+				if body, err = format.Source(body); err != nil {
+					t.Fatal(err)
+				}
+				bodies[regexp.MustCompile(`(?m)^\t`).ReplaceAllString(string(body), "")] = true
+			}
+		}
+	}
+	return bodies
+}
+
+// vet compiles a program within this module, so that it sees the package as it is.
+func vet(t *testing.T, program string) {
+	t.Helper()
+	dir, err := os.MkdirTemp(".", "docs-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "vet", "./"+dir).CombinedOutput(); err != nil {
+		t.Errorf("it does not compile as the body of an Example or by itself: %v\n%s\n%s", err, out, program)
+	}
+}
+
+// TestDocsFormat checks the worked example of docs/format.md by the recipe that
+// stands beside it, and as a log.
+func TestDocsFormat(t *testing.T) {
+	text := pages(t)["docs/format.md"]
+	found := blocks(text, "json")
+	if len(found) != 1 {
+		t.Fatalf("%d examples, want 1", len(found))
+	}
+	hash := regexp.MustCompile(`,"hash":"([0-9a-f]{64})"\}$`)
+	for i, line := range strings.Split(strings.TrimSuffix(found[0], "\n"), "\n") {
+		sum := sha256.Sum256([]byte(hash.ReplaceAllString(line, "}")))
+		want := hex.EncodeToString(sum[:])
+		if m := hash.FindStringSubmatch(line); m == nil || m[1] != want {
+			t.Errorf("line %d does not end in its hash, %s", i+1, want)
+		}
+		if i == 0 && !strings.Contains(text, "prints `"+want+"`") {
+			t.Errorf("the recipe prints %s", want)
+		}
+	}
+	const segment = "00000000000000000001.jsonl"
+	if !strings.Contains(text, segment) {
+		t.Errorf("%s is not named", segment)
+	}
+	report, err := rampart.VerifyChain(t.Context(), fstest.MapFS{segment: {Data: []byte(found[0])}})
+	if err != nil || !report.OK() || report.Events != 2 {
+		t.Errorf("as a log: %+v, %v", report, err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, segment), []byte(found[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	chain, err := rampart.OpenAuditChain(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := chain.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(filepath.Join(dir, segment)); err != nil || !bytes.Equal(data, []byte(found[0])) {
+		t.Errorf("opened and closed it is\n%s%v", data, err)
+	}
+}
+
+// TestDocsLinks wants every relative link to lead somewhere.
+func TestDocsLinks(t *testing.T) {
+	for path, text := range pages(t) {
+		for _, m := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+	}
+}
+
+// TestDocsDependencies wants the list of dependencies to be that of go.mod.
+func TestDocsDependencies(t *testing.T) {
+	text := pages(t)["docs/dependencies.md"]
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\s+(\S+\.\S+/\S+) v`).FindAllStringSubmatch(string(mod), -1) {
+		if !strings.Contains(text, "`"+m[1]+"`") {
+			t.Errorf("docs/dependencies.md does not name %s", m[1])
+		}
+	}
+}

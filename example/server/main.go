@@ -1,0 +1,256 @@
+// Server is Rampart as a daemon: the log in a directory, the API of
+// docs/stream.md and README.md on one address, metrics for Prometheus.
+//
+//	go run ./example/server         keeps its log in ~/.rampart/audit
+//	go run ./example/server -demo   also plays a made-up agent session
+//
+// It holds flags, wiring and shutdown; everything else is the library's.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rampartlog/rampart"
+)
+
+// drain is how long requests under way may take after SIGTERM; then their
+// connections are cut, so that a peer that stays silent cannot hold the daemon.
+const drain = 1500 * time.Millisecond
+
+type config struct {
+	addr           string
+	dir            string
+	agentTokenFile string
+	approvalTTL    time.Duration
+	allowHosts     []string
+	allowOrigins   []string
+	sync           rampart.SyncPolicy
+	logFormat      string
+	demo           bool
+	version        bool
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second Ctrl-C kills at once.
+	context.AfterFunc(ctx, stop)
+
+	cfg, err := parse(os.Args[1:], os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return
+	case err != nil:
+		os.Exit(2)
+	case cfg.version:
+		fmt.Println(version())
+		return
+	}
+	if err := serve(ctx, cfg, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "rampart:", strings.TrimPrefix(err.Error(), "rampart: "))
+		os.Exit(1)
+	}
+}
+
+// parse reads the command line; what is wrong with it has been printed to out
+// when it returns an error.
+func parse(args []string, out io.Writer) (config, error) {
+	var c config
+	fs := flag.NewFlagSet("server", flag.ContinueOnError)
+	fs.SetOutput(out)
+	fs.StringVar(&c.addr, "addr", "127.0.0.1:9090", "`address` to listen on")
+	fs.StringVar(&c.dir, "dir", "~/.rampart", "`directory` of the token and, in audit/, the log")
+	fs.StringVar(&c.agentTokenFile, "agent-token-file", "", "`file` of agents' tokens, mode 0600, a line NAME TOKEN each")
+	fs.DurationVar(&c.approvalTTL, "approval-ttl", 5*time.Minute, "how long an approval waits that names no time of its own")
+	fs.Func("allow-host", "also answer requests for this `host` while bound to loopback; repeatable", appendTo(&c.allowHosts))
+	fs.Func("allow-origin", "let pages of this `origin` (scheme://host:port) use the API; repeatable", appendTo(&c.allowOrigins))
+	fs.StringVar((*string)(&c.sync), "sync", string(rampart.SyncAlways), "when events are forced to the disk: always, interval or never")
+	fs.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	fs.BoolVar(&c.demo, "demo", false, "play a made-up agent session")
+	fs.BoolVar(&c.version, "version", false, "print the version and exit")
+	if err := fs.Parse(args); err != nil {
+		return c, err
+	}
+	if err := c.check(fs.Args()); err != nil {
+		fmt.Fprintln(out, err)
+		return c, err
+	}
+	return c, nil
+}
+
+func appendTo(list *[]string) func(string) error {
+	return func(s string) error {
+		if s == "" {
+			return errors.New("empty")
+		}
+		*list = append(*list, s)
+		return nil
+	}
+}
+
+func (c *config) check(rest []string) error {
+	if len(rest) > 0 {
+		return fmt.Errorf("unexpected argument %q: every option is a flag, see -h", rest[0])
+	}
+	if c.approvalTTL <= 0 {
+		return fmt.Errorf("-approval-ttl %v: must be more than zero", c.approvalTTL)
+	}
+	switch c.sync {
+	case rampart.SyncAlways, rampart.SyncInterval, rampart.SyncNever:
+	default:
+		return fmt.Errorf("-sync %q: want always, interval or never", c.sync)
+	}
+	if c.logFormat != "text" && c.logFormat != "json" {
+		return fmt.Errorf("-log-format %q: want text or json", c.logFormat)
+	}
+	// A shell leaves the tilde of -dir=~/x as it is.
+	if rest, ok := strings.CutPrefix(c.dir, "~/"); ok {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return fmt.Errorf("-dir: %w", err)
+		}
+		c.dir = filepath.Join(home, rest)
+	}
+	return nil
+}
+
+// serve runs the daemon until ctx is done. A greeting for people goes to out,
+// the log to logs.
+func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
+	var handler slog.Handler = slog.NewTextHandler(logs, nil)
+	if c.logFormat == "json" {
+		handler = slog.NewJSONHandler(logs, nil)
+	}
+	log := slog.New(handler)
+
+	agents, err := readAgentTokens(c.agentTokenFile)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return err
+	}
+	// First of all, since the log's lock is what keeps a second daemon away
+	// from the token and the port as well.
+	r, err := rampart.Open(filepath.Join(c.dir, "audit"), &rampart.Options{
+		Audit:     rampart.AuditOptions{Sync: c.sync},
+		Approvals: rampart.ApprovalOptions{TTL: c.approvalTTL},
+		Version:   version(),
+		Logger:    log,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+
+	tokenFile := filepath.Join(c.dir, "token")
+	token, err := adminToken(tokenFile)
+	if err != nil {
+		return err
+	}
+	for name, t := range agents {
+		if t == token {
+			return fmt.Errorf("%s: %s has the admin token; an agent needs its own", c.agentTokenFile, name)
+		}
+	}
+	auth := &rampart.Auth{
+		AdminToken:   token,
+		AgentTokens:  agents,
+		AllowHosts:   c.allowHosts,
+		AllowOrigins: c.allowOrigins,
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", r.Handler(auth))
+	mux.Handle("GET /metrics", auth.Require(rampart.ScopeAdmin, newMetrics(r)))
+
+	ln, err := net.Listen("tcp", c.addr)
+	if err != nil {
+		return fmt.Errorf("%w; another address can be given with -addr", err)
+	}
+	addr := ln.Addr().(*net.TCPAddr)
+	if !addr.IP.IsLoopback() {
+		log.Warn("other machines can connect, and tokens travel in clear: put TLS in front", "addr", addr.String())
+	}
+	url := "http://" + addr.String()
+	log.Info("listening", "addr", addr.String(), "dir", c.dir, "pid", os.Getpid())
+	fmt.Fprintf(out, "\nThe admin token is in %s. Watch the stream:\n\n    curl -N -H \"Authorization: Bearer $(cat %s)\" %s/v1/events/stream\n\n",
+		tokenFile, shellQuote(tokenFile), url)
+
+	srv := &http.Server{
+		Handler:           limitBodyTime(mux),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(handler, slog.LevelWarn),
+	}
+	// Streams and waits for an approval would outlast any drain.
+	srv.RegisterOnShutdown(func() { r.Stream.Close() })
+	srv.RegisterOnShutdown(func() { r.Approvals.Close() })
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+
+	demoDone := make(chan struct{})
+	go func() {
+		defer close(demoDone)
+		if c.demo {
+			demo{r: r, log: log, out: out, url: url, tokenFile: tokenFile}.play(ctx)
+		}
+	}()
+
+	select {
+	case err = <-served:
+		return err
+	case <-ctx.Done():
+	}
+	log.Info("stopping")
+	limit, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	if srv.Shutdown(limit) != nil {
+		srv.Close()
+	}
+	<-demoDone
+	return nil
+}
+
+// limitBodyTime bounds how long a peer may take to send a body. It is not
+// http.Server.ReadTimeout because that would end streams, too.
+func limitBodyTime(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			// Without a deadline the request is served all the same.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(2 * time.Minute))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func version() string {
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" && b.Main.Version != "(devel)" {
+		return b.Main.Version
+	}
+	return "dev"
+}
+
+// shellQuote makes a path one word of a POSIX shell, and leaves a plain one readable.
+func shellQuote(path string) string {
+	plain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+@", r)
+	}
+	if strings.IndexFunc(path, func(r rune) bool { return !plain(r) }) < 0 {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
