@@ -140,9 +140,6 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, pattern string, err e
 		// Not made durable, hence not done; or the host is shutting down.
 		code = http.StatusServiceUnavailable
 	}
-	if code == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="rampart"`)
-	}
 	if code >= 500 && r.Context().Err() == nil {
 		a.log.Error("request failed", "route", pattern, "status", code, "error", err)
 	}
@@ -150,6 +147,9 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, pattern string, err e
 }
 
 func writeError(w http.ResponseWriter, code int, msg string) {
+	if code == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="rampart"`)
+	}
 	_ = writeJSON(w, code, struct {
 		Error string `json:"error"`
 	}{msg})

@@ -3,6 +3,7 @@ package rampart
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -121,6 +122,28 @@ func newGuard(a *Auth) *guard {
 		g.tokens = append(g.tokens, holder{sha256.Sum256([]byte(token)), Credential{name, ScopeAgent}})
 	}
 	return g
+}
+
+// Require serves next to those requests that a route of [Rampart.Handler] which
+// needs the scope would serve, and answers the others as that does. It is for a
+// host's own routes beside the library's, such as metrics.
+func (a *Auth) Require(need Scope, next http.Handler) http.Handler {
+	g := newGuard(a)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := g.origins.check(r)
+		if err == nil {
+			if g.origins.headers(w, r) {
+				return
+			}
+			_, err = g.admit(r, need)
+		}
+		var refused *statusError
+		if errors.As(err, &refused) {
+			writeError(w, refused.code, refused.msg)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 var errWrongToken = &statusError{http.StatusUnauthorized, "wrong token"}
