@@ -321,12 +321,17 @@ type counters struct {
 	n  map[string]uint64
 }
 
+func newCounters(names ...string) counters {
+	n := make(map[string]uint64, len(names))
+	for _, name := range names {
+		n[name] = 0 // shown before the first of its kind, so that an alert can wait for it
+	}
+	return counters{n: n}
+}
+
 func (c *counters) add(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.n == nil {
-		c.n = map[string]uint64{}
-	}
 	c.n[name]++
 }
 

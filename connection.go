@@ -33,7 +33,6 @@ type connection struct {
 	timer  *time.Timer
 	last   time.Time // of the last flush
 	piece  int       // bytes that are written under one deadline
-	kept   []byte    // what the filter let pass
 
 	mu       sync.Mutex
 	final    bool      // the deadline is the last one
@@ -47,12 +46,8 @@ func (c *connection) serve(ctx context.Context, after, how string) (reason strin
 	defer c.timer.Stop()
 	stop := context.AfterFunc(s.closing, c.finish)
 	defer stop()
-	defer c.finish() // for the end of the chunked body; after it nothing else touches the writer
+	defer c.finish() // the end of the chunked body gets its moment too
 
-	// ReadTimeout would end the request's context, though nothing is left to read.
-	if err := c.rc.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return c.blame(ctx)
-	}
 	setStreamHeader(c.w.Header())
 	if err := c.greet(after, how); err != nil {
 		return c.blame(ctx)
@@ -79,7 +74,7 @@ func (c *connection) serve(ctx context.Context, after, how string) (reason strin
 			c.pause(ctx, wait, s.opts.Heartbeat-silent)
 			continue
 		}
-		b, counts, err := c.filter.apply(ctx, s.bus.history(), run, c.kept[:0])
+		b, counts, err := c.filter.apply(ctx, s.bus, run)
 		if err != nil {
 			return c.fault(ctx, err)
 		}

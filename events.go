@@ -90,10 +90,10 @@ func NewEventBus(opts *BusOptions) *EventBus {
 	if opts != nil {
 		o = *opts
 	}
-	if o.Window == 0 {
+	if o.Window <= 0 {
 		o.Window = 16 << 20
 	}
-	if o.MaxSubscribers == 0 {
+	if o.MaxSubscribers <= 0 {
 		o.MaxSubscribers = 16384
 	}
 	b := &EventBus{

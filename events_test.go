@@ -308,7 +308,7 @@ func TestCloseGivesOutWhatMemoryHolds(t *testing.T) {
 func TestSlowSubscriberIsFedFromTheLog(t *testing.T) {
 	c, b := newLog(t, &rampart.BusOptions{Window: 1})
 	saved := appendN(t, c, 1)
-	lagged := false
+	lagged, again := false, false
 	var next []rampart.AuditEvent
 	for e, err := range b.Subscribe(t.Context(), "0") {
 		if err != nil {
@@ -337,13 +337,53 @@ func TestSlowSubscriberIsFedFromTheLog(t *testing.T) {
 			if len(next) == 0 || e.ID != position(next[0]) {
 				t.Fatalf("%s comes with %d to come", e.ID, len(next))
 			}
-			if next = next[1:]; len(next) == 1000 {
+			if next = next[1:]; len(next) == 1000 && !again {
+				again = true // the window passes it once more, on its way back
+				next = append(next, appendBulk(t, c, 3000, 500)...)
 				if st := b.Stats(); st.CatchUp == 0 {
 					t.Errorf("%+v while it is fed from the log", st)
 				}
 			}
 		}
 	}
+}
+
+// Nothing of the log is read once the bus is closed: the chain closes next.
+func TestCloseEndsASubscriberThatIsFedFromTheLog(t *testing.T) {
+	c, b := newLog(t, nil)
+	const n = 1000
+	appendBulk(t, c, n, 500)
+	var got int
+	var last error
+	for _, err := range b.Subscribe(t.Context(), "0") {
+		if last = err; err == nil {
+			got++
+		}
+		b.Close()
+	}
+	if !errors.Is(last, rampart.ErrClosed) || got >= n {
+		t.Errorf("%d of %d events, then %v, want fewer, then ErrClosed", got, n, last)
+	}
+}
+
+// A position can be durable, and known from a query, before it is announced.
+func TestResumeAheadOfTheAnnouncement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, b := newLog(t, nil)
+		var got []rampart.Event
+		var wg sync.WaitGroup
+		saved, err := c.AppendHooked(t.Context(), func(saved []rampart.AuditEvent) {
+			wg.Go(func() { got, _ = take(t.Context(), b, position(saved[0]), 2) })
+			synctest.Wait()
+		}, event(0), event(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		if want := "approvals, audit " + position(saved[1]); names(got) != want {
+			t.Errorf("got %s, want %s", names(got), want)
+		}
+	})
 }
 
 func TestWithoutChainALaggardIsTold(t *testing.T) {

@@ -11,6 +11,12 @@ func (c *AuditChain) AppendBatch(ctx context.Context, runID string, events ...Au
 	return c.commit(ctx, op{events: events, batch: true, runID: runID, approvals: true})
 }
 
+// AppendHooked appends events and calls durable between their being durable
+// and their being announced.
+func (c *AuditChain) AppendHooked(ctx context.Context, durable func([]AuditEvent), events ...AuditEvent) ([]AuditEvent, error) {
+	return c.commit(ctx, op{events: events, apply: durable})
+}
+
 // AllocsPerPublish is what the committer's call of publish allocates for n
 // audit messages with that line.
 func (b *EventBus) AllocsPerPublish(n int, line []byte) float64 {

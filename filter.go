@@ -15,6 +15,7 @@ type streamFilter struct {
 	types  map[string]bool // nil is all of them
 	fields Filter
 	events bool // fields chooses among events
+	kept   []byte
 }
 
 func parseStreamFilter(q map[string][]string) (streamFilter, error) {
@@ -49,12 +50,13 @@ func (f *streamFilter) shows(kind framelog.Kind) bool {
 	return f.types[TypeAuditBatch]
 }
 
-// apply appends to dst those frames of run that the client wants. Without a
-// filter it returns the run's own bytes.
-func (f *streamFilter) apply(ctx context.Context, chain *AuditChain, run framelog.Run, dst []byte) ([]byte, framelog.Counts, error) {
+// apply returns those frames of run that the client wants, good until the
+// following call. Without a filter they are the run's own bytes, unread.
+func (f *streamFilter) apply(ctx context.Context, bus *EventBus, run framelog.Run) ([]byte, framelog.Counts, error) {
 	if f.types == nil && !f.events {
 		return run.Bytes, run.Counts, nil
 	}
+	f.kept = f.kept[:0]
 	var counts framelog.Counts
 	marks, seq, off := run.Marks, run.After, run.Base
 	for rest := run.Bytes; len(rest) > 0; {
@@ -70,7 +72,7 @@ func (f *streamFilter) apply(ctx context.Context, chain *AuditChain, run framelo
 			continue
 		}
 		if f.events && kind != kindApprovals {
-			ok, err := f.chooses(ctx, chain, kind, frame, after, seq)
+			ok, err := f.chooses(ctx, bus, kind, frame, after, seq)
 			if err != nil {
 				return nil, counts, err
 			}
@@ -78,28 +80,27 @@ func (f *streamFilter) apply(ctx context.Context, chain *AuditChain, run framelo
 				continue
 			}
 		}
-		dst = append(dst, frame...)
+		f.kept = append(f.kept, frame...)
 		counts[kind]++
 	}
-	return dst, counts, nil
+	return f.kept, counts, nil
 }
 
 // chooses reports whether the frame's event, or one of those that an
 // audit_batch stands for, the records after number after up to seq, is chosen.
-func (f *streamFilter) chooses(ctx context.Context, chain *AuditChain, kind framelog.Kind, frame []byte, after, seq uint64) (chosen bool, err error) {
+func (f *streamFilter) chooses(ctx context.Context, bus *EventBus, kind framelog.Kind, frame []byte, after, seq uint64) (chosen bool, err error) {
 	parsed, _ := sse.Parse(frame)
 	match := func(_ uint64, line []byte) bool {
 		fields := fieldsOf(line)
 		chosen = f.fields.match(&fields)
 		return !chosen
 	}
-	switch {
-	case kind == kindAudit:
+	if kind == kindAudit {
 		match(seq, parsed.Event)
-	case chain == nil:
-		chosen = oneOf(parsed.RunID, f.fields.RunID)
-	default:
+	} else if chain := bus.history(); chain != nil {
 		err = chain.read(ctx, after, seq, match)
+	} else {
+		chosen = oneOf(parsed.RunID, f.fields.RunID)
 	}
 	return chosen, err
 }

@@ -40,7 +40,7 @@ func OpenAuditChain(dir string, opts *AuditOptions) (*AuditChain, error) {
 }
 
 func openChain(dir string, opts *AuditOptions) (_ *AuditChain, err error) {
-	c := &AuditChain{stopped: make(chan struct{})}
+	c := &AuditChain{stopped: make(chan struct{}), errors: newCounters("write", "sync", "create", "index")}
 	if opts != nil {
 		c.opts = *opts
 	}

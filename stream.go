@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -70,7 +69,7 @@ const (
 // combine with and.
 //
 // A slow client slows nobody and loses nothing; one that takes nothing for the
-// write timeout is disconnected. The server's own ReadTimeout and WriteTimeout
+// write timeout is disconnected, and can resume. The server's own ReadTimeout and WriteTimeout
 // do not end a stream. Every ResponseWriter on the way must be able to flush
 // (middleware through its Unwrap method); http.TimeoutHandler cannot.
 //
@@ -92,21 +91,25 @@ type Stream struct {
 	handlers sync.WaitGroup // grows only under mu and while not closing
 	open     int
 	opened   uint64
-	closed   map[string]uint64
-	resumes  map[string]uint64
+	closed   counters
+	resumes  counters
 }
 
 // NewStream returns a handler that sends what bus announces. Several streams
 // may share a bus.
 func NewStream(bus *EventBus, opts *StreamOptions) *Stream {
-	s := &Stream{bus: bus, closed: make(map[string]uint64), resumes: make(map[string]uint64)}
+	s := &Stream{
+		bus:     bus,
+		closed:  newCounters(closedClient, closedWriteTimeout, closedWriteError, closedShutdown, closedError),
+		resumes: newCounters(resumeOK, resumeUnknown, resumeMalformed, resumeMismatch),
+	}
 	if opts != nil {
 		s.opts = *opts
 	}
-	if s.opts.Heartbeat == 0 {
+	if s.opts.Heartbeat <= 0 {
 		s.opts.Heartbeat = 15 * time.Second
 	}
-	if s.opts.WriteTimeout == 0 {
+	if s.opts.WriteTimeout <= 0 {
 		s.opts.WriteTimeout = 30 * time.Second
 	}
 	if s.opts.FlushEvery == 0 {
@@ -245,7 +248,7 @@ func (s *Stream) begin(how string) {
 	s.open++
 	s.opened++
 	if how != resumeNone {
-		s.resumes[how]++
+		s.resumes.add(how)
 	}
 }
 
@@ -253,7 +256,7 @@ func (s *Stream) end(reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open--
-	s.closed[reason]++
+	s.closed.add(reason)
 }
 
 func (s *Stream) count(n framelog.Counts) {
@@ -268,18 +271,19 @@ func (s *Stream) count(n framelog.Counts) {
 func (s *Stream) Stats() StreamStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	resumes := s.resumes.read()
 	return StreamStats{
 		Open:    s.open,
 		Opened:  s.opened,
-		Closed:  maps.Clone(s.closed),
-		Resumes: maps.Clone(s.resumes),
+		Closed:  s.closed.read(),
+		Resumes: resumes,
 		Sent: map[string]uint64{
 			TypeConnected:  s.connected.Load(),
 			TypeApprovals:  s.sent[kindApprovals].Load(),
 			TypeAudit:      s.sent[kindAudit].Load(),
 			TypeAuditBatch: s.sent[kindBatch].Load() + s.sent[kindLarge].Load(),
 		},
-		WitnessMismatches: s.resumes[resumeMismatch],
+		WitnessMismatches: resumes[resumeMismatch],
 	}
 }
 

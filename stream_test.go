@@ -195,7 +195,7 @@ func TestStreamResumes(t *testing.T) {
 		for _, w := range opened {
 			w.expect(auditFrame(t, c, live))
 		}
-		if diff := cmp.Diff(map[string]uint64{"ok": uint64(len(opened))}, s.Stats().Resumes); diff != "" {
+		if diff := cmp.Diff(map[string]uint64{"ok": uint64(len(opened)), "unknown": 0, "malformed": 0, "mismatch": 0}, s.Stats().Resumes); diff != "" {
 			t.Errorf("resumes (-want +got):\n%s", diff)
 		}
 	})
@@ -233,7 +233,7 @@ func TestStreamCannotResume(t *testing.T) {
 		}
 
 		st := s.Stats()
-		if diff := cmp.Diff(map[string]uint64{"unknown": 2, "malformed": 2, "mismatch": 2}, st.Resumes); diff != "" || st.WitnessMismatches != 2 {
+		if diff := cmp.Diff(map[string]uint64{"ok": 0, "unknown": 2, "malformed": 2, "mismatch": 2}, st.Resumes); diff != "" || st.WitnessMismatches != 2 {
 			t.Errorf("%d mismatches, resumes (-want +got):\n%s", st.WitnessMismatches, diff)
 		}
 		for _, want := range []string{"level=ERROR", altered, saved[0].Hash, beyond, head} {
@@ -300,6 +300,45 @@ func TestStreamRestsAfterAFlush(t *testing.T) {
 	})
 }
 
+type measured struct {
+	http.ResponseWriter
+	longest int
+}
+
+func (m *measured) Unwrap() http.ResponseWriter { return m.ResponseWriter }
+
+func (m *measured) Write(b []byte) (int, error) {
+	m.longest = max(m.longest, len(b))
+	return m.ResponseWriter.Write(b)
+}
+
+// Who has much to catch up with gets it without rests, in pieces of a size that
+// a slow connection can take within the write timeout.
+func TestStreamCatchesUpInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, b := newLog(t, &rampart.BusOptions{Window: 1})
+		saved := appendBulk(t, c, 3000, 500)
+		s := newStream(t, b, &rampart.StreamOptions{FlushEvery: time.Hour})
+		var m measured
+		site := newSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			m.ResponseWriter = w
+			s.ServeHTTP(&m, r)
+		}), nil)
+		start := time.Now()
+		w := site.watch("", "Last-Event-ID", "0")
+		w.expect(connectedFrame("0"))
+		w.expect(auditFrames(t, c, saved)...)
+		w.expect(approvalsFrame)
+		if d := time.Since(start); d > time.Minute {
+			t.Errorf("took %v", d)
+		}
+		s.Close()
+		if m.longest > 64<<10 || m.longest < 32<<10 {
+			t.Errorf("the longest piece has %d bytes, want no more than 64 KiB, and not much less", m.longest)
+		}
+	})
+}
+
 // A client that takes nothing holds nobody up. Within the write timeout it can
 // go on reading and has lost nothing; after it, it is disconnected.
 func TestStreamStalledClient(t *testing.T) {
@@ -328,7 +367,7 @@ func TestStreamStalledClient(t *testing.T) {
 		slow.expect(approvalsFrame)
 
 		synctest.Wait()
-		closed := map[string]uint64{"client": 1, "write_timeout": 1}
+		closed := map[string]uint64{"client": 1, "write_timeout": 1, "write_error": 0, "shutdown": 0, "error": 0}
 		if diff := cmp.Diff(closed, s.Stats().Closed); diff != "" {
 			t.Errorf("closed (-want +got):\n%s", diff)
 		}
@@ -528,9 +567,9 @@ func TestStreamStats(t *testing.T) {
 		synctest.Wait()
 		want := rampart.StreamStats{
 			Open: 1, Opened: 2,
-			Closed:  map[string]uint64{"client": 1},
+			Closed:  map[string]uint64{"client": 1, "write_timeout": 0, "write_error": 0, "shutdown": 0, "error": 0},
 			Sent:    map[string]uint64{"connected": 2, "audit": 6, "approvals": 1, "audit_batch": 0},
-			Resumes: map[string]uint64{"ok": 1},
+			Resumes: map[string]uint64{"ok": 1, "unknown": 0, "malformed": 0, "mismatch": 0},
 		}
 		if diff := cmp.Diff(want, s.Stats()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
