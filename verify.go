@@ -232,7 +232,11 @@ func (v *verification) run(ctx context.Context) (Report, error) {
 				verdict = VerdictTampered
 			}
 			b.fault.Segment = name
-			return v.found(r, verdict, b.fault), nil
+			r = v.found(r, verdict, b.fault)
+			if verdict != VerdictTornTail {
+				return r, nil
+			}
+			// The log ends here. An anchor beyond proves that it once went on.
 		}
 	}
 	if err := ctx.Err(); err != nil {
