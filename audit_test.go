@@ -425,7 +425,8 @@ func TestZerosAtTheTailAreTorn(t *testing.T) {
 
 // A disk may keep later sectors of an unfinished write and lose earlier ones.
 // The write was never acknowledged, so the log opens without it; the same
-// damage one write earlier hit acknowledged events, and is refused.
+// damage one write earlier hit acknowledged events, and is refused. Verifying
+// agrees; it called every such hole tampering.
 func TestTornWriteIsToldFromDamageBeforeIt(t *testing.T) {
 	dir := t.TempDir()
 	c := openChain(t, dir, nil)
@@ -457,6 +458,7 @@ func TestTornWriteIsToldFromDamageBeforeIt(t *testing.T) {
 		name := segments(t, dead)[0]
 		edit(t, name, func(b []byte) []byte { clear(b[tt.from : tt.from+tt.size]); return b })
 		before, _ := os.ReadFile(name)
+		verdict := verdictOf(t, dead)
 		c, err := rampart.OpenAuditChain(dead, nil)
 		var corrupt *rampart.CorruptError
 		switch {
@@ -469,8 +471,13 @@ func TestTornWriteIsToldFromDamageBeforeIt(t *testing.T) {
 			if after, _ := os.ReadFile(name); !bytes.Equal(before, after) {
 				t.Error("the damaged file was touched")
 			}
+			if verdict != rampart.VerdictTampered {
+				t.Errorf("hole of %d at %d: %s", tt.size, tt.from, verdict)
+			}
 		case err != nil:
 			t.Errorf("hole of %d at %d: %v", tt.size, tt.from, err)
+		case verdict != rampart.VerdictTornTail:
+			t.Errorf("hole of %d at %d: cut off by opening, but %s to VerifyChain", tt.size, tt.from, verdict)
 		default:
 			if got := all(t, c, rampart.Query{Ascending: true}); cmp.Diff(got, stored[:tt.want]) != "" {
 				t.Errorf("hole of %d at %d: %d events, want %d", tt.size, tt.from, len(got), tt.want)
@@ -480,6 +487,15 @@ func TestTornWriteIsToldFromDamageBeforeIt(t *testing.T) {
 			c.Close()
 		}
 	}
+}
+
+func verdictOf(t testing.TB, dir string) rampart.Verdict {
+	t.Helper()
+	r, err := rampart.VerifyChain(t.Context(), os.DirFS(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Verdict
 }
 
 func TestDamageIsRefusedByName(t *testing.T) {
