@@ -412,6 +412,28 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 	}
 }
 
+// Every file whose name ends in .tmp was removed, whoever it belonged to.
+func TestOpeningRemovesItsOwnLeftoversAlone(t *testing.T) {
+	dir := t.TempDir()
+	for name, stays := range map[string]bool{
+		"00000000000000000001.jsonl.tmp": false, "00000000000000000001.idx.tmp": false,
+		"letter.tmp": true, "1.jsonl.tmp": true, "00000000000000000001.tmp": true, ".tmp": true,
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := rampart.OpenAuditChain(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(path); (err == nil) != stays {
+			t.Errorf("%s: %v", name, err)
+		}
+		c.Close()
+	}
+}
+
 func TestZerosAtTheTailAreTorn(t *testing.T) {
 	dir := t.TempDir()
 	c := openChain(t, dir, nil)

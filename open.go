@@ -107,7 +107,7 @@ func (c *AuditChain) recover() error {
 	for _, name := range names {
 		if first, ok := segment.ParseName(name); ok {
 			firsts = append(firsts, first)
-		} else if strings.HasSuffix(name, asideSuffix) {
+		} else if written, ok := strings.CutSuffix(name, asideSuffix); ok && segment.Owns(written) {
 			if err := c.fs.Remove(name); err != nil {
 				return err
 			}
