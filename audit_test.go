@@ -19,6 +19,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/record"
+	"github.com/rampartlog/rampart/internal/segment"
 )
 
 // openChain opens a chain that is closed and verified when the test ends.
@@ -507,6 +509,60 @@ func TestTornWriteIsToldFromDamageBeforeIt(t *testing.T) {
 		}
 		if err == nil {
 			c.Close()
+		}
+	}
+}
+
+// A sidecar that fits its segment in number and size alone was believed: the
+// log was called corrupt for it, or Open panicked.
+func TestForeignSidecarIsNotBelieved(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(1000))
+	appendN(t, c, 4)
+	for name, change := range map[string]func(f *record.Fields){
+		"of another log":    func(f *record.Fields) { f.Hash = bytes.Repeat([]byte("a"), 64) },
+		"with an id beyond": func(f *record.Fields) { f.ID = []byte("7ZZZZZZZZZZZZZZZZZZZZZZZZZ") },
+		"with no id":        func(f *record.Fields) { f.ID = bytes.Repeat([]byte("!"), 26) },
+	} {
+		dead := crashed(t, dir)
+		files := segments(t, dead)
+		x := segment.NewIndex(1)
+		data, err := os.ReadFile(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(data) {
+			line = bytes.TrimSuffix(line, []byte("\n"))
+			var f record.Fields
+			if err := record.Scan(line, &f); err != nil {
+				t.Fatal(err)
+			}
+			change(&f)
+			if err := x.Add(line, &f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if data, err = x.Encode(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(strings.TrimSuffix(files[0], ".jsonl")+".idx", data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		edit(t, files[1], func(b []byte) []byte { clear(b[:20]); return b }) // torn from its first line on
+		c, err := rampart.OpenAuditChain(dead, nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := len(all(t, c, rampart.Query{})); got != 3 {
+			t.Errorf("%s: %d events, want 3", name, got)
+		}
+		appendN(t, c, 1)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if v := verdictOf(t, dead); v != rampart.VerdictOK {
+			t.Errorf("%s: %s", name, v)
 		}
 	}
 }

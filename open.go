@@ -170,14 +170,18 @@ func (c *AuditChain) openSealed(first, next uint64) (*sealedOrLive, error) {
 	}
 	g := &sealedOrLive{first: first}
 	g.head, err = readSidecar(c.fs, first, segment.DecodeHead)
-	if err == nil && g.head.First == first && g.head.Size == size && first+g.head.Count == next {
+	if err == nil && first+g.head.Count == next && fits(f, first, size, g.head) {
 		return g, nil
 	}
-	// Without a sidecar the lines are not counted here. The names say how many
+	// Without its sidecar the lines are not counted here. The names say how many
 	// there must be; loading the index, and verifying, hold them to it.
 	g.partial = true
 	g.head = segment.Head{First: first, Count: next - first, Size: size}
-	head, last, err := ends(f, size)
+	head, err := firstLine(f, size)
+	if err != nil {
+		return nil, err
+	}
+	last, err := lastLine(f, size)
 	if err != nil {
 		return nil, err
 	}
@@ -200,6 +204,17 @@ func (c *AuditChain) openSealed(first, next uint64) (*sealedOrLive, error) {
 	return g, nil
 }
 
+// fits reports whether h, of a sidecar, is of that segment: its last line
+// vouches for all before it.
+func fits(f vfs.File, first uint64, size int64, h segment.Head) bool {
+	if h.First != first || h.Size != size {
+		return false
+	}
+	last, err := lastLine(f, size)
+	var fields record.Fields
+	return err == nil && selfFault(last, &fields) == nil && string(fields.Hash) == h.Hash && string(fields.ID) == h.LastID
+}
+
 func readSidecar[T any](fs vfs.FS, first uint64, decode func(io.ReaderAt, int64) (T, error)) (v T, err error) {
 	f, err := fs.Open(segment.IndexName(first))
 	if err != nil {
@@ -213,23 +228,33 @@ func readSidecar[T any](fs vfs.FS, first uint64, decode func(io.ReaderAt, int64)
 	return decode(f, size)
 }
 
-// ends returns the first and the last line of a file.
-func ends(f vfs.File, size int64) (first, last []byte, err error) {
-	const most = maxEvent + 1
-	buf := make([]byte, min(size, most))
+// firstLine returns the first line of a file, or the beginning of one that is
+// longer than any event.
+func firstLine(f vfs.File, size int64) ([]byte, error) {
+	buf := make([]byte, min(size, maxEvent+1))
 	if _, err := f.ReadAt(buf, 0); err != nil && size > 0 {
-		return nil, nil, err
+		return nil, err
 	}
-	first, _, _ = bytes.Cut(buf, []byte("\n"))
-	buf = make([]byte, min(size, most+1))
-	if _, err := f.ReadAt(buf, size-int64(len(buf))); err != nil && size > 0 {
-		return nil, nil, err
+	line, _, _ := bytes.Cut(buf, []byte("\n"))
+	return line, nil
+}
+
+// lastLine returns the last line of a file, nil when it is unterminated, or the
+// end of one that is longer than any event.
+func lastLine(f vfs.File, size int64) ([]byte, error) {
+	for most := int64(4 << 10); ; most = maxEvent + 2 {
+		buf := make([]byte, min(size, most))
+		if _, err := f.ReadAt(buf, size-int64(len(buf))); err != nil && size > 0 {
+			return nil, err
+		}
+		line, ok := bytes.CutSuffix(buf, []byte("\n"))
+		if !ok {
+			return nil, nil
+		}
+		if i := bytes.LastIndexByte(line, '\n'); i >= 0 || int64(len(buf)) == size || most > maxEvent {
+			return line[i+1:], nil
+		}
 	}
-	last, _ = bytes.CutSuffix(buf, []byte("\n"))
-	if len(last) == len(buf) {
-		last = nil // unterminated
-	}
-	return first, last[bytes.LastIndexByte(last, '\n')+1:], nil
 }
 
 // openLive opens the last segment for appending.
@@ -248,7 +273,8 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 		return err
 	}
 	index, err := readSidecar(c.fs, first, segment.Decode)
-	if err != nil || !closedCleanly(f, size, index.Head()) {
+	// Close alone writes the sidecar of the live segment: if it fits, all was synced.
+	if err != nil || !fits(f, first, size, index.Head()) {
 		if index, err = c.repair(first, size, prev); err != nil {
 			return err
 		}
@@ -270,17 +296,6 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 	c.state.seq = c.tail.seq
 	c.state.segments = append(c.state.segments, &sealedOrLive{first: first, index: index})
 	return nil
-}
-
-// closedCleanly reports whether the live segment is as its sidecar, which Close
-// alone writes, says: then all of it was synced.
-func closedCleanly(f vfs.File, size int64, h segment.Head) bool {
-	if h.Size != size {
-		return false
-	}
-	_, last, err := ends(f, size)
-	var fields record.Fields
-	return err == nil && selfFault(last, &fields) == nil && string(fields.Hash) == h.Hash && string(fields.ID) == h.LastID
 }
 
 // repair checks the live segment line by line, cuts a torn tail and replaces
