@@ -436,6 +436,33 @@ func TestOpeningRemovesItsOwnLeftoversAlone(t *testing.T) {
 	}
 }
 
+// The last event of a log that was closed was cut off, as never acknowledged,
+// by whoever changed a byte of it and opened the log.
+func TestChangedEndOfAClosedLogIsRefused(t *testing.T) {
+	for _, change := range []func([]byte) []byte{
+		func(b []byte) []byte { return bytes.Replace(b, []byte(`"n":2`), []byte(`"n":7`), 1) },
+		func(b []byte) []byte { b[len(b)-1] = ' '; return b },
+	} {
+		dir := t.TempDir()
+		c, err := rampart.OpenAuditChain(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendN(t, c, 3)
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		edit(t, segments(t, dir)[0], change)
+		if c, err = rampart.OpenAuditChain(dir, nil); err == nil {
+			c.Close()
+		}
+		var corrupt *rampart.CorruptError
+		if !errors.As(err, &corrupt) || corrupt.Line != 3 {
+			t.Errorf("%v, want a CorruptError of line 3", err)
+		}
+	}
+}
+
 func TestZerosAtTheTailAreTorn(t *testing.T) {
 	dir := t.TempDir()
 	c := openChain(t, dir, nil)

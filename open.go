@@ -275,7 +275,11 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 	index, err := readSidecar(c.fs, first, segment.Decode)
 	// Close alone writes the sidecar of the live segment: if it fits, all was synced.
 	if err != nil || !fits(f, first, size, index.Head()) {
-		if index, err = c.repair(first, size, prev); err != nil {
+		var synced int64
+		if err == nil && index.Head().First == first && index.Head().Size <= size {
+			synced = index.Head().Size
+		}
+		if index, err = c.repair(first, size, synced, prev); err != nil {
 			return err
 		}
 	}
@@ -299,8 +303,9 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 }
 
 // repair checks the live segment line by line, cuts a torn tail and replaces
-// the file by a durable copy of its good lines.
-func (c *AuditChain) repair(first uint64, size int64, prev segment.Head) (*segment.Index, error) {
+// the file by a durable copy of its good lines. Its first synced bytes were
+// there when the log was closed: what is bad among them is no torn tail.
+func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head) (*segment.Index, error) {
 	name := segment.Name(first)
 	data := make([]byte, size)
 	if size > 0 {
@@ -313,14 +318,13 @@ func (c *AuditChain) repair(first uint64, size int64, prev segment.Head) (*segme
 	var fields record.Fields
 	good := 0 // bytes
 	for good < len(data) {
-		n := bytes.IndexByte(data[good:], '\n')
-		if n < 0 {
-			break
-		}
-		line := data[good : good+n]
+		line, rest, whole := bytes.Cut(data[good:], []byte("\n"))
 		fault := selfFault(line, &fields)
+		if fault == nil && !whole {
+			fault = &CorruptError{ID: string(fields.ID), Expected: "a newline", Found: "the end of the file"}
+		}
 		if fault != nil {
-			if after := validAfter(data[good+n+1:]); !tornWrite(string(prevID), after) {
+			if int64(good) < synced || !tornWrite(string(prevID), validAfter(rest)) {
 				fault.Segment, fault.Line, fault.Offset = name, int(index.Head().Count)+1, int64(good)
 				return nil, fault
 			}
@@ -334,7 +338,7 @@ func (c *AuditChain) repair(first uint64, size int64, prev segment.Head) (*segme
 			return nil, err
 		}
 		prevHash, prevID = fields.Hash, fields.ID // into data
-		good += n + 1
+		good += len(line) + 1
 	}
 	if c.state.torn = size - int64(good); c.state.torn > 0 {
 		c.log.Warn("audit log: cut off an unfinished write that was never acknowledged",
