@@ -594,6 +594,28 @@ func TestForeignSidecarIsNotBelieved(t *testing.T) {
 	}
 }
 
+// A sparse file is as long as its maker likes, and was read into memory as a
+// whole, which ended the process.
+func TestHugeSegmentIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(1000))
+	appendN(t, c, 4)
+	for n := range 2 {
+		dead := crashed(t, dir)
+		if err := os.Truncate(segments(t, dead)[n], 1<<43); err != nil {
+			t.Skip(err)
+		}
+		c, err := rampart.OpenAuditChain(dead, nil)
+		if err == nil {
+			c.Close()
+		}
+		var corrupt *rampart.CorruptError
+		if !errors.As(err, &corrupt) {
+			t.Errorf("segment %d: %v, want a CorruptError", n, err)
+		}
+	}
+}
+
 func verdictOf(t testing.TB, dir string) rampart.Verdict {
 	t.Helper()
 	r, err := rampart.VerifyChain(t.Context(), os.DirFS(dir))

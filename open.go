@@ -19,6 +19,11 @@ import (
 
 const lockName = "LOCK"
 
+// maxSegment is more than a chain lets a segment become: the write after which
+// it is full may hold an append of the largest size. What a file claims beyond
+// it, which costs its maker no disk, is not to be read into memory.
+const maxSegment = segmentSize + maxAppend
+
 // OpenAuditChain opens the log in dir, which is made (0700) when missing, and
 // locks it until Close.
 //
@@ -164,7 +169,7 @@ func (c *AuditChain) openSealed(first, next uint64) (*sealedOrLive, error) {
 		return nil, err
 	}
 	defer f.Close()
-	size, err := f.Size()
+	size, err := sizeOf(f, name)
 	if err != nil {
 		return nil, err
 	}
@@ -202,6 +207,15 @@ func (c *AuditChain) openSealed(first, next uint64) (*sealedOrLive, error) {
 		g.head.LastID, g.head.Hash = string(fields.ID), string(fields.Hash)
 	}
 	return g, nil
+}
+
+// sizeOf returns the size of a segment's file.
+func sizeOf(f vfs.File, name string) (int64, error) {
+	size, err := f.Size()
+	if err == nil && size > maxSegment {
+		err = &CorruptError{Segment: name, Expected: fmt.Sprintf("%d bytes at most", maxSegment), Found: fmt.Sprint(size)}
+	}
+	return size, err
 }
 
 // fits reports whether h, of a sidecar, is of that segment: its last line
@@ -268,7 +282,7 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 		return err
 	}
 	c.tail.file = f
-	size, err := f.Size()
+	size, err := sizeOf(f, name)
 	if err != nil {
 		return err
 	}
