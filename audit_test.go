@@ -19,6 +19,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/record"
+	"github.com/rampartlog/rampart/internal/segment"
 )
 
 // openChain opens a chain that is closed and verified when the test ends.
@@ -412,6 +414,55 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 	}
 }
 
+// Every file whose name ends in .tmp was removed, whoever it belonged to.
+func TestOpeningRemovesItsOwnLeftoversAlone(t *testing.T) {
+	dir := t.TempDir()
+	for name, stays := range map[string]bool{
+		"00000000000000000001.jsonl.tmp": false, "00000000000000000001.idx.tmp": false,
+		"letter.tmp": true, "1.jsonl.tmp": true, "00000000000000000001.tmp": true, ".tmp": true,
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := rampart.OpenAuditChain(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(path); (err == nil) != stays {
+			t.Errorf("%s: %v", name, err)
+		}
+		c.Close()
+	}
+}
+
+// The last event of a log that was closed was cut off, as never acknowledged,
+// by whoever changed a byte of it and opened the log.
+func TestChangedEndOfAClosedLogIsRefused(t *testing.T) {
+	for _, change := range []func([]byte) []byte{
+		func(b []byte) []byte { return bytes.Replace(b, []byte(`"n":2`), []byte(`"n":7`), 1) },
+		func(b []byte) []byte { b[len(b)-1] = ' '; return b },
+	} {
+		dir := t.TempDir()
+		c, err := rampart.OpenAuditChain(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendN(t, c, 3)
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		edit(t, segments(t, dir)[0], change)
+		if c, err = rampart.OpenAuditChain(dir, nil); err == nil {
+			c.Close()
+		}
+		var corrupt *rampart.CorruptError
+		if !errors.As(err, &corrupt) || corrupt.Line != 3 {
+			t.Errorf("%v, want a CorruptError of line 3", err)
+		}
+	}
+}
+
 func TestZerosAtTheTailAreTorn(t *testing.T) {
 	dir := t.TempDir()
 	c := openChain(t, dir, nil)
@@ -425,7 +476,8 @@ func TestZerosAtTheTailAreTorn(t *testing.T) {
 
 // A disk may keep later sectors of an unfinished write and lose earlier ones.
 // The write was never acknowledged, so the log opens without it; the same
-// damage one write earlier hit acknowledged events, and is refused.
+// damage one write earlier hit acknowledged events, and is refused. Verifying
+// agrees; it called every such hole tampering.
 func TestTornWriteIsToldFromDamageBeforeIt(t *testing.T) {
 	dir := t.TempDir()
 	c := openChain(t, dir, nil)
@@ -457,6 +509,7 @@ func TestTornWriteIsToldFromDamageBeforeIt(t *testing.T) {
 		name := segments(t, dead)[0]
 		edit(t, name, func(b []byte) []byte { clear(b[tt.from : tt.from+tt.size]); return b })
 		before, _ := os.ReadFile(name)
+		verdict := verdictOf(t, dead)
 		c, err := rampart.OpenAuditChain(dead, nil)
 		var corrupt *rampart.CorruptError
 		switch {
@@ -469,8 +522,13 @@ func TestTornWriteIsToldFromDamageBeforeIt(t *testing.T) {
 			if after, _ := os.ReadFile(name); !bytes.Equal(before, after) {
 				t.Error("the damaged file was touched")
 			}
+			if verdict != rampart.VerdictTampered {
+				t.Errorf("hole of %d at %d: %s", tt.size, tt.from, verdict)
+			}
 		case err != nil:
 			t.Errorf("hole of %d at %d: %v", tt.size, tt.from, err)
+		case verdict != rampart.VerdictTornTail:
+			t.Errorf("hole of %d at %d: cut off by opening, but %s to VerifyChain", tt.size, tt.from, verdict)
 		default:
 			if got := all(t, c, rampart.Query{Ascending: true}); cmp.Diff(got, stored[:tt.want]) != "" {
 				t.Errorf("hole of %d at %d: %d events, want %d", tt.size, tt.from, len(got), tt.want)
@@ -480,6 +538,91 @@ func TestTornWriteIsToldFromDamageBeforeIt(t *testing.T) {
 			c.Close()
 		}
 	}
+}
+
+// A sidecar that fits its segment in number and size alone was believed: the
+// log was called corrupt for it, or Open panicked.
+func TestForeignSidecarIsNotBelieved(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(1000))
+	appendN(t, c, 4)
+	for name, change := range map[string]func(f *record.Fields){
+		"of another log":    func(f *record.Fields) { f.Hash = bytes.Repeat([]byte("a"), 64) },
+		"with an id beyond": func(f *record.Fields) { f.ID = []byte("7ZZZZZZZZZZZZZZZZZZZZZZZZZ") },
+		"with no id":        func(f *record.Fields) { f.ID = bytes.Repeat([]byte("!"), 26) },
+	} {
+		dead := crashed(t, dir)
+		files := segments(t, dead)
+		x := segment.NewIndex(1)
+		data, err := os.ReadFile(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(data) {
+			line = bytes.TrimSuffix(line, []byte("\n"))
+			var f record.Fields
+			if err := record.Scan(line, &f); err != nil {
+				t.Fatal(err)
+			}
+			change(&f)
+			if err := x.Add(line, &f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if data, err = x.Encode(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(strings.TrimSuffix(files[0], ".jsonl")+".idx", data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		edit(t, files[1], func(b []byte) []byte { clear(b[:20]); return b }) // torn from its first line on
+		c, err := rampart.OpenAuditChain(dead, nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := len(all(t, c, rampart.Query{})); got != 3 {
+			t.Errorf("%s: %d events, want 3", name, got)
+		}
+		appendN(t, c, 1)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if v := verdictOf(t, dead); v != rampart.VerdictOK {
+			t.Errorf("%s: %s", name, v)
+		}
+	}
+}
+
+// A sparse file is as long as its maker likes, and was read into memory as a
+// whole, which ended the process.
+func TestHugeSegmentIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(1000))
+	appendN(t, c, 4)
+	for n := range 2 {
+		dead := crashed(t, dir)
+		if err := os.Truncate(segments(t, dead)[n], 1<<43); err != nil {
+			t.Skip(err)
+		}
+		c, err := rampart.OpenAuditChain(dead, nil)
+		if err == nil {
+			c.Close()
+		}
+		var corrupt *rampart.CorruptError
+		if !errors.As(err, &corrupt) {
+			t.Errorf("segment %d: %v, want a CorruptError", n, err)
+		}
+	}
+}
+
+func verdictOf(t testing.TB, dir string) rampart.Verdict {
+	t.Helper()
+	r, err := rampart.VerifyChain(t.Context(), os.DirFS(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Verdict
 }
 
 func TestDamageIsRefusedByName(t *testing.T) {

@@ -19,6 +19,11 @@ import (
 
 const lockName = "LOCK"
 
+// maxSegment is more than a chain lets a segment become: the write after which
+// it is full may hold an append of the largest size. What a file claims beyond
+// it, which costs its maker no disk, is not to be read into memory.
+const maxSegment = segmentSize + maxAppend
+
 // OpenAuditChain opens the log in dir, which is made (0700) when missing, and
 // locks it until Close.
 //
@@ -107,7 +112,7 @@ func (c *AuditChain) recover() error {
 	for _, name := range names {
 		if first, ok := segment.ParseName(name); ok {
 			firsts = append(firsts, first)
-		} else if strings.HasSuffix(name, asideSuffix) {
+		} else if written, ok := strings.CutSuffix(name, asideSuffix); ok && segment.Owns(written) {
 			if err := c.fs.Remove(name); err != nil {
 				return err
 			}
@@ -164,20 +169,24 @@ func (c *AuditChain) openSealed(first, next uint64) (*sealedOrLive, error) {
 		return nil, err
 	}
 	defer f.Close()
-	size, err := f.Size()
+	size, err := sizeOf(f, name)
 	if err != nil {
 		return nil, err
 	}
 	g := &sealedOrLive{first: first}
 	g.head, err = readSidecar(c.fs, first, segment.DecodeHead)
-	if err == nil && g.head.First == first && g.head.Size == size && first+g.head.Count == next {
+	if err == nil && first+g.head.Count == next && fits(f, first, size, g.head) {
 		return g, nil
 	}
-	// Without a sidecar the lines are not counted here. The names say how many
+	// Without its sidecar the lines are not counted here. The names say how many
 	// there must be; loading the index, and verifying, hold them to it.
 	g.partial = true
 	g.head = segment.Head{First: first, Count: next - first, Size: size}
-	head, last, err := ends(f, size)
+	head, err := firstLine(f, size)
+	if err != nil {
+		return nil, err
+	}
+	last, err := lastLine(f, size)
 	if err != nil {
 		return nil, err
 	}
@@ -200,6 +209,26 @@ func (c *AuditChain) openSealed(first, next uint64) (*sealedOrLive, error) {
 	return g, nil
 }
 
+// sizeOf returns the size of a segment's file.
+func sizeOf(f vfs.File, name string) (int64, error) {
+	size, err := f.Size()
+	if err == nil && size > maxSegment {
+		err = &CorruptError{Segment: name, Expected: fmt.Sprintf("%d bytes at most", maxSegment), Found: fmt.Sprint(size)}
+	}
+	return size, err
+}
+
+// fits reports whether h, of a sidecar, is of that segment: its last line
+// vouches for all before it.
+func fits(f vfs.File, first uint64, size int64, h segment.Head) bool {
+	if h.First != first || h.Size != size {
+		return false
+	}
+	last, err := lastLine(f, size)
+	var fields record.Fields
+	return err == nil && selfFault(last, &fields) == nil && string(fields.Hash) == h.Hash && string(fields.ID) == h.LastID
+}
+
 func readSidecar[T any](fs vfs.FS, first uint64, decode func(io.ReaderAt, int64) (T, error)) (v T, err error) {
 	f, err := fs.Open(segment.IndexName(first))
 	if err != nil {
@@ -213,23 +242,33 @@ func readSidecar[T any](fs vfs.FS, first uint64, decode func(io.ReaderAt, int64)
 	return decode(f, size)
 }
 
-// ends returns the first and the last line of a file.
-func ends(f vfs.File, size int64) (first, last []byte, err error) {
-	const most = maxEvent + 1
-	buf := make([]byte, min(size, most))
+// firstLine returns the first line of a file, or the beginning of one that is
+// longer than any event.
+func firstLine(f vfs.File, size int64) ([]byte, error) {
+	buf := make([]byte, min(size, maxEvent+1))
 	if _, err := f.ReadAt(buf, 0); err != nil && size > 0 {
-		return nil, nil, err
+		return nil, err
 	}
-	first, _, _ = bytes.Cut(buf, []byte("\n"))
-	buf = make([]byte, min(size, most+1))
-	if _, err := f.ReadAt(buf, size-int64(len(buf))); err != nil && size > 0 {
-		return nil, nil, err
+	line, _, _ := bytes.Cut(buf, []byte("\n"))
+	return line, nil
+}
+
+// lastLine returns the last line of a file, nil when it is unterminated, or the
+// end of one that is longer than any event.
+func lastLine(f vfs.File, size int64) ([]byte, error) {
+	for most := int64(4 << 10); ; most = maxEvent + 2 {
+		buf := make([]byte, min(size, most))
+		if _, err := f.ReadAt(buf, size-int64(len(buf))); err != nil && size > 0 {
+			return nil, err
+		}
+		line, ok := bytes.CutSuffix(buf, []byte("\n"))
+		if !ok {
+			return nil, nil
+		}
+		if i := bytes.LastIndexByte(line, '\n'); i >= 0 || int64(len(buf)) == size || most > maxEvent {
+			return line[i+1:], nil
+		}
 	}
-	last, _ = bytes.CutSuffix(buf, []byte("\n"))
-	if len(last) == len(buf) {
-		last = nil // unterminated
-	}
-	return first, last[bytes.LastIndexByte(last, '\n')+1:], nil
 }
 
 // openLive opens the last segment for appending.
@@ -243,13 +282,18 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 		return err
 	}
 	c.tail.file = f
-	size, err := f.Size()
+	size, err := sizeOf(f, name)
 	if err != nil {
 		return err
 	}
 	index, err := readSidecar(c.fs, first, segment.Decode)
-	if err != nil || !closedCleanly(f, size, index.Head()) {
-		if index, err = c.repair(first, size, prev); err != nil {
+	// Close alone writes the sidecar of the live segment: if it fits, all was synced.
+	if err != nil || !fits(f, first, size, index.Head()) {
+		var synced int64
+		if err == nil && index.Head().First == first && index.Head().Size <= size {
+			synced = index.Head().Size
+		}
+		if index, err = c.repair(first, size, synced, prev); err != nil {
 			return err
 		}
 	}
@@ -272,20 +316,10 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 	return nil
 }
 
-// closedCleanly reports whether the live segment is as its sidecar, which Close
-// alone writes, says: then all of it was synced.
-func closedCleanly(f vfs.File, size int64, h segment.Head) bool {
-	if h.Size != size {
-		return false
-	}
-	_, last, err := ends(f, size)
-	var fields record.Fields
-	return err == nil && selfFault(last, &fields) == nil && string(fields.Hash) == h.Hash && string(fields.ID) == h.LastID
-}
-
 // repair checks the live segment line by line, cuts a torn tail and replaces
-// the file by a durable copy of its good lines.
-func (c *AuditChain) repair(first uint64, size int64, prev segment.Head) (*segment.Index, error) {
+// the file by a durable copy of its good lines. Its first synced bytes were
+// there when the log was closed: what is bad among them is no torn tail.
+func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head) (*segment.Index, error) {
 	name := segment.Name(first)
 	data := make([]byte, size)
 	if size > 0 {
@@ -298,14 +332,13 @@ func (c *AuditChain) repair(first uint64, size int64, prev segment.Head) (*segme
 	var fields record.Fields
 	good := 0 // bytes
 	for good < len(data) {
-		n := bytes.IndexByte(data[good:], '\n')
-		if n < 0 {
-			break
-		}
-		line := data[good : good+n]
+		line, rest, whole := bytes.Cut(data[good:], []byte("\n"))
 		fault := selfFault(line, &fields)
+		if fault == nil && !whole {
+			fault = &CorruptError{ID: string(fields.ID), Expected: "a newline", Found: "the end of the file"}
+		}
 		if fault != nil {
-			if after := validAfter(data[good+n+1:]); !tornWrite(string(prevID), after) {
+			if int64(good) < synced || !tornWrite(string(prevID), validAfter(rest)) {
 				fault.Segment, fault.Line, fault.Offset = name, int(index.Head().Count)+1, int64(good)
 				return nil, fault
 			}
@@ -319,7 +352,7 @@ func (c *AuditChain) repair(first uint64, size int64, prev segment.Head) (*segme
 			return nil, err
 		}
 		prevHash, prevID = fields.Hash, fields.ID // into data
-		good += n + 1
+		good += len(line) + 1
 	}
 	if c.state.torn = size - int64(good); c.state.torn > 0 {
 		c.log.Warn("audit log: cut off an unfinished write that was never acknowledged",

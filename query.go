@@ -149,7 +149,7 @@ func (c *AuditChain) query(ctx context.Context, q *Query, fn func(seq uint64, li
 	if err != nil {
 		return err
 	}
-	s := scan{c: c, q: q, wants: q.wants(), since: math.MinInt64, until: math.MaxInt64, fn: fn}
+	s := scan{c: c, q: q, upto: v.seq, wants: q.wants(), since: math.MinInt64, until: math.MaxInt64, fn: fn}
 	if q.approval {
 		s.wants = append(s.wants, segment.Want{Field: segment.Approval, Values: []string{"1"}})
 	}
@@ -174,6 +174,7 @@ func (c *AuditChain) query(ctx context.Context, q *Query, fn func(seq uint64, li
 type scan struct {
 	c            *AuditChain
 	q            *Query
+	upto         uint64 // number of the newest record when it began
 	wants        []segment.Want
 	since, until int64 // Unix seconds, inclusive
 	fn           func(seq uint64, line []byte, f *record.Fields) bool
@@ -208,7 +209,7 @@ func (s *scan) segment(ctx context.Context, g *sealedOrLive) (more bool, err err
 	}
 	defer f.Close()
 	lines := segment.NewLines(f, view)
-	from, to := 0, int(view.Count) // line numbers, half open
+	from, to := 0, int(min(view.Count, s.upto+1-g.first)) // line numbers, half open
 	if s.q.After != "" {
 		if from, err = lines.Search(s.q.After); err != nil {
 			return false, err
@@ -220,9 +221,11 @@ func (s *scan) segment(ctx context.Context, g *sealedOrLive) (more bool, err err
 		}
 	}
 	if s.q.Before != "" {
-		if to, err = lines.Search(s.q.Before); err != nil {
+		before, err := lines.Search(s.q.Before)
+		if err != nil {
 			return false, err
 		}
+		to = min(to, before)
 	}
 	w := newWalk(from, to, s.q.Ascending, chosen)
 	for n := 1; ; n++ {

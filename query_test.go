@@ -154,6 +154,27 @@ func TestPagesAreExactWhileEventsArrive(t *testing.T) {
 	}
 }
 
+// Events that came while older segments were being read were shown when the
+// iteration reached the live one.
+func TestQuerySeesTheLogAsItWasWhenItBegan(t *testing.T) {
+	for _, q := range []rampart.Query{{Ascending: true}, {}, {Ascending: true, Before: "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"}} {
+		c := openChain(t, t.TempDir(), rampart.AuditOptions{}.WithSegmentSize(1000))
+		appendN(t, c, 4)
+		n := 0
+		for _, err := range c.Query(t.Context(), q) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n++; n == 1 {
+				appendN(t, c, 1)
+			}
+		}
+		if n != 4 {
+			t.Errorf("%+v: %d events, want 4", q, n)
+		}
+	}
+}
+
 func TestQueryRefusesWhatIsNoID(t *testing.T) {
 	c := openChain(t, t.TempDir(), nil)
 	for _, q := range []rampart.Query{{After: "7"}, {Before: "not an id, but 26 letters!"}} {

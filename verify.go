@@ -162,6 +162,7 @@ type block struct {
 	firstID, lastHash string
 	fault             *CorruptError // in the line after count
 	verdict           Verdict
+	after             []string // ids of the good lines after it, where it may be a torn tail
 	seen              []Anchor // anchors' events, with the hashes they have
 }
 
@@ -228,11 +229,15 @@ func (v *verification) run(ctx context.Context) (Report, error) {
 		}
 		if b.fault != nil {
 			verdict := b.verdict
-			if verdict == VerdictTornTail && (!b.last || b.segment < len(v.segments)-1) {
+			if verdict == VerdictTornTail && (!b.last || b.segment < len(v.segments)-1 || !tornWrite(r.LastID, b.after)) {
 				verdict = VerdictTampered
 			}
 			b.fault.Segment = name
-			return v.found(r, verdict, b.fault), nil
+			r = v.found(r, verdict, b.fault)
+			if verdict != VerdictTornTail {
+				return r, nil
+			}
+			// The log ends here. An anchor beyond proves that it once went on.
 		}
 	}
 	if err := ctx.Err(); err != nil {
@@ -337,8 +342,8 @@ func (b *block) check(f *record.Fields, anchors map[string]string) {
 			// An editor leaves text. What a disk leaves of an unfinished write is
 			// cut short or has blocks of zeros.
 			verdict := VerdictTampered
-			if bytes.IndexByte(line, 0) >= 0 && validAfter(data[at+n+1:]) == nil {
-				verdict = VerdictTornTail
+			if bytes.IndexByte(line, 0) >= 0 {
+				verdict, b.after = VerdictTornTail, validAfter(data[at+n+1:])
 			}
 			b.fail(at, verdict, fault)
 			return

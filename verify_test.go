@@ -45,15 +45,18 @@ func TestVerdictsAreToldApart(t *testing.T) {
 		want    rampart.Verdict
 		line    int // of the fault, 0: not in a line
 	}{
-		"untouched":                     {func([]string) {}, nil, rampart.VerdictOK, 0},
-		"untouched, anchors":            {func([]string) {}, []rampart.Anchor{anchor(0), anchor(16), {ID: saved[5].ID, Hash: saved[5].Hash[:16]}, {ID: saved[6].ID}}, rampart.VerdictOK, 0},
-		"another hash":                  {func([]string) {}, []rampart.Anchor{{ID: saved[3].ID, Hash: saved[4].Hash}}, rampart.VerdictTruncated, 0},
-		"unknown anchor":                {func([]string) {}, []rampart.Anchor{{ID: "01J9K8M7N6P500000000000000"}}, rampart.VerdictTruncated, 0},
-		"half a line at the end":        {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, nil, rampart.VerdictTornTail, 0},
-		"zeros at the end":              {func(f []string) { edit(t, f[last], func(b []byte) []byte { return append(b, make([]byte, 99)...) }) }, nil, rampart.VerdictTornTail, 0},
-		"half a line in a full segment": {func(f []string) { edit(t, f[0], func(b []byte) []byte { return b[:len(b)-9] }) }, nil, rampart.VerdictTampered, 0},
-		"last lines cut, no anchor":     {func(f []string) { change(f[last], func(l []string) []string { return l[:1] }) }, nil, rampart.VerdictOK, 0},
-		"last lines cut, anchor":        {func(f []string) { change(f[last], func(l []string) []string { return l[:1] }) }, []rampart.Anchor{anchor(16)}, rampart.VerdictTruncated, 0},
+		"untouched":              {func([]string) {}, nil, rampart.VerdictOK, 0},
+		"untouched, anchors":     {func([]string) {}, []rampart.Anchor{anchor(0), anchor(16), {ID: saved[5].ID, Hash: saved[5].Hash[:16]}, {ID: saved[6].ID}}, rampart.VerdictOK, 0},
+		"another hash":           {func([]string) {}, []rampart.Anchor{{ID: saved[3].ID, Hash: saved[4].Hash}}, rampart.VerdictTruncated, 0},
+		"unknown anchor":         {func([]string) {}, []rampart.Anchor{{ID: "01J9K8M7N6P500000000000000"}}, rampart.VerdictTruncated, 0},
+		"half a line at the end": {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, nil, rampart.VerdictTornTail, 0},
+		// Was called a torn tail, "never acknowledged", against the anchor's evidence.
+		"half a line at the end, anchor":        {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, []rampart.Anchor{anchor(16)}, rampart.VerdictTruncated, 0},
+		"half a line at the end, anchor before": {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, []rampart.Anchor{anchor(15)}, rampart.VerdictTornTail, 0},
+		"zeros at the end":                      {func(f []string) { edit(t, f[last], func(b []byte) []byte { return append(b, make([]byte, 99)...) }) }, nil, rampart.VerdictTornTail, 0},
+		"half a line in a full segment":         {func(f []string) { edit(t, f[0], func(b []byte) []byte { return b[:len(b)-9] }) }, nil, rampart.VerdictTampered, 0},
+		"last lines cut, no anchor":             {func(f []string) { change(f[last], func(l []string) []string { return l[:1] }) }, nil, rampart.VerdictOK, 0},
+		"last lines cut, anchor":                {func(f []string) { change(f[last], func(l []string) []string { return l[:1] }) }, []rampart.Anchor{anchor(16)}, rampart.VerdictTruncated, 0},
 		"edited": {func(f []string) {
 			change(f[1], func(l []string) []string { l[1] = strings.Replace(l[1], "git status", "git statuz", 1); return l })
 		}, nil, rampart.VerdictTampered, 2},

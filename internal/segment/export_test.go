@@ -11,9 +11,14 @@ func Seal(data []byte) []byte {
 		return data
 	}
 	data = append([]byte(nil), data...)
+	binary.LittleEndian.PutUint32(data[headSize-8:], crc32.Checksum(data[headSize:], castagnoli))
+	return Claim(data, int64(len(data)))
+}
+
+// Claim makes the head of data say that it is size bytes long.
+func Claim(data []byte, size int64) []byte {
 	le := binary.LittleEndian
-	le.PutUint64(data[headSize-16:], uint64(len(data)-headSize))
-	le.PutUint32(data[headSize-8:], crc32.Checksum(data[headSize:], castagnoli))
+	le.PutUint64(data[headSize-16:], uint64(size-headSize))
 	le.PutUint32(data[headSize-4:], crc32.Checksum(data[:headSize-4], castagnoli))
 	return data
 }

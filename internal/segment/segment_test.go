@@ -152,6 +152,20 @@ func TestFieldWithTooManyValuesIsNotIndexed(t *testing.T) {
 	}
 }
 
+// A sparse file is as long as its maker likes, and was read into memory before
+// anything but its head was looked at, which ended the process.
+func TestHugeSidecarIsRefused(t *testing.T) {
+	_, x := build(t, 100)
+	data, err := x.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const huge = 1 << 43
+	if _, err := segment.Decode(bytes.NewReader(segment.Claim(data, huge)), huge); err == nil {
+		t.Error("decoded")
+	}
+}
+
 // Whatever a sidecar holds, decoding ends with an error or with an index that
 // can be asked.
 func FuzzDecode(f *testing.F) {

@@ -26,6 +26,7 @@ import (
 // All numbers are little-endian.
 const (
 	magic    = "rmpidx\x00\x01"
+	maxBody  = 64 << 20 // bytes; that of a full segment has half a million
 	headSize = 8 + 3*8 + 2*26 + 2*64 + 3*8 + 8 + 4 + 4
 )
 
@@ -113,7 +114,7 @@ func decodeHead(r io.ReaderAt, size int64) (h Head, bodyLen int64, bodySum uint3
 	h.PrevHash, h.Hash = string(d.take(64)), string(d.take(64))
 	h.Min, h.Max, h.Approvals = int64(d.uint64()), int64(d.uint64()), d.uint64()
 	bodyLen, bodySum = int64(d.uint64()), d.uint32()
-	if bodyLen != size-headSize || h.Count == 0 || h.Size <= 0 || h.Size > 1<<32-1+1<<26 {
+	if bodyLen != size-headSize || bodyLen > maxBody || h.Count == 0 || h.Size <= 0 || h.Size > 1<<32-1+1<<26 {
 		return h, 0, 0, errSidecar
 	}
 	return h, bodyLen, bodySum, nil
