@@ -1,7 +1,53 @@
-// Package rampart records what AI agents do, shows it live and asks a person
-// before the dangerous things.
+// Package rampart records what AI agents do on a machine, shows it live, and
+// holds what is dangerous until a person says yes or no.
 //
 // A record is durable before anyone sees it, and whoever saw it can prove it.
+//
+// # The parts
+//
+// [AuditChain] is an append-only log of tool calls in a directory, one line of
+// JSON each, in which every event carries the SHA-256 of the one before.
+// [EventBus] tells every watcher of what was appended, and never waits for one.
+// [Stream] is an http.Handler that passes it on as Server-Sent Events.
+// [Approvals] is the queue of calls that wait for an answer; it is kept in the
+// log itself. [Open] wires all of them up, and [Rampart.Handler] serves them
+// over HTTP, see docs/api.md. Each works alone: a chain without a web server, a
+// bus and a stream for a host that has a log of its own.
+//
+// # What holds
+//
+// Durability. When [AuditChain.Append] returns nil the event is on disk, unless
+// the host chose a weaker [SyncPolicy]. No reader, subscriber or waiter learns
+// of an event or an answer before. A write that failed is reported to exactly
+// those whose events it held, and leaves nothing behind; after a failed sync
+// nothing is accepted until the log is opened again.
+//
+// Order. There is one order, that of the log: ids rise in it, the bus announces
+// in it, and every subscriber is given it without gap or repetition, whether
+// from memory or from disk, and across reconnects. An approval's change is an
+// event first, then state, then an announcement.
+//
+// Evidence. Anybody can check a line with sed and sha256sum, and the log with
+// [VerifyChain], which names what was edited, removed, moved or cut. An id and
+// hash that a reader noted down, as each client of the stream does, is an
+// [Anchor]: it shows that the log still goes through that point.
+//
+// Approval. Only a person's answer approves. A crash, a full disk, a deadline or
+// an event that somebody forged never does.
+//
+// # What does not
+//
+// Rampart decides nothing and blocks nothing: the host asks its policy and runs
+// a call or does not. Who can write the directory can write the whole log anew,
+// and only an anchor kept elsewhere shows that. Nothing is encrypted. One
+// process has a log open at a time.
+//
+// # For all parts
+//
+// Methods may be called concurrently unless their doc says otherwise. Options
+// are structs; nil, and each zero value, is the documented default. Errors are
+// told apart with [errors.Is] and the values below. Close may be called twice,
+// finishes what was admitted, and leaves ErrClosed behind.
 package rampart
 
 import (
