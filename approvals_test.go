@@ -426,10 +426,10 @@ func TestApprovalExpiryIsRetried(t *testing.T) {
 		fs := vfstest.New()
 		_, a := memQueue(t, fs, &rampart.ApprovalOptions{TTL: time.Minute})
 		p := request(t, a, question(1))
-		// The write of the expiry and the cut after it are two operations. The
-		// first two tries fail, and the one that Resolve makes.
+		// The write of the expiry, the cut after it and the sync of that are three
+		// operations. The first two tries fail, and the one that Resolve makes.
 		for i := range 3 {
-			fs.FailAt(1+2*i, errDisk, false)
+			fs.FailAt(1+3*i, errDisk, false)
 		}
 		time.Sleep(time.Minute + 10*time.Millisecond)
 		if got := statuses(a)[p.ID]; got != rampart.Pending {

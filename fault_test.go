@@ -94,6 +94,29 @@ func TestFailedCutIsFinal(t *testing.T) {
 	}
 }
 
+// The cut after a failed write was not made durable: a power cut brought back
+// events whose caller had been told that they are not in the log.
+func TestRefusedWriteDoesNotComeBack(t *testing.T) {
+	var batch []rampart.AuditEvent
+	for i := range 8 {
+		batch = append(batch, event(i))
+	}
+	for fate := vfstest.Lost; fate <= vfstest.Reordered; fate++ {
+		for seed := range uint64(50) {
+			fs := vfstest.New()
+			c := memChain(t, fs)
+			appendN(t, c, 2)
+			fs.FailAt(1, errDisk, true)
+			if _, err := c.AppendAll(t.Context(), batch); !errors.Is(err, errDisk) || errors.Is(err, rampart.ErrFailed) {
+				t.Fatal(err)
+			}
+			if n := len(all(t, memChain(t, fs.Recover(fate, seed)), rampart.Query{})); n != 2 {
+				t.Fatalf("%s, seed %d: %d events, want 2", fate, seed, n)
+			}
+		}
+	}
+}
+
 // script is a workload whose every operation the sweeps below crash or fail
 // at. It returns the ids that were acknowledged and those that were attempted,
 // by their message, in order.
