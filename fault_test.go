@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -114,6 +115,27 @@ func TestRefusedWriteDoesNotComeBack(t *testing.T) {
 				t.Fatalf("%s, seed %d: %d events, want 2", fate, seed, n)
 			}
 		}
+	}
+}
+
+// Only SyncNever owned to this.
+func TestPowerCutUnderSyncIntervalLosesOrIsRefused(t *testing.T) {
+	refused := false
+	for seed := range uint64(20) {
+		fs := vfstest.New()
+		appendN(t, openChain(t, "", rampart.AuditOptions{Sync: rampart.SyncInterval, SyncEvery: time.Hour}.WithFS(fs)), 10)
+		c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithFS(fs.Recover(vfstest.Reordered, seed)))
+		if err == nil {
+			c.Close()
+			continue
+		}
+		var corrupt *rampart.CorruptError
+		if refused = errors.As(err, &corrupt); !refused {
+			t.Fatal(err)
+		}
+	}
+	if !refused {
+		t.Error("opened every time; say so in the doc of SyncInterval")
 	}
 }
 
