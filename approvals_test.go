@@ -628,6 +628,21 @@ func TestApprovalLimits(t *testing.T) {
 	}
 }
 
+// Names did not count, and a resolver's, unlike others, may be as long as an event.
+func TestEndedApprovalsAreBoundedInBytes(t *testing.T) {
+	_, a := memQueue(t, vfstest.New(), nil)
+	by := strings.Repeat("x", 500_000)
+	for i := range 140 {
+		p := request(t, a, question(i))
+		if _, err := a.Resolve(t.Context(), p.ID, rampart.Resolution{Status: rampart.Denied, ResolvedBy: by}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(a.List(rampart.Denied)) * len(by); n > 64<<20 {
+		t.Errorf("%d bytes are kept", n)
+	}
+}
+
 func TestResolveAll(t *testing.T) {
 	c, a := memQueue(t, vfstest.New(), nil)
 	var id []string
