@@ -144,7 +144,7 @@ func (c *AuditChain) recover() error {
 	return c.openLive(firsts[len(firsts)-1], prev)
 }
 
-func missingSegment(want, got uint64) error {
+func missingSegment(want, got uint64) *CorruptError {
 	return &CorruptError{Segment: segment.Name(want), Expected: "the segment that begins with record " + fmt.Sprint(want), Found: "no such file; the next one is " + segment.Name(got)}
 }
 

@@ -207,7 +207,7 @@ func (v *verification) run(ctx context.Context) (Report, error) {
 			return v.found(r, VerdictUnreadable, &CorruptError{Segment: name, Offset: b.offset, Expected: "to read the file", Found: b.err.Error()}), nil
 		}
 		if b.line == 1 && v.segments[b.segment] != next {
-			return v.found(r, VerdictMissing, missingSegment(next, v.segments[b.segment]).(*CorruptError)), nil
+			return v.found(r, VerdictMissing, missingSegment(next, v.segments[b.segment])), nil
 		}
 		if b.count > 0 {
 			var fault *CorruptError
