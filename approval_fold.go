@@ -25,8 +25,11 @@ type entry struct {
 
 func byID(x, y *entry) int { return cmp.Compare(x.ID, y.ID) }
 
-// size is what the entry takes in memory beyond names.
-func (e *entry) size() int { return len(e.Request) + len(e.Message) + len(e.Command) + len(e.Reason) }
+// size is what the entry takes in memory of what others chose.
+func (e *entry) size() int {
+	return len(e.Tool) + len(e.Command) + len(e.Request) + len(e.Agent) + len(e.Session) + len(e.RunID) + len(e.Message) +
+		len(e.ResolvedBy) + len(e.ToolCallID) + len(e.Credential) + len(e.Reason)
+}
 
 // question is the approval member of the event that opens an approval.
 type question struct {

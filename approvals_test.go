@@ -426,10 +426,10 @@ func TestApprovalExpiryIsRetried(t *testing.T) {
 		fs := vfstest.New()
 		_, a := memQueue(t, fs, &rampart.ApprovalOptions{TTL: time.Minute})
 		p := request(t, a, question(1))
-		// The write of the expiry and the cut after it are two operations. The
-		// first two tries fail, and the one that Resolve makes.
+		// The write of the expiry, the cut after it and the sync of that are three
+		// operations. The first two tries fail, and the one that Resolve makes.
 		for i := range 3 {
-			fs.FailAt(1+2*i, errDisk, false)
+			fs.FailAt(1+3*i, errDisk, false)
 		}
 		time.Sleep(time.Minute + 10*time.Millisecond)
 		if got := statuses(a)[p.ID]; got != rampart.Pending {
@@ -658,6 +658,21 @@ func TestApprovalLimits(t *testing.T) {
 		wantErr(t, "Get of "+id, err, rampart.ErrNotFound)
 		_, err = a.Wait(t.Context(), id)
 		wantErr(t, "Wait for "+id, err, rampart.ErrNotFound)
+	}
+}
+
+// Names did not count, and a resolver's, unlike others, may be as long as an event.
+func TestEndedApprovalsAreBoundedInBytes(t *testing.T) {
+	_, a := memQueue(t, vfstest.New(), nil)
+	by := strings.Repeat("x", 500_000)
+	for i := range 140 {
+		p := request(t, a, question(i))
+		if _, err := a.Resolve(t.Context(), p.ID, rampart.Resolution{Status: rampart.Denied, ResolvedBy: by}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(a.List(rampart.Denied)) * len(by); n > 64<<20 {
+		t.Errorf("%d bytes are kept", n)
 	}
 }
 

@@ -55,11 +55,12 @@ const (
 	// sees them. A power cut loses nothing that was acknowledged.
 	SyncAlways SyncPolicy = "always"
 	// SyncInterval does so every [AuditOptions.SyncEvery]. A power cut may lose
-	// events of that time that were acknowledged and seen.
+	// events of that time that were acknowledged and seen; a disk that kept later
+	// ones of them and lost earlier ones leaves a log that Open refuses.
 	SyncInterval SyncPolicy = "interval"
 	// SyncNever leaves it to the operating system, except when a segment is
 	// full and at Close. A power cut may lose what was not written back, often
-	// half a minute of events, and may leave a log that Open refuses.
+	// half a minute of events, and leave a log that Open refuses, as above.
 	SyncNever SyncPolicy = "never"
 )
 

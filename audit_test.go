@@ -616,6 +616,35 @@ func TestHugeSegmentIsRefused(t *testing.T) {
 	}
 }
 
+// The fault of a line that only its time gave away came without its place, and
+// was no CorruptError.
+func TestImpossibleTimeIsRefusedByName(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(1000))
+	appendN(t, c, 4)
+	for n := range 2 {
+		dead := crashed(t, dir)
+		for _, idx := range glob(t, dead, "*.idx") {
+			os.Remove(idx)
+		}
+		name := segments(t, dead)[n]
+		edit(t, name, func(b []byte) []byte {
+			first, rest, _ := strings.Cut(string(b), "\n")
+			return []byte(rehash(strings.Replace(first, "2026-03-03", "2026-13-03", 1)) + "\n" + rest)
+		})
+		c, err := rampart.OpenAuditChain(dead, nil)
+		if err == nil {
+			for _, err = range c.Query(t.Context(), rampart.Query{Ascending: true}) {
+			}
+			c.Close()
+		}
+		var corrupt *rampart.CorruptError
+		if !errors.As(err, &corrupt) || corrupt.Segment != filepath.Base(name) || corrupt.Line != 1 {
+			t.Errorf("segment %d: %v, want a CorruptError of its line 1", n, err)
+		}
+	}
+}
+
 func verdictOf(t testing.TB, dir string) rampart.Verdict {
 	t.Helper()
 	r, err := rampart.VerifyChain(t.Context(), os.DirFS(dir))

@@ -67,6 +67,10 @@ func (c *AuditChain) run() {
 //
 //	pwrite(live, lines, size); fdatasync(live)
 //
+// or, when the write fails:
+//
+//	ftruncate(live, size); fdatasync(live)
+//
 // and before it, when the live segment is full:
 //
 //	open(next, O_CREAT|O_EXCL); fsync(next); fsync(dir)
@@ -88,6 +92,14 @@ func (c *AuditChain) write(batch []*request) error {
 		// What was not acknowledged must not stay where the next write begins.
 		if cut := t.file.Truncate(t.size); cut != nil {
 			return c.state.fail(fmt.Errorf("%w; and cutting it off again: %w", err, cut))
+		}
+		// Nor may a power cut bring it back, once its caller is told that it is
+		// not in the log.
+		t.dirty = true
+		if c.opts.Sync == SyncAlways {
+			if cut := c.syncTail(); cut != nil {
+				return cut
+			}
 		}
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -91,6 +92,50 @@ func TestFailedCutIsFinal(t *testing.T) {
 	fs.FailAt(2, errDisk, false)
 	if _, err := c.Append(t.Context(), event(1)); !errors.Is(err, rampart.ErrFailed) {
 		t.Error(err)
+	}
+}
+
+// The cut after a failed write was not made durable: a power cut brought back
+// events whose caller had been told that they are not in the log.
+func TestRefusedWriteDoesNotComeBack(t *testing.T) {
+	var batch []rampart.AuditEvent
+	for i := range 8 {
+		batch = append(batch, event(i))
+	}
+	for fate := vfstest.Lost; fate <= vfstest.Reordered; fate++ {
+		for seed := range uint64(50) {
+			fs := vfstest.New()
+			c := memChain(t, fs)
+			appendN(t, c, 2)
+			fs.FailAt(1, errDisk, true)
+			if _, err := c.AppendAll(t.Context(), batch); !errors.Is(err, errDisk) || errors.Is(err, rampart.ErrFailed) {
+				t.Fatal(err)
+			}
+			if n := len(all(t, memChain(t, fs.Recover(fate, seed)), rampart.Query{})); n != 2 {
+				t.Fatalf("%s, seed %d: %d events, want 2", fate, seed, n)
+			}
+		}
+	}
+}
+
+// Only SyncNever owned to this.
+func TestPowerCutUnderSyncIntervalLosesOrIsRefused(t *testing.T) {
+	refused := false
+	for seed := range uint64(20) {
+		fs := vfstest.New()
+		appendN(t, openChain(t, "", rampart.AuditOptions{Sync: rampart.SyncInterval, SyncEvery: time.Hour}.WithFS(fs)), 10)
+		c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithFS(fs.Recover(vfstest.Reordered, seed)))
+		if err == nil {
+			c.Close()
+			continue
+		}
+		var corrupt *rampart.CorruptError
+		if refused = errors.As(err, &corrupt); !refused {
+			t.Fatal(err)
+		}
+	}
+	if !refused {
+		t.Error("opened every time; say so in the doc of SyncInterval")
 	}
 }
 

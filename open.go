@@ -144,7 +144,7 @@ func (c *AuditChain) recover() error {
 	return c.openLive(firsts[len(firsts)-1], prev)
 }
 
-func missingSegment(want, got uint64) error {
+func missingSegment(want, got uint64) *CorruptError {
 	return &CorruptError{Segment: segment.Name(want), Expected: "the segment that begins with record " + fmt.Sprint(want), Found: "no such file; the next one is " + segment.Name(got)}
 }
 
@@ -344,12 +344,12 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 			}
 			break
 		}
-		if fault := linkFault(&fields, prevHash, prevID); fault != nil {
+		if fault = linkFault(&fields, prevHash, prevID); fault == nil {
+			fault = addTo(index, line, &fields)
+		}
+		if fault != nil {
 			fault.Segment, fault.Line, fault.Offset = name, int(index.Head().Count)+1, int64(good)
 			return nil, fault
-		}
-		if err := index.Add(line, &fields); err != nil {
-			return nil, err
 		}
 		prevHash, prevID = fields.Hash, fields.ID // into data
 		good += len(line) + 1
@@ -392,6 +392,14 @@ func linkFault(f *record.Fields, prevHash, prevID []byte) *CorruptError {
 	}
 	if bytes.Compare(f.ID, prevID) <= 0 {
 		return &CorruptError{ID: string(f.ID), Expected: fmt.Sprintf("an id after %s", prevID), Found: string(f.ID)}
+	}
+	return nil
+}
+
+// addTo extends index by line, or says why no chain wrote that.
+func addTo(index *segment.Index, line []byte, f *record.Fields) *CorruptError {
+	if err := index.Add(line, f); err != nil {
+		return &CorruptError{ID: string(f.ID), Expected: "an event in the stored form", Found: err.Error()}
 	}
 	return nil
 }
@@ -456,17 +464,22 @@ func (c *AuditChain) rebuild(g *sealedOrLive) (*segment.Index, error) {
 	defer f.Close()
 	x := segment.NewIndex(g.first)
 	var fields record.Fields
-	var fault error
+	var fault *CorruptError
 	err = segment.Each(f, 0, g.head.Size, func(offset int64, line []byte) bool {
 		if err := record.Scan(line, &fields); err != nil {
-			fault = &CorruptError{Segment: segment.Name(g.first), Line: int(x.Head().Count) + 1, Offset: offset,
-				Expected: "an event in the stored form", Found: err.Error()}
-			return false
+			fault = &CorruptError{Expected: "an event in the stored form", Found: err.Error()}
+		} else {
+			fault = addTo(x, line, &fields)
 		}
-		fault = x.Add(line, &fields)
+		if fault != nil {
+			fault.Segment, fault.Line, fault.Offset = segment.Name(g.first), int(x.Head().Count)+1, offset
+		}
 		return fault == nil
 	})
-	if err = errors.Join(fault, err); err != nil {
+	if fault != nil {
+		return nil, fault
+	}
+	if err != nil {
 		return nil, err
 	}
 	if n := x.Head().Count; n != g.head.Count {

@@ -3,6 +3,7 @@ package rampart
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -73,14 +74,16 @@ func VerifyChain(ctx context.Context, fsys fs.FS, anchors ...Anchor) (Report, er
 	}
 	slices.Sort(v.segments)
 	v.open = func(i int) (io.ReadCloser, error) {
-		f, err := fsys.Open(segment.Name(v.segments[i]))
-		if err == nil {
-			if info, e := f.Stat(); e != nil || !info.Mode().IsRegular() {
-				f.Close()
-				return nil, fmt.Errorf("not a regular file")
-			}
+		name := segment.Name(v.segments[i])
+		// Before it is opened: opening a FIFO would wait for its other end.
+		info, err := fs.Stat(fsys, name)
+		if err == nil && !info.Mode().IsRegular() {
+			err = errors.New("not a regular file")
 		}
-		return f, err
+		if err != nil {
+			return nil, err
+		}
+		return fsys.Open(name)
 	}
 	return v.run(ctx)
 }
@@ -204,7 +207,7 @@ func (v *verification) run(ctx context.Context) (Report, error) {
 			return v.found(r, VerdictUnreadable, &CorruptError{Segment: name, Offset: b.offset, Expected: "to read the file", Found: b.err.Error()}), nil
 		}
 		if b.line == 1 && v.segments[b.segment] != next {
-			return v.found(r, VerdictMissing, missingSegment(next, v.segments[b.segment]).(*CorruptError)), nil
+			return v.found(r, VerdictMissing, missingSegment(next, v.segments[b.segment])), nil
 		}
 		if b.count > 0 {
 			var fault *CorruptError
