@@ -3,6 +3,8 @@ package rampart_test
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,4 +116,43 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// What publishing costs its caller does not depend on how many watch.
+func BenchmarkPublish(b *testing.B) {
+	line := []byte(`{"tool":"exec","request":{"command":"git status"}}`)
+	for _, subscribers := range []int{0, 1, 10_000} {
+		b.Run(fmt.Sprintf("stalled=%d", subscribers), func(b *testing.B) {
+			bus := rampart.NewEventBus(nil)
+			defer bus.Close()
+			ctx, cancel := context.WithCancel(b.Context())
+			var began, ended sync.WaitGroup
+			for range subscribers {
+				began.Add(1)
+				ended.Go(func() {
+					for range bus.Subscribe(ctx, "") {
+						began.Done()
+						<-ctx.Done()
+						return
+					}
+				})
+			}
+			for bus.Stats().Subscribers < subscribers {
+				runtime.Gosched()
+			}
+			publish := func() {
+				if err := bus.Publish(rampart.Event{Type: rampart.TypeAudit, ID: "1", Record: line}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			publish()
+			began.Wait()
+			b.ReportAllocs()
+			for b.Loop() {
+				publish()
+			}
+			cancel()
+			ended.Wait()
+		})
+	}
 }
