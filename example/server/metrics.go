@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -93,6 +94,8 @@ func (m *metrics) count(e rampart.AuditEvent) {
 	if len(e.Decision.MatchedPolicies) > 0 {
 		policy = e.Decision.MatchedPolicies[0]
 	}
+	// An escape in the log may stand for what is no UTF-8, which no label may hold.
+	policy = strings.ToValidUTF8(policy, "\ufffd")
 	m.decisions.WithLabelValues(m.labels(e.Decision.Action, policy)...).Inc()
 	m.eval.Observe(time.Duration(e.Decision.EvaluationTimeUS * int64(time.Microsecond)).Seconds())
 	if wait, ok := approvalWait(e); ok {

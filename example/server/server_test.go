@@ -162,6 +162,17 @@ func TestMetricsLabelsAreBounded(t *testing.T) {
 	}
 }
 
+// TestMetricsOfAnyPolicyName: an event stands in the log for good, so one that
+// could not be counted would end all scraping.
+func TestMetricsOfAnyPolicyName(t *testing.T) {
+	d := start(t)
+	for _, name := range []string{`\ud800p`, `a\u0000\n\"`} {
+		d.append(codexToken, `{"tool":"t","request":{},"decision":{"action":"allow","matched_policies":["`+name+`"]}}`)
+	}
+	d.wantMetric("rampart_decisions_total{action=\"allow\",policy=\"\ufffdp\"}", 1)
+	d.wantMetric("rampart_audit_events", 2)
+}
+
 func TestUnmatchedIs404(t *testing.T) {
 	d := start(t)
 	for _, path := range []string{"/v1/events", "/v1/nothing", "/nothing", "/v1/audit/events/a/b", "/v1/"} {
