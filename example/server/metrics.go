@@ -17,8 +17,12 @@ import (
 )
 
 // maxPairs bounds the pairs of action and policy that get a counter of their
-// own; the rest is counted as "other".
-const maxPairs = 200
+// own, and maxName the bytes of a policy's name in one; the rest is counted as
+// "other".
+const (
+	maxPairs = 200
+	maxName  = 256
+)
 
 // metrics serves GET /metrics. What the parts count they are asked at each
 // scrape; what only the events tell is read from the log, from where the last
@@ -103,11 +107,12 @@ func (m *metrics) count(e rampart.AuditEvent) {
 	}
 }
 
-// labels keeps the number of label values in bounds, since agents choose them.
+// labels keeps label values in bounds, in number and in size, since agents
+// choose them.
 func (m *metrics) labels(action, policy string) []string {
 	pair := [2]string{action, policy}
 	if !m.pairs[pair] {
-		if len(m.pairs) == maxPairs {
+		if len(m.pairs) == maxPairs || len(policy) > maxName {
 			return []string{"other", "other"}
 		}
 		m.pairs[pair] = true

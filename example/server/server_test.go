@@ -162,6 +162,15 @@ func TestMetricsLabelsAreBounded(t *testing.T) {
 	}
 }
 
+func TestMetricsLabelsAreShort(t *testing.T) {
+	d := start(t)
+	for _, size := range []int{256, 257, 500_000} {
+		d.append(codexToken, `{"tool":"t","request":{},"decision":{"action":"allow","matched_policies":["`+strings.Repeat("p", size)+`"]}}`)
+	}
+	d.wantMetric(`rampart_decisions_total{action="allow",policy="`+strings.Repeat("p", 256)+`"}`, 1)
+	d.wantMetric(`rampart_decisions_total{action="other",policy="other"}`, 2)
+}
+
 // TestMetricsOfAnyPolicyName: an event stands in the log for good, so one that
 // could not be counted would end all scraping.
 func TestMetricsOfAnyPolicyName(t *testing.T) {
