@@ -101,7 +101,7 @@ func (m *metrics) count(e rampart.AuditEvent) {
 	// An escape in the log may stand for what is no UTF-8, which no label may hold.
 	policy = strings.ToValidUTF8(policy, "\ufffd")
 	m.decisions.WithLabelValues(m.labels(e.Decision.Action, policy)...).Inc()
-	m.eval.Observe(time.Duration(e.Decision.EvaluationTimeUS * int64(time.Microsecond)).Seconds())
+	m.eval.Observe(float64(e.Decision.EvaluationTimeUS) / 1e6)
 	if wait, ok := approvalWait(e); ok {
 		m.wait.Observe(wait.Seconds())
 	}

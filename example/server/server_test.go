@@ -137,6 +137,13 @@ func TestMetrics(t *testing.T) {
 	d.until("rampart_stream_closed_total", func() bool { return d.metric(`rampart_stream_closed_total{reason="client"}`) == 1 })
 }
 
+func TestMetricsOfTheLongestEvaluation(t *testing.T) {
+	d := start(t)
+	d.append(codexToken, `{"tool":"t","request":{},"decision":{"action":"allow","evaluation_time_us":9223372036854775807}}`)
+	d.wantMetric("rampart_eval_duration_seconds_sum", 9223372036854.775807)
+	d.wantMetric(`rampart_eval_duration_seconds_bucket{le="0.1"}`, 0)
+}
+
 func TestMetricsCountOnce(t *testing.T) {
 	d := start(t)
 	for i := range 5 {
