@@ -58,9 +58,6 @@ type serveFunc func(w http.ResponseWriter, r *http.Request, c Credential) error
 // handle adds a route that needs the scope, or none when it is empty.
 func (a *api) handle(pattern string, need Scope, serve serveFunc) {
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		if need != scopeStream { // which sets time limits of its own
-			w = newPatient(w, r)
-		}
 		var c Credential
 		var err error
 		if need != "" {
@@ -76,18 +73,19 @@ func (a *api) handle(pattern string, need Scope, serve serveFunc) {
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p := newPatient(w, r)
 	if err := a.guard.origins.check(r); err != nil {
-		a.fail(newPatient(w, r), r, "", err)
+		a.fail(p, r, "", err)
 		return
 	}
-	if a.guard.origins.headers(w, r) {
+	if a.guard.origins.headers(p, r) {
 		return
 	}
 	if h, pattern := a.mux.Handler(r); pattern == "" {
-		noRoute(newPatient(w, r), r, h)
+		noRoute(p, r, h)
 		return
 	}
-	a.mux.ServeHTTP(w, r)
+	a.mux.ServeHTTP(p, r)
 }
 
 // noRoute says as JSON what the mux's own h, for a path or method that is not
@@ -182,7 +180,7 @@ func (a *api) getStream(w http.ResponseWriter, r *http.Request, _ Credential) er
 		r.URL.RawQuery = q.Encode()
 		r.RequestURI = r.URL.RequestURI()
 	}
-	a.Stream.ServeHTTP(w, r)
+	a.Stream.ServeHTTP(w.(*patient).ResponseWriter, r) // it sets time limits of its own to what it writes
 	return nil
 }
 

@@ -161,6 +161,38 @@ func TestBodyHasADeadline(t *testing.T) {
 	})
 }
 
+// Nor must one that nobody reads: the server takes it in before it sends its
+// answer.
+func TestUnreadBodyHasADeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, w := newWeb(t, testAuth())
+		api, own := newSite(t, w.h, nil), newSite(t, testAuth().Require(rampart.ScopeAdmin, w.h), nil)
+		for _, c := range []struct {
+			site               *site
+			path, token, gives string
+		}{
+			{api, "/v1/events/stream", "wrong", "HTTP/1.1 401"},
+			{api, "/v1/events/stream?type=x", adminToken, "HTTP/1.1 400"},
+			{api, "/v1/events/stream", adminToken, "HTTP/1.1 200"},
+			{api, "//healthz", "wrong", "HTTP/1.1 307"},
+			{api, "/nothing", "wrong", "HTTP/1.1 404"},
+			{own, "/metrics", "wrong", "HTTP/1.1 401"},
+		} {
+			conn, err := c.site.dial(t.Context(), "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.SetDeadline(time.Now().Add(6 * time.Second))
+			go fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: rampart\r\nAuthorization: Bearer %s\r\nContent-Length: 100\r\n\r\n{", c.path, c.token)
+			got := make([]byte, len(c.gives))
+			if _, err := io.ReadFull(conn, got); err != nil || string(got) != c.gives {
+				t.Errorf("GET %s with the token %q: %q, %v, want %q", c.path, c.token, got, err, c.gives)
+			}
+			conn.Close()
+		}
+	})
+}
+
 func TestGetEvents(t *testing.T) {
 	r, w := newWeb(t, testAuth())
 	for i := range 7 {

@@ -143,7 +143,7 @@ func (a *Auth) Require(need Scope, next http.Handler) http.Handler {
 		}
 		refused := &statusError{http.StatusInternalServerError, "the request could not be checked"}
 		errors.As(err, &refused)
-		writeError(w, refused.code, refused.msg)
+		writeError(newPatient(w, r), refused.code, refused.msg)
 	})
 }
 

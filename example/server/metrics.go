@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,8 +17,12 @@ import (
 )
 
 // maxPairs bounds the pairs of action and policy that get a counter of their
-// own; the rest is counted as "other".
-const maxPairs = 200
+// own, and maxName the bytes of a policy's name in one; the rest is counted as
+// "other".
+const (
+	maxPairs = 200
+	maxName  = 256
+)
 
 // metrics serves GET /metrics. What the parts count they are asked at each
 // scrape; what only the events tell is read from the log, from where the last
@@ -93,18 +98,21 @@ func (m *metrics) count(e rampart.AuditEvent) {
 	if len(e.Decision.MatchedPolicies) > 0 {
 		policy = e.Decision.MatchedPolicies[0]
 	}
+	// An escape in the log may stand for what is no UTF-8, which no label may hold.
+	policy = strings.ToValidUTF8(policy, "\ufffd")
 	m.decisions.WithLabelValues(m.labels(e.Decision.Action, policy)...).Inc()
-	m.eval.Observe(time.Duration(e.Decision.EvaluationTimeUS * int64(time.Microsecond)).Seconds())
+	m.eval.Observe(float64(e.Decision.EvaluationTimeUS) / 1e6)
 	if wait, ok := approvalWait(e); ok {
 		m.wait.Observe(wait.Seconds())
 	}
 }
 
-// labels keeps the number of label values in bounds, since agents choose them.
+// labels keeps label values in bounds, in number and in size, since agents
+// choose them.
 func (m *metrics) labels(action, policy string) []string {
 	pair := [2]string{action, policy}
 	if !m.pairs[pair] {
-		if len(m.pairs) == maxPairs {
+		if len(m.pairs) == maxPairs || len(policy) > maxName {
 			return []string{"other", "other"}
 		}
 		m.pairs[pair] = true

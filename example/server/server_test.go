@@ -137,6 +137,13 @@ func TestMetrics(t *testing.T) {
 	d.until("rampart_stream_closed_total", func() bool { return d.metric(`rampart_stream_closed_total{reason="client"}`) == 1 })
 }
 
+func TestMetricsOfTheLongestEvaluation(t *testing.T) {
+	d := start(t)
+	d.append(codexToken, `{"tool":"t","request":{},"decision":{"action":"allow","evaluation_time_us":9223372036854775807}}`)
+	d.wantMetric("rampart_eval_duration_seconds_sum", 9223372036854.775807)
+	d.wantMetric(`rampart_eval_duration_seconds_bucket{le="0.1"}`, 0)
+}
+
 func TestMetricsCountOnce(t *testing.T) {
 	d := start(t)
 	for i := range 5 {
@@ -160,6 +167,26 @@ func TestMetricsLabelsAreBounded(t *testing.T) {
 	if n := strings.Count(d.admin("GET", "/metrics", "").body, "rampart_decisions_total{"); n != 201 {
 		t.Errorf("%d pairs", n)
 	}
+}
+
+func TestMetricsLabelsAreShort(t *testing.T) {
+	d := start(t)
+	for _, size := range []int{256, 257, 500_000} {
+		d.append(codexToken, `{"tool":"t","request":{},"decision":{"action":"allow","matched_policies":["`+strings.Repeat("p", size)+`"]}}`)
+	}
+	d.wantMetric(`rampart_decisions_total{action="allow",policy="`+strings.Repeat("p", 256)+`"}`, 1)
+	d.wantMetric(`rampart_decisions_total{action="other",policy="other"}`, 2)
+}
+
+// TestMetricsOfAnyPolicyName: an event stands in the log for good, so one that
+// could not be counted would end all scraping.
+func TestMetricsOfAnyPolicyName(t *testing.T) {
+	d := start(t)
+	for _, name := range []string{`\ud800p`, `a\u0000\n\"`} {
+		d.append(codexToken, `{"tool":"t","request":{},"decision":{"action":"allow","matched_policies":["`+name+`"]}}`)
+	}
+	d.wantMetric("rampart_decisions_total{action=\"allow\",policy=\"\ufffdp\"}", 1)
+	d.wantMetric("rampart_audit_events", 2)
 }
 
 func TestUnmatchedIs404(t *testing.T) {
