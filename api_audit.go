@@ -90,7 +90,7 @@ func parseLines(body []byte, agent string) (events []AuditEvent, lines []int, er
 	n := 0
 	for line := range bytes.Lines(body) {
 		n++
-		if line = bytes.TrimRight(line, "\r\n"); len(bytes.TrimSpace(line)) == 0 {
+		if line = bytes.TrimRight(line, "\r\n"); len(bytes.Trim(line, " \t\r")) == 0 {
 			continue
 		}
 		if len(line) > maxBody {
