@@ -141,6 +141,9 @@ func (p *params) int(name string, absent, least int) int {
 		return absent
 	}
 	n, err := strconv.Atoi(p.Get(name))
+	if errors.Is(err, strconv.ErrRange) { // n is then the nearest int
+		err = nil
+	}
 	if err != nil || n < least {
 		p.fault(name, fmt.Sprintf("is a whole number, %d at least", least))
 	}
