@@ -508,9 +508,10 @@ func TestWaitParameter(t *testing.T) {
 				t.Errorf("wait=%s: after %v, %s", wait, took, rec.Body)
 			}
 		}
-		for _, wait := range []string{"", "30", "-1s", "soon"} {
+		for _, wait := range []string{"", "30", "-1s", "soon", "%zz", "1s;"} {
 			w.expect(400, "", "GET", "/v1/approvals/"+p.ID+"?wait="+wait, "")
 		}
+		w.expect(400, "", "GET", "/v1/approvals?status=%zz", "")
 	})
 }
 
