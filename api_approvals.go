@@ -26,9 +26,13 @@ type runGroup struct {
 }
 
 func (a *api) getApprovals(w http.ResponseWriter, r *http.Request, _ Credential) error {
+	q := newParams(r)
+	if q.err != nil {
+		return q.err
+	}
 	pending := a.Approvals.List(Pending)
 	list := pending
-	switch status := ApprovalStatus(r.URL.Query().Get("status")); status {
+	switch status := ApprovalStatus(q.Get("status")); status {
 	case "", Pending:
 	case Approved, Denied, Expired:
 		list = a.Approvals.List(status)
@@ -135,8 +139,12 @@ func requestOf(request json.RawMessage, command, path *string) (json.RawMessage,
 }
 
 func (a *api) getApproval(w http.ResponseWriter, r *http.Request, c Credential) error {
+	q := newParams(r)
+	if q.err != nil {
+		return q.err
+	}
 	var wait time.Duration
-	if q := r.URL.Query(); q.Has("wait") {
+	if q.Has("wait") {
 		var err error
 		if wait, err = time.ParseDuration(q.Get("wait")); err != nil || wait < 0 {
 			return badParameter("wait", "is a duration such as 30s, 60s at most")

@@ -90,7 +90,7 @@ func parseLines(body []byte, agent string) (events []AuditEvent, lines []int, er
 	n := 0
 	for line := range bytes.Lines(body) {
 		n++
-		if line = bytes.TrimRight(line, "\r\n"); len(bytes.TrimSpace(line)) == 0 {
+		if line = bytes.TrimRight(line, "\r\n"); len(bytes.Trim(line, " \t\r")) == 0 {
 			continue
 		}
 		if len(line) > maxBody {
@@ -141,6 +141,9 @@ func (p *params) int(name string, absent, least int) int {
 		return absent
 	}
 	n, err := strconv.Atoi(p.Get(name))
+	if errors.Is(err, strconv.ErrRange) { // n is then the nearest int
+		err = nil
+	}
 	if err != nil || n < least {
 		p.fault(name, fmt.Sprintf("is a whole number, %d at least", least))
 	}

@@ -124,6 +124,8 @@ func TestPostEvents(t *testing.T) {
 		{"application/json", `{"agent":"a","tool":"t` + "\xff" + `","decision":{"action":"allow"}}`, 400, "UTF-8"},
 		{"application/json", minimal + strings.Repeat(" ", 1<<20), 413, "1048576"},
 		{ndjson, "\n\n", 400, "no event"},
+		{ndjson, minimal + "\n\v\n" + minimal, 400, `line 2: byte 0`}, // no white space of JSON
+		{ndjson, "\u00a0\n" + minimal, 400, `line 1: byte 0`},
 		{ndjson, minimal + "\n\n" + `{"agent":"a"`, 400, `line 3: byte 12`},
 		{ndjson, "\n" + minimal + "\n\n" + `{"agent":"a","tool":"","decision":{"action":"allow"}}` + "\n" + minimal, 400, `line 4: tool is required`},
 		{ndjson, minimal + "\n" + minimal + strings.Repeat(" ", 1<<20), 413, "line 2"},
@@ -506,9 +508,10 @@ func TestWaitParameter(t *testing.T) {
 				t.Errorf("wait=%s: after %v, %s", wait, took, rec.Body)
 			}
 		}
-		for _, wait := range []string{"", "30", "-1s", "soon"} {
+		for _, wait := range []string{"", "30", "-1s", "soon", "%zz", "1s;"} {
 			w.expect(400, "", "GET", "/v1/approvals/"+p.ID+"?wait="+wait, "")
 		}
+		w.expect(400, "", "GET", "/v1/approvals?status=%zz", "")
 	})
 }
 

@@ -1,7 +1,9 @@
 package main_test
 
 import (
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -121,7 +123,19 @@ func TestForeignHostIs403OnEveryRoute(t *testing.T) {
 	for _, route := range routes {
 		d.admin(route.method, route.path, route.body, "Host", "evil.example").want(http.StatusForbidden)
 	}
-	_, port, _ := strings.Cut(strings.TrimPrefix(d.base, "http://"), ":")
+	address := strings.TrimPrefix(d.base, "http://")
+	for _, line := range []string{"GET //healthz", "GET /v1/../healthz", "HEAD //metrics", "OPTIONS *"} {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", line)
+		if got, err := io.ReadAll(conn); !strings.HasPrefix(string(got), "HTTP/1.1 403 ") {
+			t.Errorf("%s: %.60q, %v", line, got, err)
+		}
+		conn.Close()
+	}
+	_, port, _ := strings.Cut(address, ":")
 	for _, host := range []string{"localhost", "localhost:" + port, "127.0.0.1:" + port, "[::1]:" + port, "box.example", "box.example:" + port} {
 		d.do("", "GET", "/healthz", "", "Host", host).want(http.StatusOK)
 	}

@@ -170,9 +170,15 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err := auth.Validate(); err != nil {
 		return fmt.Errorf("-agent-token-file or -allow-origin: %w", err)
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/", r.Handler(auth))
-	mux.Handle("GET /metrics", auth.Require(rampart.ScopeAdmin, newMetrics(r)))
+	api, metrics := r.Handler(auth), auth.Require(rampart.ScopeAdmin, newMetrics(r))
+	// Not a ServeMux: one would redirect //healthz before anybody looked at its Host.
+	routes := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == "/metrics" && (req.Method == http.MethodGet || req.Method == http.MethodHead) {
+			metrics.ServeHTTP(w, req)
+			return
+		}
+		api.ServeHTTP(w, req)
+	})
 
 	ln, err := net.Listen("tcp", c.addr)
 	if err != nil {
@@ -188,11 +194,13 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 		tokenFile, shellQuote(tokenFile), url)
 
 	srv := &http.Server{
-		Handler:           mux,
+		Handler:           routes,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(handler, slog.LevelWarn),
+		// The server's own answer to OPTIONS * looks at no Host and waits for any body.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(handler, slog.LevelWarn),
 	}
 	// Streams and waits for an approval would outlast any drain.
 	srv.RegisterOnShutdown(func() { r.Stream.Close() })
