@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/vfs"
 )
 
@@ -257,21 +256,7 @@ func encode(e *AuditEvent) ([]byte, error) {
 	if e.Decision.MatchedPolicies == nil {
 		e.Decision.MatchedPolicies = []string{}
 	}
-	ev := record.Event{
-		Timestamp: e.Timestamp.Format(time.RFC3339Nano), Agent: e.Agent, Session: e.Session,
-		RunID: e.RunID, ToolCallID: e.ToolCallID, Tool: e.Tool, Request: e.Request,
-		Action: e.Decision.Action, MatchedPolicies: e.Decision.MatchedPolicies,
-		EvaluationTimeUS: e.Decision.EvaluationTimeUS,
-		Message:          e.Decision.Message, Suggestions: e.Decision.Suggestions,
-		Approval: e.Approval,
-	}
-	if e.Response != nil {
-		ev.Response = &record.Response{DurationMS: e.Response.DurationMS, Flags: e.Response.Flags}
-		if e.Response.ExitCode != nil {
-			code := int64(*e.Response.ExitCode)
-			ev.Response.ExitCode = &code
-		}
-	}
+	ev := toRecord(e)
 	body, err := ev.AppendBody(make([]byte, 0, 256+len(e.Request)+len(e.Decision.Message)))
 	if err != nil {
 		return nil, err

@@ -2,8 +2,6 @@ package rampart
 
 import (
 	"fmt"
-	"maps"
-	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -244,68 +242,6 @@ func (c *AuditChain) roll() error {
 	return nil
 }
 
-// createSegment makes an empty segment whose name survives a crash.
-func createSegment(fs vfs.FS, first uint64) (vfs.File, error) {
-	name := segment.Name(first)
-	f, err := fs.Create(name)
-	if err != nil {
-		return nil, err
-	}
-	if err = f.Sync(); err == nil {
-		err = fs.SyncDir()
-	}
-	if err != nil {
-		f.Close()
-		if rm := fs.Remove(name); rm != nil {
-			err = fmt.Errorf("%w; and removing it again: %w", err, rm)
-		}
-		return nil, err
-	}
-	return f, nil
-}
-
-// writeIndex puts a segment's sidecar beside it. It is a cache: a failure costs
-// time at the next opening and nothing else.
-func (c *AuditChain) writeIndex(x *segment.Index) {
-	first := x.Head().First
-	data, err := x.Encode()
-	if err == nil {
-		err = replaceFile(c.fs, segment.IndexName(first), data)
-	}
-	if err != nil {
-		c.errors.add("index")
-		c.log.Warn("audit index not written; it will be built again when needed", "segment", segment.Name(first), "error", err)
-	}
-}
-
-const asideSuffix = ".tmp"
-
-// replaceFile puts data in place of name's content, all of it or nothing.
-//
-//	open(tmp, O_CREAT|O_EXCL); pwrite; fdatasync; rename(tmp, name); fsync(dir)
-func replaceFile(fs vfs.FS, name string, data []byte) error {
-	aside := name + asideSuffix
-	f, err := fs.Create(aside)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(data, 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = fs.Rename(aside, name)
-	}
-	if err != nil {
-		fs.Remove(aside) // or at the next opening
-		return err
-	}
-	return fs.SyncDir()
-}
-
 // shut is the end of Close, when nothing else runs.
 func (c *AuditChain) shut() error {
 	c.state.close()
@@ -325,30 +261,4 @@ func (c *AuditChain) shut() error {
 		err = e
 	}
 	return err
-}
-
-// counters counts by name.
-type counters struct {
-	mu sync.Mutex
-	n  map[string]uint64
-}
-
-func newCounters(names ...string) counters {
-	n := make(map[string]uint64, len(names))
-	for _, name := range names {
-		n[name] = 0 // shown before the first of its kind, so that an alert can wait for it
-	}
-	return counters{n: n}
-}
-
-func (c *counters) add(name string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.n[name]++
-}
-
-func (c *counters) read() map[string]uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return maps.Clone(c.n)
 }

@@ -2,10 +2,8 @@ package rampart
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"time"
@@ -209,15 +207,6 @@ func (c *AuditChain) openSealed(first, next uint64) (*sealedOrLive, error) {
 	return g, nil
 }
 
-// sizeOf returns the size of a segment's file.
-func sizeOf(f vfs.File, name string) (int64, error) {
-	size, err := f.Size()
-	if err == nil && size > maxSegment {
-		err = &CorruptError{Segment: name, Expected: fmt.Sprintf("%d bytes at most", maxSegment), Found: fmt.Sprint(size)}
-	}
-	return size, err
-}
-
 // fits reports whether h, of a sidecar, is of that segment: its last line
 // vouches for all before it.
 func fits(f vfs.File, first uint64, size int64, h segment.Head) bool {
@@ -227,48 +216,6 @@ func fits(f vfs.File, first uint64, size int64, h segment.Head) bool {
 	last, err := lastLine(f, size)
 	var fields record.Fields
 	return err == nil && selfFault(last, &fields) == nil && string(fields.Hash) == h.Hash && string(fields.ID) == h.LastID
-}
-
-func readSidecar[T any](fs vfs.FS, first uint64, decode func(io.ReaderAt, int64) (T, error)) (v T, err error) {
-	f, err := fs.Open(segment.IndexName(first))
-	if err != nil {
-		return v, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return v, err
-	}
-	return decode(f, size)
-}
-
-// firstLine returns the first line of a file, or the beginning of one that is
-// longer than any event.
-func firstLine(f vfs.File, size int64) ([]byte, error) {
-	buf := make([]byte, min(size, maxEvent+1))
-	if _, err := f.ReadAt(buf, 0); err != nil && size > 0 {
-		return nil, err
-	}
-	line, _, _ := bytes.Cut(buf, []byte("\n"))
-	return line, nil
-}
-
-// lastLine returns the last line of a file, nil when it is unterminated, or the
-// end of one that is longer than any event.
-func lastLine(f vfs.File, size int64) ([]byte, error) {
-	for most := int64(4 << 10); ; most = maxEvent + 2 {
-		buf := make([]byte, min(size, most))
-		if _, err := f.ReadAt(buf, size-int64(len(buf))); err != nil && size > 0 {
-			return nil, err
-		}
-		line, ok := bytes.CutSuffix(buf, []byte("\n"))
-		if !ok {
-			return nil, nil
-		}
-		if i := bytes.LastIndexByte(line, '\n'); i >= 0 || int64(len(buf)) == size || most > maxEvent {
-			return line[i+1:], nil
-		}
-	}
 }
 
 // openLive opens the last segment for appending.
@@ -396,14 +343,6 @@ func linkFault(f *record.Fields, prevHash, prevID []byte) *CorruptError {
 	return nil
 }
 
-// addTo extends index by line, or says why no chain wrote that.
-func addTo(index *segment.Index, line []byte, f *record.Fields) *CorruptError {
-	if err := index.Add(line, f); err != nil {
-		return &CorruptError{ID: string(f.ID), Expected: "an event in the stored form", Found: err.Error()}
-	}
-	return nil
-}
-
 // validAfter returns the ids of the lines in data that are good by themselves.
 func validAfter(data []byte) (ids []string) {
 	var f record.Fields
@@ -428,63 +367,4 @@ func tornWrite(last string, after []string) bool {
 		}
 	}
 	return true
-}
-
-// index returns g's index, from memory, from its sidecar, or built again from
-// the segment.
-func (c *AuditChain) index(ctx context.Context, g *sealedOrLive) (*segment.Index, error) {
-	c.state.indexMu.Lock()
-	defer c.state.indexMu.Unlock()
-	if g.index != nil {
-		if g.head.Count > 0 {
-			c.state.touch(g)
-		}
-		return g.index, nil
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	x, err := readSidecar(c.fs, g.first, segment.Decode)
-	if err != nil || x.Head() != g.head {
-		if x, err = c.rebuild(g); err != nil {
-			return nil, err
-		}
-	}
-	g.head, g.partial, g.index = x.Head(), false, x
-	c.state.touch(g)
-	return x, nil
-}
-
-// rebuild indexes a sealed segment whose sidecar is missing or wrong.
-func (c *AuditChain) rebuild(g *sealedOrLive) (*segment.Index, error) {
-	f, err := c.fs.Open(segment.Name(g.first))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	x := segment.NewIndex(g.first)
-	var fields record.Fields
-	var fault *CorruptError
-	err = segment.Each(f, 0, g.head.Size, func(offset int64, line []byte) bool {
-		if err := record.Scan(line, &fields); err != nil {
-			fault = &CorruptError{Expected: "an event in the stored form", Found: err.Error()}
-		} else {
-			fault = addTo(x, line, &fields)
-		}
-		if fault != nil {
-			fault.Segment, fault.Line, fault.Offset = segment.Name(g.first), int(x.Head().Count)+1, offset
-		}
-		return fault == nil
-	})
-	if fault != nil {
-		return nil, fault
-	}
-	if err != nil {
-		return nil, err
-	}
-	if n := x.Head().Count; n != g.head.Count {
-		return nil, &CorruptError{Segment: segment.Name(g.first), Expected: fmt.Sprintf("%d records before the next segment", g.head.Count), Found: fmt.Sprint(n)}
-	}
-	c.writeIndex(x)
-	return x, nil
 }

@@ -1,0 +1,95 @@
+package rampart
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/rampartlog/rampart/internal/segment"
+	"github.com/rampartlog/rampart/internal/vfs"
+)
+
+// createSegment makes an empty segment whose name survives a crash.
+func createSegment(fs vfs.FS, first uint64) (vfs.File, error) {
+	name := segment.Name(first)
+	f, err := fs.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	if err = f.Sync(); err == nil {
+		err = fs.SyncDir()
+	}
+	if err != nil {
+		f.Close()
+		if rm := fs.Remove(name); rm != nil {
+			err = fmt.Errorf("%w; and removing it again: %w", err, rm)
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+const asideSuffix = ".tmp"
+
+// replaceFile puts data in place of name's content, all of it or nothing.
+//
+//	open(tmp, O_CREAT|O_EXCL); pwrite; fdatasync; rename(tmp, name); fsync(dir)
+func replaceFile(fs vfs.FS, name string, data []byte) error {
+	aside := name + asideSuffix
+	f, err := fs.Create(aside)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = fs.Rename(aside, name)
+	}
+	if err != nil {
+		fs.Remove(aside) // or at the next opening
+		return err
+	}
+	return fs.SyncDir()
+}
+
+// sizeOf returns the size of a segment's file.
+func sizeOf(f vfs.File, name string) (int64, error) {
+	size, err := f.Size()
+	if err == nil && size > maxSegment {
+		err = &CorruptError{Segment: name, Expected: fmt.Sprintf("%d bytes at most", maxSegment), Found: fmt.Sprint(size)}
+	}
+	return size, err
+}
+
+// firstLine returns the first line of a file, or the beginning of one that is
+// longer than any event.
+func firstLine(f vfs.File, size int64) ([]byte, error) {
+	buf := make([]byte, min(size, maxEvent+1))
+	if _, err := f.ReadAt(buf, 0); err != nil && size > 0 {
+		return nil, err
+	}
+	line, _, _ := bytes.Cut(buf, []byte("\n"))
+	return line, nil
+}
+
+// lastLine returns the last line of a file, nil when it is unterminated, or the
+// end of one that is longer than any event.
+func lastLine(f vfs.File, size int64) ([]byte, error) {
+	for most := int64(4 << 10); ; most = maxEvent + 2 {
+		buf := make([]byte, min(size, most))
+		if _, err := f.ReadAt(buf, size-int64(len(buf))); err != nil && size > 0 {
+			return nil, err
+		}
+		line, ok := bytes.CutSuffix(buf, []byte("\n"))
+		if !ok {
+			return nil, nil
+		}
+		if i := bytes.LastIndexByte(line, '\n'); i >= 0 || int64(len(buf)) == size || most > maxEvent {
+			return line[i+1:], nil
+		}
+	}
+}

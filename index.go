@@ -1,0 +1,105 @@
+package rampart
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/rampartlog/rampart/internal/record"
+	"github.com/rampartlog/rampart/internal/segment"
+	"github.com/rampartlog/rampart/internal/vfs"
+)
+
+func readSidecar[T any](fs vfs.FS, first uint64, decode func(io.ReaderAt, int64) (T, error)) (v T, err error) {
+	f, err := fs.Open(segment.IndexName(first))
+	if err != nil {
+		return v, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return v, err
+	}
+	return decode(f, size)
+}
+
+// addTo extends index by line, or says why no chain wrote that.
+func addTo(index *segment.Index, line []byte, f *record.Fields) *CorruptError {
+	if err := index.Add(line, f); err != nil {
+		return &CorruptError{ID: string(f.ID), Expected: "an event in the stored form", Found: err.Error()}
+	}
+	return nil
+}
+
+// index returns g's index, from memory, from its sidecar, or built again from
+// the segment.
+func (c *AuditChain) index(ctx context.Context, g *sealedOrLive) (*segment.Index, error) {
+	c.state.indexMu.Lock()
+	defer c.state.indexMu.Unlock()
+	if g.index != nil {
+		if g.head.Count > 0 {
+			c.state.touch(g)
+		}
+		return g.index, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	x, err := readSidecar(c.fs, g.first, segment.Decode)
+	if err != nil || x.Head() != g.head {
+		if x, err = c.rebuild(g); err != nil {
+			return nil, err
+		}
+	}
+	g.head, g.partial, g.index = x.Head(), false, x
+	c.state.touch(g)
+	return x, nil
+}
+
+// rebuild indexes a sealed segment whose sidecar is missing or wrong.
+func (c *AuditChain) rebuild(g *sealedOrLive) (*segment.Index, error) {
+	f, err := c.fs.Open(segment.Name(g.first))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	x := segment.NewIndex(g.first)
+	var fields record.Fields
+	var fault *CorruptError
+	err = segment.Each(f, 0, g.head.Size, func(offset int64, line []byte) bool {
+		if err := record.Scan(line, &fields); err != nil {
+			fault = &CorruptError{Expected: "an event in the stored form", Found: err.Error()}
+		} else {
+			fault = addTo(x, line, &fields)
+		}
+		if fault != nil {
+			fault.Segment, fault.Line, fault.Offset = segment.Name(g.first), int(x.Head().Count)+1, offset
+		}
+		return fault == nil
+	})
+	if fault != nil {
+		return nil, fault
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n := x.Head().Count; n != g.head.Count {
+		return nil, &CorruptError{Segment: segment.Name(g.first), Expected: fmt.Sprintf("%d records before the next segment", g.head.Count), Found: fmt.Sprint(n)}
+	}
+	c.writeIndex(x)
+	return x, nil
+}
+
+// writeIndex puts a segment's sidecar beside it. It is a cache: a failure costs
+// time at the next opening and nothing else.
+func (c *AuditChain) writeIndex(x *segment.Index) {
+	first := x.Head().First
+	data, err := x.Encode()
+	if err == nil {
+		err = replaceFile(c.fs, segment.IndexName(first), data)
+	}
+	if err != nil {
+		c.errors.add("index")
+		c.log.Warn("audit index not written; it will be built again when needed", "segment", segment.Name(first), "error", err)
+	}
+}

@@ -1,0 +1,170 @@
+package rampart
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/rampartlog/rampart/internal/segment"
+)
+
+func idAt(lines *segment.Lines, i, end int) (string, error) {
+	if i >= end {
+		return "", nil
+	}
+	return lines.ID(i)
+}
+
+// Get returns the stored line of one event, or ErrNotFound.
+func (c *AuditChain) Get(ctx context.Context, id string) (Record, error) {
+	if !validID(id) {
+		return nil, fmt.Errorf("%w: no event %q: an id has 26 characters of 0-9 and A-Z", ErrNotFound, id)
+	}
+	var found Record
+	err := c.find(ctx, id, func(_ uint64, line []byte) { found = bytes.Clone(line) })
+	if err == nil && found == nil {
+		err = fmt.Errorf("%w: no event %s in the log", ErrNotFound, id)
+	}
+	return found, err
+}
+
+// find calls fn for the record with that id, if there is one.
+func (c *AuditChain) find(ctx context.Context, id string, fn func(seq uint64, line []byte)) error {
+	v, err := c.state.view()
+	if err != nil {
+		return err
+	}
+	// The segment before the first that begins after id.
+	i, _ := slices.BinarySearchFunc(v.segments, id, func(g *sealedOrLive, id string) int {
+		h, _ := c.state.headOf(g)
+		if h.Count == 0 || h.FirstID > id {
+			return 1
+		}
+		return -1
+	})
+	if i--; i < 0 {
+		return nil
+	}
+	g := v.segments[i]
+	index, err := c.index(ctx, g)
+	if err != nil {
+		return err
+	}
+	f, err := c.fs.Open(segment.Name(g.first))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	view := index.View()
+	lines := segment.NewLines(f, view)
+	at, err := lines.Search(id)
+	if err != nil {
+		return err
+	}
+	if got, err := idAt(lines, at, int(view.Count)); err != nil || got != id {
+		return err
+	}
+	line, err := lines.Line(at)
+	if err == nil {
+		fn(g.first+uint64(at), line)
+	}
+	return err
+}
+
+// place is where a stream position is.
+type place int
+
+const (
+	placeFound       place = iota + 1
+	placeUnknown           // well-formed, not in this log
+	placeContradicts       // in the log with another hash, or beyond its head with a hash
+)
+
+// locate finds the record that a stream position names; hash is empty or a
+// prefix of the record's.
+func (c *AuditChain) locate(ctx context.Context, id, hash string) (seq uint64, p place, err error) {
+	v, err := c.state.view()
+	if err != nil {
+		return 0, 0, err
+	}
+	if id > v.head.ID {
+		if hash != "" {
+			return 0, placeContradicts, nil
+		}
+		return 0, placeUnknown, nil
+	}
+	p = placeUnknown
+	err = c.find(ctx, id, func(at uint64, line []byte) {
+		if h := Record(line).Hash(); hash != "" && h[:min(len(h), len(hash))] != hash {
+			p = placeContradicts
+			return
+		}
+		seq, p = at, placeFound
+	})
+	return seq, p, err
+}
+
+// read calls fn for the records after number after, up to and including number
+// upto, in order, until fn returns false. line is valid only during the call.
+func (c *AuditChain) read(ctx context.Context, after, upto uint64, fn func(seq uint64, line []byte) bool) error {
+	v, err := c.state.view()
+	if err != nil {
+		return err
+	}
+	upto = min(upto, v.seq)
+	for more := true; more && after < upto; {
+		i := v.segmentOf(after + 1)
+		if i < 0 {
+			return fmt.Errorf("rampart: record %d is not in the log", after+1)
+		}
+		before := after
+		if after, more, err = c.readSegment(ctx, v.segments[i], after, upto, fn); err != nil {
+			return err
+		}
+		if more && after == before {
+			return &CorruptError{Segment: segment.Name(v.segments[i].first), Expected: fmt.Sprintf("record %d", after+1), Found: "the end of the segment"}
+		}
+	}
+	return nil
+}
+
+func (c *AuditChain) readSegment(ctx context.Context, g *sealedOrLive, after, upto uint64, fn func(uint64, []byte) bool) (last uint64, more bool, err error) {
+	index, err := c.index(ctx, g)
+	if err != nil {
+		return after, false, err
+	}
+	f, err := c.fs.Open(segment.Name(g.first))
+	if err != nil {
+		return after, false, err
+	}
+	defer f.Close()
+	view := index.View()
+	first, offset := view.Offset(int(after + 1 - g.first))
+	seq := g.first + uint64(first)
+	more = true
+	err = segment.Each(f, offset, view.Size, func(_ int64, line []byte) bool {
+		if seq > after {
+			if seq > upto || ctx.Err() != nil {
+				more = false
+				return false
+			}
+			after = seq
+			if more = fn(seq, line); !more {
+				return false
+			}
+		}
+		seq++
+		return true
+	})
+	return after, more, cmp.Or(err, ctx.Err())
+}
+
+// Head returns the newest visible event's id and hash; both are empty while
+// the log is. Noted down elsewhere, they are an anchor for [VerifyChain].
+func (c *AuditChain) Head() Anchor {
+	c.state.mu.RLock()
+	defer c.state.mu.RUnlock()
+	return c.state.head
+}
