@@ -12,5 +12,5 @@ fmt:    ; @test -z "$$(gofmt -l . | tee /dev/stderr)"
 vet:    ; go vet $(PACKAGES)
 cross:  ; GOOS=windows go vet $(PACKAGES) && GOOS=darwin go vet $(PACKAGES)
 static: ; GOWORK=off go build -C tools -o ../.cache/ honnef.co/go/tools/cmd/staticcheck && .cache/staticcheck $(PACKAGES)
-fuzz:   ; ./.ci/fuzz 5s
+fuzz:   ; ./.ci/fuzz 100000x
 clean:  ; rm -rf .cache && go clean -testcache
