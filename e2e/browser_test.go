@@ -99,13 +99,9 @@ func (p *tab) hear(m chromedp.ConsoleMessage) {
 // says waits until the page has said that many lines, and returns them.
 func (p *tab) says(n int) []string {
 	p.t.Helper()
-	var lines []string
-	p.console.until(p.t, fmt.Sprintf("the page says %d lines", n), func(text string) bool {
-		lines = strings.Split(text, "\n")
-		lines = lines[:len(lines)-1]
-		return len(lines) >= n
-	})
-	return lines
+	p.console.wait(p.t, fmt.Sprintf("the page says %d lines", n), func() bool { return p.console.lines >= n })
+	lines := strings.Split(p.console.String(), "\n")
+	return lines[:len(lines)-1]
 }
 
 // wantNoFaults wants that nothing was wrong so far.

@@ -10,4 +10,7 @@ import (
 // inGroup gives the program a process group, so that what it starts ends with it.
 func inGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-func killGroup(cmd *exec.Cmd) { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+func killGroup(pid int) { syscall.Kill(-pid, syscall.SIGKILL) }
+
+// interruptGroup does what Ctrl-C does.
+func interruptGroup(pid int) { syscall.Kill(-pid, syscall.SIGINT) }

@@ -1,7 +1,18 @@
 package e2e_test
 
-import "os/exec"
+import (
+	"os"
+	"os/exec"
+)
+
+// Windows has no such groups: only the program itself ends.
 
 func inGroup(*exec.Cmd) {}
 
-func killGroup(cmd *exec.Cmd) { cmd.Process.Kill() }
+func killGroup(pid int) {
+	if p, err := os.FindProcess(pid); err == nil {
+		p.Kill()
+	}
+}
+
+func interruptGroup(pid int) { killGroup(pid) }

@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -14,6 +16,7 @@ import (
 type program struct {
 	t      *testing.T
 	cmd    *exec.Cmd
+	input  io.Writer // when it was asked for
 	output *output
 	errors *output
 	done   chan struct{} // closed once it has ended
@@ -22,8 +25,9 @@ type program struct {
 
 // command is where and with what a program runs.
 type command struct {
-	dir string
-	env []string // besides the test's own
+	dir   string
+	env   []string // besides the test's own
+	input bool     // it reads what the test writes
 }
 
 // run starts a program and, at the end of the test, ends it with all that it started.
@@ -34,6 +38,12 @@ func run(t *testing.T, c command, name string, args ...string) *program {
 	p.cmd.Env = append(os.Environ(), c.env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.errors
 	inGroup(p.cmd)
+	if c.input {
+		var err error
+		if p.input, err = p.cmd.StdinPipe(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +68,7 @@ func (p *program) running() bool {
 
 // kill ends the program and all that it started, as kill -9 does.
 func (p *program) kill() {
-	killGroup(p.cmd)
+	killGroup(p.cmd.Process.Pid)
 	<-p.done
 }
 
@@ -72,25 +82,25 @@ func (p *program) wait() {
 	}
 }
 
-// prints waits until the program has printed that many lines, and returns them.
+// prints waits until the program has printed that many lines, and returns all.
 func (p *program) prints(n int) []string {
 	p.t.Helper()
-	var lines []string
-	p.output.until(p.t, p.cmd.String()+" prints more", func(text string) bool {
-		lines = strings.Split(text, "\n")
-		lines = lines[:len(lines)-1]
-		return len(lines) >= n || !p.running()
+	p.output.wait(p.t, fmt.Sprintf("%s prints %d lines", p.cmd, n), func() bool {
+		return p.output.lines >= n || !p.running()
 	})
-	if len(lines) < n {
-		p.t.Fatalf("%s ended with %v after %d lines, want %d:\n%s%s", p.cmd, p.err, len(lines), n, p.output, p.errors)
+	text := p.output.String()
+	lines := strings.Split(text, "\n")
+	if len(lines) <= n {
+		p.t.Fatalf("%s ended with %v after %d lines, want %d:\n%s%s", p.cmd, p.err, len(lines)-1, n, text, p.errors)
 	}
-	return lines
+	return lines[:len(lines)-1]
 }
 
 // output keeps what a program prints.
 type output struct {
 	mu      sync.Mutex
 	buf     bytes.Buffer
+	lines   int
 	changed chan struct{} // closed by the next write
 }
 
@@ -100,6 +110,7 @@ func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.buf.Write(p)
+	o.lines += bytes.Count(p, []byte("\n"))
 	close(o.changed)
 	o.changed = make(chan struct{})
 	return len(p), nil
@@ -114,18 +125,24 @@ func (o *output) String() string {
 // until waits until cond holds of all that was printed.
 func (o *output) until(t *testing.T, what string, cond func(text string) bool) {
 	t.Helper()
+	o.wait(t, what, func() bool { return cond(o.buf.String()) })
+}
+
+// wait waits until cond holds, which is asked under the lock.
+func (o *output) wait(t *testing.T, what string, cond func() bool) {
+	t.Helper()
 	limit := time.After(patience)
 	for {
 		o.mu.Lock()
-		text, changed := o.buf.String(), o.changed
+		ok, changed := cond(), o.changed
 		o.mu.Unlock()
-		if cond(text) {
+		if ok {
 			return
 		}
 		select {
 		case <-changed:
 		case <-limit:
-			t.Fatalf("%s: never\n%s", what, text)
+			t.Fatalf("%s: never\n%s", what, o)
 		}
 	}
 }
