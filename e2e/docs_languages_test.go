@@ -67,6 +67,12 @@ var (
 	notWord     = regexp.MustCompile(`\W`)
 )
 
+// nginxPlaces are for files that are root's unless a configuration says otherwise.
+const nginxPlaces = `
+access_log off;
+client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; uwsgi_temp_path d; scgi_temp_path e;
+`
+
 // checkNginx takes a whole configuration, what stands in its http, or what
 // stands in a server. It listens on sockets in place of ports, since even a
 // check opens them, and has a certificate.
@@ -84,6 +90,7 @@ func checkNginx(t *testing.T, text string) {
 	if !strings.Contains(text, "http {") {
 		text = "events {}\nhttp {\n" + text + "}\n"
 	}
+	text = strings.Replace(text, "http {", "http {"+nginxPlaces, 1)
 	text = nginxListen.ReplaceAllStringFunc(text, func(s string) string {
 		m := nginxListen.FindStringSubmatch(s)
 		return m[1] + "unix:" + filepath.Join(dir, notWord.ReplaceAllString(m[2], "_"))

@@ -34,7 +34,7 @@ func need(t *testing.T, names ...string) string {
 func lacks(t *testing.T, what string) {
 	t.Helper()
 	if os.Getenv("RAMPART_E2E") == "all" {
-		t.Fatalf("no %s; .ci/setup installs what these tests need", what)
+		t.Fatalf("no %s: with RAMPART_E2E=all nothing may be missing; .ci/setup installs what it can", what)
 	}
 	t.Skipf("no %s", what)
 }
