@@ -255,6 +255,7 @@ func (s *session) appendSome() {
 // feed appends one event after the other until the daemon takes no more, and
 // returns once it has begun. The channel is closed at the end.
 func (s *session) feed() (fed chan struct{}) {
+	s.t.Helper()
 	begun := make(chan struct{})
 	fed = make(chan struct{})
 	go func() {
@@ -268,7 +269,11 @@ func (s *session) feed() (fed chan struct{}) {
 			}
 		}
 	}()
-	<-begun
+	select {
+	case <-begun:
+	case <-fed:
+		s.t.Fatal("the daemon takes no events")
+	}
 	return fed
 }
 
@@ -307,9 +312,12 @@ func TestClientsThroughCutConnections(t *testing.T) {
 			if len(cuts) != len(s.clients) {
 				t.Fatalf("%d streams for %d clients", len(cuts), len(s.clients))
 			}
+			limit := time.Now().Add(patience)
 			for _, cut := range cuts {
 				for !isClosed(cut) {
-					s.append("git status", "allow")
+					if s.append("git status", "allow"); time.Now().After(limit) {
+						t.Fatal("events pass, and a stream is not cut")
+					}
 				}
 			}
 		})
