@@ -403,14 +403,6 @@ func exportName(since, until time.Time) string {
 	return name + ".jsonl"
 }
 
-// lastVerify is what GET /v1/status says of the last verification.
-type lastVerify struct {
-	OK      bool      `json:"ok"`
-	Verdict Verdict   `json:"verdict"`
-	Events  uint64    `json:"events"`
-	At      time.Time `json:"at"`
-}
-
 // verifyFault is the part of a verification's answer that says what is wrong.
 type verifyFault struct {
 	Verdict  Verdict `json:"verdict"`
@@ -466,6 +458,6 @@ func (a *api) verify(ctx context.Context, anchors []Anchor) (Report, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.verified = &lastVerify{report.OK(), report.Verdict, report.Events, wallClock()}
+	a.verified = &Verification{report.OK(), report.Verdict, report.Events, wallClock()}
 	return report, nil
 }
