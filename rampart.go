@@ -79,6 +79,8 @@ var (
 	ErrNotFound = errors.New("rampart: not found")
 	// ErrNotPending: the approval was resolved or has expired.
 	ErrNotPending = errors.New("rampart: not pending")
+	// ErrRefused: a gate did not let a call through.
+	ErrRefused = errors.New("rampart: refused")
 	// ErrUnauthorized: the server takes no such token, or it does not reach this.
 	ErrUnauthorized = errors.New("rampart: unauthorized")
 )
