@@ -3,6 +3,7 @@ package rampart_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log"
 	"net/http"
 	"os"
@@ -20,24 +21,25 @@ func Example() {
 	http.Handle("/", r.Handler(&rampart.Auth{AdminToken: os.Getenv("RAMPART_TOKEN")}))
 	go http.ListenAndServe("127.0.0.1:9090", nil)
 
-	ctx := context.Background()
-	push := json.RawMessage(`{"command":"git push --force"}`)
-	a, err := r.Approvals.Request(ctx, rampart.ApprovalRequest{
-		Agent: "claude-code", Session: "myapp/main", Tool: "exec", Request: push, Message: "rewrites history",
-	})
-	if err == nil {
-		a, err = r.Approvals.Wait(ctx, a.ID) // until somebody answers, or its time is over
+	gate := rampart.Gate{Chain: r.Chain, Approvals: r.Approvals, Policy: policy} // allow, watch, ask or deny
+	call := rampart.AuditEvent{
+		Agent: "claude-code", Session: "myapp/main", Tool: "exec",
+		Request: json.RawMessage(`{"command":"git push --force"}`),
 	}
-	if err != nil || a.Status != rampart.Approved {
-		return
-	}
-	_, err = r.Chain.Append(ctx, rampart.AuditEvent{ // on disk when it returns
-		Agent: "claude-code", Session: "myapp/main", Tool: "exec", Request: push,
-		Decision: rampart.Decision{Action: "allow", Message: "approved by " + a.ResolvedBy},
+	_, err = gate.Do(context.Background(), call, func(ctx context.Context, request json.RawMessage) (rampart.Response, error) {
+		return run(ctx, request) // recorded on disk, and for ask: approved, byte for byte
 	})
-	if err == nil {
-		run(push)
+	if errors.Is(err, rampart.ErrRefused) {
+		log.Print(err) // by whom and why, for the agent to read
 	}
 }
 
-func run(json.RawMessage) {}
+// policy is the host's own.
+func policy(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
+	if call.Tool == "exec" {
+		return rampart.Decision{Action: "ask", Message: "rewrites history"}, nil
+	}
+	return rampart.Decision{Action: "allow"}, nil
+}
+
+func run(context.Context, json.RawMessage) (rampart.Response, error) { return rampart.Response{}, nil }

@@ -14,6 +14,11 @@
 // over HTTP, see docs/api.md. Each works alone: a chain without a web server, a
 // bus and a stream for a host that has a log of its own.
 //
+// [Gate] stands in a host's program between an agent's calls and its tools: it
+// asks the host's policy, records, waits for a person, and runs. [Client] is for
+// programs that follow or use a server: its events resume by themselves and are
+// checked one by one.
+//
 // # What holds
 //
 // Durability. When [AuditChain.Append] returns nil the event is on disk, unless
@@ -37,8 +42,8 @@
 //
 // # What does not
 //
-// Rampart decides nothing and blocks nothing: the host asks its policy and runs
-// a call or does not. Who can write the directory can write the whole log anew,
+// Rampart decides nothing: the host's policy does, and calls that the host sends
+// past its [Gate] are not seen. Who can write the directory can write the whole log anew,
 // and only an anchor kept elsewhere shows that. Nothing is encrypted. One
 // process has a log open at a time.
 //
