@@ -41,6 +41,8 @@ type config struct {
 	sync           rampart.SyncPolicy
 	logFormat      string
 	demo           bool
+	verify         bool
+	anchors        []rampart.Anchor
 	version        bool
 }
 
@@ -59,7 +61,11 @@ func main() {
 		fmt.Println(version())
 		return
 	}
-	if err := serve(ctx, cfg, os.Stdout, os.Stderr); err != nil {
+	do := func() error { return serve(ctx, cfg, os.Stdout, os.Stderr) }
+	if cfg.verify {
+		do = func() error { return verifyLog(ctx, cfg, os.Stdout) }
+	}
+	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, "rampart:", strings.TrimPrefix(err.Error(), "rampart: "))
 		os.Exit(1)
 	}
@@ -80,6 +86,12 @@ func parse(args []string, out io.Writer) (config, error) {
 	fs.StringVar((*string)(&c.sync), "sync", string(rampart.SyncAlways), "when events are forced to the disk: always, interval or never")
 	fs.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	fs.BoolVar(&c.demo, "demo", false, "play a made-up agent session")
+	fs.BoolVar(&c.verify, "verify", false, "check the log in -dir, also of a running daemon, and exit: with 1 when it is not whole")
+	fs.Func("anchor", "with -verify: a `position` of the stream (ID.HASH) noted down earlier, which must be on the log; repeatable", func(s string) error {
+		id, hash, _ := strings.Cut(s, ".")
+		c.anchors = append(c.anchors, rampart.Anchor{ID: id, Hash: hash})
+		return nil
+	})
 	fs.BoolVar(&c.version, "version", false, "print the version and exit")
 	if err := fs.Parse(args); err != nil {
 		return c, err
@@ -104,6 +116,9 @@ func appendTo(list *[]string) func(string) error {
 func (c *config) check(rest []string) error {
 	if len(rest) > 0 {
 		return fmt.Errorf("unexpected argument %q: every option is a flag, see -h", rest[0])
+	}
+	if len(c.anchors) > 0 && !c.verify {
+		return errors.New("-anchor: goes with -verify")
 	}
 	if c.approvalTTL <= 0 {
 		return fmt.Errorf("-approval-ttl %v: must be more than zero", c.approvalTTL)

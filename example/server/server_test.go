@@ -341,7 +341,7 @@ func TestAgentTokenFile(t *testing.T) {
 
 func TestBadFlagsAreRefused(t *testing.T) {
 	for _, args := range [][]string{
-		{"-sync", "sometimes"}, {"-log-format", "xml"}, {"-approval-ttl", "0s"}, {"-approval-ttl", "soon"}, {"serve"}, {"-allow-host", ""}, {"-nonsense"},
+		{"-sync", "sometimes"}, {"-log-format", "xml"}, {"-approval-ttl", "0s"}, {"-approval-ttl", "soon"}, {"serve"}, {"-allow-host", ""}, {"-nonsense"}, {"-anchor", "x"},
 	} {
 		d := launch(t, t.TempDir(), args...)
 		refused(t, d, "", args[0])
