@@ -478,3 +478,19 @@ func TestDemo(t *testing.T) {
 		}
 	}
 }
+
+// TestDocumentedMetrics wants every metric that docs/operations.md names to be there.
+func TestDocumentedMetrics(t *testing.T) {
+	d := start(t)
+	d.resolve(d.askFor("ls"), `{"approved":true}`)
+	served := d.admin("GET", "/metrics", "").want(http.StatusOK).body
+	named := regexp.MustCompile(`\brampart_\w+`).FindAllString(string(readFile(t, "../../docs/operations.md")), -1)
+	for _, name := range named {
+		if !strings.Contains(served, "\n"+name) {
+			t.Errorf("docs/operations.md names %s, which is not there", name)
+		}
+	}
+	if len(named) < 10 {
+		t.Errorf("found %d names", len(named))
+	}
+}
