@@ -9,6 +9,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -834,4 +835,29 @@ func ExampleClient_Events() {
 			fmt.Println(e.ID, string(e.Record))
 		}
 	}
+}
+
+func TestClientOverHTTP2(t *testing.T) {
+	r := openRampart(t, vfstest.New(), rampart.Options{})
+	srv := httptest.NewUnstartedServer(r.Handler(testAuth()))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	defer srv.Close()
+	defer r.Stream.Close()
+	c, err := rampart.NewClient(srv.URL, &rampart.ClientOptions{Token: adminToken, HTTP: srv.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, stop := iter.Pull2(c.Events(t.Context(), ""))
+	defer stop()
+	f := &follower{t, next}
+	f.expect(connected("0"))
+	id, err := c.Append(t.Context(), event(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := lastEvent(t, r.Chain); last.ID != id {
+		t.Errorf("appended %s, the log ends with %s", id, last.ID)
+	}
+	f.expect(audits(t, r.Chain, lastEvent(t, r.Chain))...)
 }
