@@ -21,7 +21,7 @@ func Example() {
 	http.Handle("/", r.Handler(&rampart.Auth{AdminToken: os.Getenv("RAMPART_TOKEN")}))
 	go http.ListenAndServe("127.0.0.1:9090", nil)
 
-	gate := rampart.Gate{Chain: r.Chain, Approvals: r.Approvals, Policy: policy} // allow, watch, ask or deny
+	gate := rampart.Gate{Recorder: r, Policy: policy} // allow, watch, ask or deny
 	call := rampart.AuditEvent{
 		Agent: "claude-code", Session: "myapp/main", Tool: "exec",
 		Request: json.RawMessage(`{"command":"git push --force"}`),

@@ -24,13 +24,36 @@ const (
 // maxFault bounds what an outcome repeats of a tool's error, in bytes.
 const maxFault = 4 << 10
 
+// Recorder is where a [Gate] records and asks: the [Rampart] of this process,
+// or a [Client] of a daemon that several agents share.
+type Recorder interface {
+	Append(ctx context.Context, e AuditEvent) (id string, err error)
+	RequestApproval(ctx context.Context, r ApprovalRequest) (Approval, error)
+	WaitApproval(ctx context.Context, id string) (Approval, error)
+}
+
+// Append is [AuditChain.Append], and returns the event's id.
+func (r *Rampart) Append(ctx context.Context, e AuditEvent) (id string, err error) {
+	saved, err := r.Chain.Append(ctx, e)
+	return saved.ID, err
+}
+
+// RequestApproval is [Approvals.Request].
+func (r *Rampart) RequestApproval(ctx context.Context, q ApprovalRequest) (Approval, error) {
+	return r.Approvals.Request(ctx, q)
+}
+
+// WaitApproval is [Approvals.Wait].
+func (r *Rampart) WaitApproval(ctx context.Context, id string) (Approval, error) {
+	return r.Approvals.Wait(ctx, id)
+}
+
 // Gate stands between an agent's call of a tool and the tool: it asks the
 // host's policy, then, where that says so, a person; it records what was
-// decided, and runs the call only then. All fields but TTL are required. Its
+// decided, and runs the call only then. Recorder and Policy are required. Its
 // methods may be called concurrently, its fields not changed meanwhile.
 type Gate struct {
-	Chain     *AuditChain
-	Approvals *Approvals
+	Recorder Recorder
 
 	// Policy is the host's own. Its Decision's Action is allow, watch, ask or
 	// deny; anything else, the zero value too, and an error deny the call. An
@@ -42,14 +65,15 @@ type Gate struct {
 }
 
 // Do lets call through or refuses it, and returns the event that was recorded
-// of it last: of a call that ran one with the action ran, and with the response.
+// of it last, with its ID: of a call that ran one with the action ran, and with
+// the response.
 //
 // The order is: policy; for ask, an approval and its answer; the decision, on
 // disk; run; the outcome, on disk. So nothing runs of which there is no record,
 // and a crash in between leaves the decision. run is given the request in its
-// stored form, which is what was recorded and, for ask, approved: its digest,
-// the tool and the agent are held against the approval. Two calls of one agent
-// at the same time need different ToolCallIDs, or none.
+// stored form, which is what was recorded and, for ask, approved: its digest and
+// the tool are held against the approval. Two calls of one agent at the same
+// time need different ToolCallIDs, or none.
 //
 // The outcome's request is {"action":"call_ran","event_id":…}, which names the
 // event of the decision. The duration is measured when run leaves it zero; an
@@ -61,12 +85,12 @@ type Gate struct {
 // recorded whatever ctx says.
 //
 // When the call did not run: ErrRefused, with the reason in its text and in the
-// event's Decision, for the agent to read; or the error of [AuditChain.Append],
-// [Approvals.Request] or [Approvals.Wait], and a zero event. When it ran, which
+// event's Decision, for the agent to read; or the Recorder's error, and a zero
+// event. When it ran, which
 // the action ran tells: run's own error, and that of recording the outcome.
 func (g *Gate) Do(ctx context.Context, call AuditEvent, run func(ctx context.Context, request json.RawMessage) (Response, error)) (AuditEvent, error) {
-	if g.Chain == nil || g.Approvals == nil || g.Policy == nil || run == nil {
-		return AuditEvent{}, fmt.Errorf("%w: a gate needs a Chain, Approvals, a Policy and something to run", ErrInvalid)
+	if g.Recorder == nil || g.Policy == nil || run == nil {
+		return AuditEvent{}, fmt.Errorf("%w: a gate needs a Recorder, a Policy and something to run", ErrInvalid)
 	}
 	if call.Request == nil {
 		call.Request = json.RawMessage("{}")
@@ -78,6 +102,9 @@ func (g *Gate) Do(ctx context.Context, call AuditEvent, run func(ctx context.Con
 	if call.ID != "" || call.PrevHash != "" || call.Hash != "" || call.Approval != nil {
 		return AuditEvent{}, fmt.Errorf("%w: id, approval, prev_hash and hash are given by the log; leave them empty", ErrInvalid)
 	}
+	if call.Timestamp.IsZero() {
+		call.Timestamp = time.Now()
+	}
 	call.Decision, call.Response = Decision{}, nil
 	if call.Decision, err = g.decide(ctx, call, request); err != nil {
 		return AuditEvent{}, err
@@ -88,21 +115,16 @@ func (g *Gate) Do(ctx context.Context, call AuditEvent, run func(ctx context.Con
 			return AuditEvent{}, err
 		}
 	}
-	switch call.Decision.Action {
-	case string(Denied), string(Expired): // the queue has recorded that
+	if a := call.Decision.Action; a == string(Denied) || a == string(Expired) { // the queue has recorded that
 		return call, refused(&call.Decision)
-	case actionDeny:
-		saved, err := g.Chain.Append(ctx, call)
-		if err != nil {
-			return AuditEvent{}, err
-		}
-		return saved, refused(&saved.Decision)
 	}
-	decided, err := g.Chain.Append(ctx, call)
-	if err != nil {
+	if call.ID, err = g.Recorder.Append(ctx, call); err != nil {
 		return AuditEvent{}, err
 	}
-	return g.run(ctx, decided, request, run)
+	if call.Decision.Action == actionDeny {
+		return call, refused(&call.Decision)
+	}
+	return g.run(ctx, call, request, run)
 }
 
 // decide asks the policy. What it does not clearly let through is denied.
@@ -133,7 +155,7 @@ func (g *Gate) ask(ctx context.Context, call *AuditEvent) error {
 		return err
 	}
 	d := &call.Decision
-	a, err := g.Approvals.Request(ctx, ApprovalRequest{
+	a, err := g.Recorder.RequestApproval(ctx, ApprovalRequest{
 		Agent: call.Agent, Session: call.Session, RunID: call.RunID, ToolCallID: call.ToolCallID,
 		Tool: call.Tool, Request: call.Request, Message: d.Message, MatchedPolicies: d.MatchedPolicies,
 		TTL: g.TTL, Credential: call.Agent,
@@ -145,11 +167,11 @@ func (g *Gate) ask(ctx context.Context, call *AuditEvent) error {
 	case err != nil:
 		return err
 	}
-	if a, err = g.Approvals.Wait(ctx, a.ID); err != nil {
+	if a, err = g.Recorder.WaitApproval(ctx, a.ID); err != nil {
 		return err
 	}
 	// The approval of an earlier call is given for one with the same ToolCallID.
-	same := a.RequestSHA256 == digest && a.Tool == call.Tool && a.Agent == call.Agent
+	same := a.RequestSHA256 == digest && a.Tool == call.Tool
 	switch {
 	case a.Status == Approved && same:
 		d.Action, d.Message = actionAllow, "approved by "+a.ResolvedBy
@@ -169,7 +191,7 @@ func (g *Gate) ask(ctx context.Context, call *AuditEvent) error {
 // run runs a call that has been let through and records what came of it.
 func (g *Gate) run(ctx context.Context, decided AuditEvent, request json.RawMessage, run func(context.Context, json.RawMessage) (Response, error)) (AuditEvent, error) {
 	outcome := decided
-	outcome.ID, outcome.PrevHash, outcome.Hash = "", "", ""
+	outcome.ID = ""
 	outcome.Request = json.RawMessage(`{"action":"call_ran","event_id":"` + decided.ID + `"}`)
 	outcome.Decision = Decision{Action: actionRan}
 
@@ -179,11 +201,10 @@ func (g *Gate) run(ctx context.Context, decided AuditEvent, request json.RawMess
 		resp.DurationMS = cmp.Or(resp.DurationMS, time.Since(began).Milliseconds())
 		resp.Flags = append(resp.Flags[:len(resp.Flags):len(resp.Flags)], flags...)
 		outcome.Response, outcome.Decision.Message = &resp, message
-		saved, err := g.Chain.Append(context.WithoutCancel(ctx), outcome)
-		if err != nil {
+		var err error
+		if outcome.ID, err = g.Recorder.Append(context.WithoutCancel(ctx), outcome); err != nil {
 			return fmt.Errorf("the call ran, and its outcome could not be recorded: %w", err)
 		}
-		outcome = saved
 		return nil
 	}
 	returned := false

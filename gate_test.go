@@ -23,7 +23,7 @@ import (
 func newGate(t testing.TB, fs *vfstest.FS) (*rampart.Rampart, *rampart.Gate) {
 	t.Helper()
 	r := openRampart(t, fs, rampart.Options{Approvals: rampart.ApprovalOptions{MaxPending: 3}})
-	return r, &rampart.Gate{Chain: r.Chain, Approvals: r.Approvals, Policy: func(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
+	return r, &rampart.Gate{Recorder: r, Policy: func(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
 		_, action, _ := strings.Cut(call.Tool, ".")
 		return rampart.Decision{Action: action, MatchedPolicies: []string{"p"}, Message: "because", Suggestions: []string{"ask ann"}}, nil
 	}}
@@ -320,6 +320,45 @@ func TestGateWithAFullQueue(t *testing.T) {
 		wantErr(t, "Do", err, rampart.ErrRefused)
 		if last := lastEvent(t, r.Chain); last.Decision.Action != "deny" || !strings.HasPrefix(last.Decision.Message, "nobody could be asked: ") || len(tool.with) > 0 {
 			t.Errorf("recorded %+v, ran %d times", last, len(tool.with))
+		}
+	})
+}
+
+// The gate of an agent that shares a daemon with others does the same over HTTP.
+func TestGateOfAClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, g := newGate(t, vfstest.New())
+		g.Recorder = newRemote(t, r.Handler(testAuth())).client(agentToken)
+		tool := &ran{resp: rampart.Response{DurationMS: 7}}
+		do := func(action string) (rampart.AuditEvent, error) {
+			call := toolCall(action)
+			call.Agent = "whatever it calls itself"
+			return g.Do(t.Context(), call, tool.run)
+		}
+		e, err := do("allow")
+		if err != nil || e.Decision.Action != "ran" || e.ID != lastEvent(t, r.Chain).ID {
+			t.Errorf("allow: %+v, %v", e, err)
+		}
+		e, err = do("deny")
+		if wantErr(t, "deny", err, rampart.ErrRefused); e.ID != lastEvent(t, r.Chain).ID {
+			t.Errorf("deny: %+v", e)
+		}
+		for _, res := range []rampart.Resolution{{Status: rampart.Approved, ResolvedBy: "ann"}, {Status: rampart.Denied, ResolvedBy: "ann"}} {
+			time.AfterFunc(2*time.Minute, func() {
+				if _, err := r.Approvals.Resolve(context.Background(), r.Approvals.List(rampart.Pending)[0].ID, res); err != nil {
+					t.Error(err)
+				}
+			})
+			if e, err = do("ask"); (err == nil) != (res.Status == rampart.Approved) {
+				t.Errorf("%s: %+v, %v", res.Status, e, err)
+			}
+		}
+		if len(tool.with) != 2 {
+			t.Errorf("it ran %d times", len(tool.with))
+		}
+		want := []string{"allow because", "ran 7ms []", "deny because", "ask because", "approved", "allow approved by ann", "ran 7ms []", "ask because", "denied"}
+		if diff := cmp.Diff(want, told(t, r.Chain)); diff != "" {
+			t.Errorf("recorded (-want +got):\n%s", diff)
 		}
 	})
 }
