@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -154,8 +155,13 @@ func (e *answerError) Unwrap() error { return e.kind }
 // temporary reports whether the same request may succeed later.
 func temporary(err error) bool {
 	var answer *answerError
-	if !errors.As(err, &answer) {
-		return !errors.Is(err, ErrInvalid)
+	var stranger *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError // no TLS is spoken there
+	switch {
+	case errors.Is(err, ErrInvalid), errors.As(err, &stranger), errors.As(err, &plain):
+		return false
+	case !errors.As(err, &answer):
+		return true
 	}
 	switch answer.status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:

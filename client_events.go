@@ -25,7 +25,7 @@ import (
 type WitnessError struct {
 	Verdict  Verdict // tampered: an event is not what its hash says; missing: events between two that were seen are not there; truncated: what was seen is not on the log any more
 	Seen     string  // position of the last event that fits
-	Resume   string  // position from which Events can go on nevertheless; empty for none but now
+	Resume   string  // position from which Events can go on nevertheless; "0" goes through all that the log has, "" begins with what comes next
 	Expected string
 	Found    string
 }
@@ -58,7 +58,9 @@ const maxMessage = 2 << 20
 //
 // The error comes last and once: [*WitnessError]; ErrUnauthorized; ErrInvalid
 // for a malformed position; ctx's error once it is done; before a connection has
-// ever stood, also that of a server which has no such stream.
+// ever stood, also that of a server which has no such stream, or whose
+// certificate does not hold. While there is no server it waits for one, and
+// tells the Logger.
 func (c *Client) Events(ctx context.Context, after string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		f := follower{client: c, yield: yield, after: after}

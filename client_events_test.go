@@ -848,6 +848,17 @@ func TestClientOverHTTP2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for name, base := range map[string]string{"a stranger's certificate": srv.URL, "HTTP where HTTPS is spoken": strings.Replace(srv.URL, "https", "http", 1)} {
+		stranger, err := rampart.NewClient(base, &rampart.ClientOptions{Token: adminToken, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range stranger.Events(t.Context(), "") {
+			if err == nil {
+				t.Errorf("%s: an event came", name)
+			}
+		}
+	}
 	next, stop := iter.Pull2(c.Events(t.Context(), ""))
 	defer stop()
 	f := &follower{t, next}
