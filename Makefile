@@ -1,6 +1,6 @@
 # FLAGS go to go test, as in make test FLAGS=-v.
 # All packages of all modules that go.work joins.
-PACKAGES = ./... ./example/server/...
+PACKAGES = ./... ./example/mounted/... ./example/server/...
 
 .PHONY: run test race lint fmt vet cross static fuzz clean
 

@@ -48,10 +48,15 @@ func blocks(text, language string) []string {
 }
 
 // TestDocsGo wants each Go block to be the body of an Example, which compiles,
-// or a program that passes vet.
+// a program that passes vet, or, headed by a file's name, a part of that file.
 func TestDocsGo(t *testing.T) {
 	examples := exampleBodies(t)
 	for path, text := range pages(t) {
+		for _, m := range regexp.MustCompile("(?ms)^```go ([^\n]+)\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+			if src, err := os.ReadFile(m[1]); err != nil || !strings.Contains(flush(string(src)), flush(m[2])) {
+				t.Errorf("%s: this is not in %s (%v):\n%s", path, m[1], err, m[2])
+			}
+		}
 		for i, block := range blocks(text, "go") {
 			if !examples[block] {
 				t.Run(fmt.Sprint(path, " block ", i+1), func(t *testing.T) { vet(t, block) })
@@ -59,6 +64,9 @@ func TestDocsGo(t *testing.T) {
 		}
 	}
 }
+
+// flush takes the indentation from text.
+func flush(text string) string { return regexp.MustCompile(`(?m)^\t+`).ReplaceAllString(text, "") }
 
 // exampleBodies are the texts between the braces of this package's Examples.
 func exampleBodies(t *testing.T) map[string]bool {
