@@ -85,6 +85,7 @@ type follower struct {
 	id     string // of the event there; empty at the start of the log
 	hash   string // its hash or the first digits of it; empty where anything may follow
 	opened bool   // a connection has stood
+	bare   bool   // the last one soon ended and brought nothing, as of a server that can't read its log
 	resume pauses
 }
 
@@ -96,7 +97,11 @@ func (f *follower) run(ctx context.Context) error {
 		}
 	}
 	for {
+		began := time.Now()
 		err := f.connect(ctx)
+		if time.Since(began) > mostRetry {
+			f.bare = false
+		}
 		var witness *WitnessError
 		switch {
 		case errors.Is(err, errEnough), errors.Is(err, ErrUnauthorized), errors.As(err, &witness):
@@ -234,6 +239,7 @@ func (f *follower) message(ctx context.Context, m *sse.Event) error {
 }
 
 func (f *follower) give(e Event) error {
+	f.bare = e.Type == TypeConnected
 	if !f.yield(e, nil) {
 		return errEnough
 	}
@@ -251,7 +257,10 @@ func (f *follower) connected(position string) error {
 			f.hash = string(zeroHash[:])
 		}
 	}
-	f.opened, f.resume = true, pauses{}
+	f.opened = true
+	if !f.bare {
+		f.resume = pauses{}
+	}
 	return f.give(Event{Type: TypeConnected, ID: f.after})
 }
 
