@@ -77,8 +77,7 @@ func (h *hook) after() int {
 		e.Response = &r
 	}
 	if err := h.record(e); err != nil {
-		h.complain(fmt.Sprintf("%s ran and is not on record: %s", h.in.ToolName, plain(err)))
-		return exitError
+		return h.broken(err)
 	}
 	return exitDone
 }
@@ -237,12 +236,12 @@ func (h *hook) answer(decision, reason string) int {
 
 // broken ends a call that is not on record, as -fail says.
 func (h *hook) broken(err error) int {
-	if h.fail == "open" {
-		h.complain("not on record: " + plain(err))
-		return exitError
+	if code := h.in.block(); code == exitBlock && h.fail == "closed" {
+		h.complain("not on record, and therefore not run: " + plain(err))
+		return code
 	}
-	h.complain("not on record, and therefore not run: " + plain(err))
-	return exitBlock
+	h.complain("not on record: " + plain(err))
+	return exitError
 }
 
 // plain is an error without the name of the package that it came from.

@@ -261,7 +261,7 @@ func TestNotOnRecord(t *testing.T) {
 
 			// After the call there is nothing to hold back.
 			for _, ran := range []string{"ran-bash", "failed-bash"} {
-				c.site.hook(testdata(t, ran), c.flags...).want(t, 1, "", c.words, "Bash ran")
+				c.site.hook(testdata(t, ran), c.flags...).want(t, 1, "", c.words, "not on record:")
 			}
 		})
 	}
@@ -289,6 +289,9 @@ func TestBadInput(t *testing.T) {
 		})
 	}
 	site.hook(testdata(t, "stop")).want(t, 0, "")
+	// What other events have in members of the same names is theirs.
+	site.hook(`{"hook_event_name":"StopFailure","error":{"type":"x"},"tool_name":1}`).want(t, 0, "")
+	site.hook(`{"hook_event_name":"PostToolUse","tool_name":"Bash","duration_ms":"1"}`).want(t, 1, "", "not understood")
 	if n := len(site.records()); n != 0 {
 		t.Errorf("%d events on record, want none", n)
 	}
@@ -323,6 +326,7 @@ func TestBadFlags(t *testing.T) {
 			// After a call 2 would trouble Claude, and at its end keep it from stopping.
 			site.hook(testdata(t, "ran-bash"), c.flags...).want(t, 1, "", c.words)
 			site.hook(testdata(t, "stop"), c.flags...).want(t, 1, "", c.words)
+			site.hook(`{"hook_event_name":"Stop","tool_name":1}`, c.flags...).want(t, 1, "", c.words)
 			site.hook("garbage", c.flags...).want(t, 2, "", c.words)
 		})
 	}

@@ -2,8 +2,8 @@
 // record, refuses those that a rule denies, and has a person asked about those
 // that a rule says to ask about. README.md says how to install it.
 //
-// What it relies on is what https://code.claude.com/docs/en/hooks says, as of
-// Claude Code 2.1.3 and later.
+// What it relies on is what https://code.claude.com/docs/en/hooks said of Claude
+// Code 2.1 in August 2026.
 //
 // Of the object on stdin:
 //
@@ -79,12 +79,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	inputErr := cmp.Or(readErr, in.parse(data))
 	if err != nil {
 		complain(plain(err))
-		// What the rules are is unknown, so that no call can be let through;
-		// and 2 means something else to other events, such as Stop.
-		if inputErr == nil && in.Event != preToolUse {
-			return exitError
-		}
-		return exitBlock
+		return in.block() // what the rules are is unknown
 	}
 	h := hook{config: cfg, in: in, stdout: stdout, complain: complain}
 	switch {
@@ -199,16 +194,30 @@ func (in *input) parse(data []byte) error {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return errors.New("no input: Claude Code runs this program and says on stdin what is to be done; README.md says how to install it")
 	}
-	if err := json.Unmarshal(data, in); err != nil {
+	var kind struct {
+		Event string `json:"hook_event_name"`
+	}
+	err := json.Unmarshal(data, &kind)
+	switch in.Event = kind.Event; in.Event {
+	case preToolUse, postToolUse, postToolUseFailure:
+		err = json.Unmarshal(data, in)
+		if err == nil && in.ToolName == "" {
+			err = errors.New("it has no tool_name")
+		}
+	case "":
+		err = cmp.Or(err, errors.New("it has no hook_event_name"))
+	}
+	if err != nil {
 		return fmt.Errorf("the hook's input is not understood: %w", err)
 	}
-	switch in.Event {
-	case "":
-		return errors.New("the hook's input has no hook_event_name")
-	case preToolUse, postToolUse, postToolUseFailure:
-		if in.ToolName == "" {
-			return errors.New("the hook's input has no tool_name")
-		}
-	}
 	return nil
+}
+
+// block is the exit code that keeps a call from being run. To other events 2
+// means something else: at Stop, that Claude must go on.
+func (in *input) block() int {
+	if in.Event == preToolUse || in.Event == "" {
+		return exitBlock
+	}
+	return exitError
 }
