@@ -366,7 +366,7 @@ func TestApprovalRoutes(t *testing.T) {
 		w.expect(200, one("pending", ""), "GET", "/v1/approvals/"+p.ID, "")
 		w.expect(200, `{"id":"`+p.ID+`","status":"denied","approved":false,"persisted":false}`, "POST", resolve, `{"approved":false,"resolved_by":"kim","reason":"no","persist":false}`)
 		w.expect(410, "", "POST", resolve, `{"approved":true}`)
-		ended := one("denied", `"resolved_at":"`+stamp(0)+`","resolved_by":"kim",`)
+		ended := one("denied", `"resolved_at":"`+stamp(0)+`","resolved_by":"kim","reason":"no",`)
 		w.expect(200, ended, "GET", "/v1/approvals/"+p.ID, "")
 		w.expect(200, `{"approvals":[`+ended+`],"run_groups":[],"run_grant_ttl_ms":0}`, "GET", "/v1/approvals?status=denied", "")
 		w.expect(200, `{"approvals":[],"run_groups":[],"run_grant_ttl_ms":0}`, "GET", "/v1/approvals", "")

@@ -194,7 +194,7 @@ func TestClientApprovals(t *testing.T) {
 		if err := admin.ResolveApproval(ctx, asked.ID, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann", Reason: "fine"}); err != nil {
 			t.Fatal(err)
 		}
-		if a := <-waited; a.Status != rampart.Approved || a.ResolvedBy != "ann" || a.RequestSHA256 != sum {
+		if a := <-waited; a.Status != rampart.Approved || a.ResolvedBy != "ann" || a.Reason != "fine" || a.RequestSHA256 != sum {
 			t.Errorf("waited for %+v", a)
 		}
 		wantErr(t, "a second answer", admin.ResolveApproval(ctx, asked.ID, no), rampart.ErrNotPending)
