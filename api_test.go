@@ -352,6 +352,7 @@ func TestApprovalRoutes(t *testing.T) {
 			return `{"id":"` + p.ID + `","tool":"exec","command":"rm <x>","request":{"command":"rm <x>","n":1.0},"agent":"claude-code","session":"s","run_id":"r","message":"m",` +
 				`"status":"` + status + `","created_at":"` + stamp(0) + `","expires_at":"` + stamp(time.Minute) + `",` + resolved + `"request_sha256":"` + p.RequestSHA256 + `"}`
 		}
+		because := func(approval string) string { return strings.TrimSuffix(approval, "}") + `,"reason":"no"}` }
 		w.expect(200, one("pending", ""), "GET", "/v1/approvals/"+p.ID, "")
 		w.expect(200, `{"approvals":[`+one("pending", "")+`],"run_groups":[],"run_grant_ttl_ms":0}`, "GET", "/v1/approvals", "")
 
@@ -366,7 +367,7 @@ func TestApprovalRoutes(t *testing.T) {
 		w.expect(200, one("pending", ""), "GET", "/v1/approvals/"+p.ID, "")
 		w.expect(200, `{"id":"`+p.ID+`","status":"denied","approved":false,"persisted":false}`, "POST", resolve, `{"approved":false,"resolved_by":"kim","reason":"no","persist":false}`)
 		w.expect(410, "", "POST", resolve, `{"approved":true}`)
-		ended := one("denied", `"resolved_at":"`+stamp(0)+`","resolved_by":"kim","reason":"no",`)
+		ended := because(one("denied", `"resolved_at":"`+stamp(0)+`","resolved_by":"kim",`))
 		w.expect(200, ended, "GET", "/v1/approvals/"+p.ID, "")
 		w.expect(200, `{"approvals":[`+ended+`],"run_groups":[],"run_grant_ttl_ms":0}`, "GET", "/v1/approvals?status=denied", "")
 		w.expect(200, `{"approvals":[],"run_groups":[],"run_grant_ttl_ms":0}`, "GET", "/v1/approvals", "")

@@ -74,8 +74,8 @@ type Approval struct {
 	ExpiresAt     time.Time       `json:"expires_at"`
 	ResolvedAt    time.Time       `json:"resolved_at,omitzero"` // or expired
 	ResolvedBy    string          `json:"resolved_by,omitempty"`
-	Reason        string          `json:"reason,omitempty"` // of the answer, for who asked
 	RequestSHA256 string          `json:"request_sha256"`   // hold what runs against it
+	Reason        string          `json:"reason,omitempty"` // of the answer, for who asked
 
 	ToolCallID string `json:"-"`
 	Credential string `json:"-"` // that asked
