@@ -108,7 +108,8 @@ func (c *AuditChain) recover() error {
 	if err != nil {
 		return err
 	}
-	p, err := readPruning(func(name string) (io.ReadCloser, error) { return c.section(name, maxEvent+2) })
+	open := func(name string) (io.ReadCloser, error) { return c.section(name, maxSegment) }
+	p, err := readPruning(open)
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (c *AuditChain) recover() error {
 		c.state.begin(1)
 		return nil
 	}
-	if err := c.checkFront(&p, firsts); err != nil {
+	if err := p.checkFront(open, append(firsts, 0)[0]); err != nil {
 		return err
 	}
 	prev := segment.Head{First: 1, Count: p.Records, LastID: p.LastID, Hash: cmp.Or(p.LastHash, string(zeroHash[:]))}
@@ -166,42 +167,6 @@ func missingSegment(want, got uint64) *CorruptError {
 		f.Found += "; the next one is " + segment.Name(got)
 	}
 	return f
-}
-
-// checkFront checks that the log begins where p says.
-func (c *AuditChain) checkFront(p *pruning, firsts []uint64) error {
-	if len(firsts) == 0 || firsts[0] != p.Records+1 {
-		return p.fault(append(firsts, 0)[0], "", "")
-	}
-	if p.Records == 0 {
-		return nil
-	}
-	name := segment.Name(firsts[0])
-	f, err := c.fs.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	size, err := sizeOf(f, name)
-	if err != nil {
-		return err
-	}
-	line, err := firstLine(f, size)
-	if err != nil {
-		return err
-	}
-	// What states the pruning was durable before it, so this cannot be torn.
-	var e record.Fields
-	fault := selfFault(line, &e)
-	if fault != nil {
-		fault.Segment, fault.Line = name, 1
-	} else {
-		fault = p.fault(firsts[0], string(e.ID), string(e.PrevHash))
-	}
-	if fault != nil {
-		return fault
-	}
-	return nil
 }
 
 // section opens a file of the log for reading up to size bytes.

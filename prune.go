@@ -69,12 +69,11 @@ func (c *AuditChain) Prune(ctx context.Context, before time.Time) (events uint64
 		return 0, err
 	}
 	if n > 0 {
-		p, err := c.putOnRecord(ctx, last, before)
-		if err != nil {
+		if err := c.putOnRecord(ctx, last, before); err != nil {
 			return 0, err
 		}
 		events = last.Records - c.state.pruned().Records
-		c.state.prune(n, p.Pruned)
+		c.state.prune(n, last)
 	}
 	c.removePruned()
 	return events, nil
@@ -127,19 +126,19 @@ func (c *AuditChain) prunable(ctx context.Context, before time.Time) (n int, las
 }
 
 // putOnRecord states what is dropped, first as an event and then in the file.
-func (c *AuditChain) putOnRecord(ctx context.Context, last Pruned, before time.Time) (pruning, error) {
+func (c *AuditChain) putOnRecord(ctx context.Context, last Pruned, before time.Time) error {
 	request, err := json.Marshal(struct {
 		Pruned
 		Before time.Time `json:"before"`
 	}{last, before.UTC()})
 	if err != nil {
-		return pruning{}, fmt.Errorf("%w: prune: %w", ErrInvalid, err)
+		return fmt.Errorf("%w: prune: %w", ErrInvalid, err)
 	}
 	saved, err := c.commit(ctx, op{sync: true, events: []AuditEvent{{
 		Agent: pruneAgent, Tool: pruneTool, Request: request, Decision: Decision{Action: pruneAction},
 	}}})
 	if err != nil {
-		return pruning{}, err
+		return err
 	}
 	line, err := c.Get(context.WithoutCancel(ctx), saved[0].ID)
 	if err == nil {
@@ -147,9 +146,9 @@ func (c *AuditChain) putOnRecord(ctx context.Context, last Pruned, before time.T
 	}
 	if err != nil {
 		c.errors.add("prune")
-		return pruning{}, fmt.Errorf("rampart: write %s: %w", prunedName, err)
+		err = fmt.Errorf("rampart: write %s: %w", prunedName, err)
 	}
-	return pruning{last, Anchor{ID: saved[0].ID, Hash: saved[0].Hash}}, nil
+	return err
 }
 
 // removePruned removes what is left of pruned segments, oldest first. Where
@@ -173,18 +172,26 @@ func (c *AuditChain) removePruned() {
 	}
 }
 
-// readPruning reads what was dropped from the front of a log of which open opens
-// the files. The error is a [*CorruptError], or one of reading.
-func readPruning(open func(name string) (io.ReadCloser, error)) (p pruning, err error) {
-	f, err := open(prunedName)
+// opener opens a file of a log.
+type opener func(name string) (io.ReadCloser, error)
+
+// head reads a file up to the length of the longest line.
+func (open opener) head(name string) ([]byte, error) {
+	f, err := open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxEvent+2))
+}
+
+// readPruning reads what was dropped from the front of a log. The error is a
+// [*CorruptError], or one of reading.
+func readPruning(open opener) (p pruning, err error) {
+	data, err := open.head(prunedName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
 	}
-	if err != nil {
-		return p, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxEvent+2))
 	if err != nil {
 		return p, err
 	}
@@ -226,6 +233,30 @@ func (p *pruning) fault(first uint64, id, prevHash string) *CorruptError {
 		return &CorruptError{Segment: prunedName, Line: 1, ID: p.event.ID,
 			Expected: fmt.Sprintf("the event before %s, with which %s begins, and its hash %s", id, segment.Name(first), prevHash),
 			Found:    fmt.Sprintf("%s and %s", p.LastID, p.LastHash)}
+	}
+	return nil
+}
+
+// checkFront checks that the log can begin with segment first, 0 if there is none.
+func (p *pruning) checkFront(open opener, first uint64) error {
+	fault := p.fault(first, p.event.ID, p.LastHash)
+	if fault == nil && p.Records > 0 {
+		name := segment.Name(first)
+		data, err := open.head(name)
+		if err != nil {
+			return err
+		}
+		// It was durable before what was pruned was on record: it can't be torn.
+		line, _, _ := bytes.Cut(data, []byte("\n"))
+		var e record.Fields
+		if fault = selfFault(line, &e); fault != nil {
+			fault.Segment, fault.Line = name, 1
+		} else {
+			fault = p.fault(first, string(e.ID), string(e.PrevHash))
+		}
+	}
+	if fault != nil {
+		return fault
 	}
 	return nil
 }

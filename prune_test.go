@@ -7,13 +7,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/fstest"
 	"testing/synctest"
 	"time"
 
@@ -539,7 +544,12 @@ func TestPruneUnderWeakSync(t *testing.T) {
 		c := openChain(t, "", rampart.AuditOptions{Sync: policy, SyncEvery: time.Hour}.WithSegmentSize(3000).WithFS(fs))
 		appendN(t, c, 20)
 		n := prune(t, c, soon())
-		after := memChain(t, fs.Recover(vfstest.Lost, 0))
+		lost := fs.Recover(vfstest.Lost, 0)
+		names, _ := fs.List()
+		if durable, _ := lost.List(); !slices.Equal(names, durable) {
+			t.Errorf("%s: %v is there, %v is durable", policy, names, durable)
+		}
+		after := memChain(t, lost)
 		if r := verified(t, after); !r.OK() || r.Pruned.Records != n || r.Events != 21-n {
 			t.Errorf("%s: %+v", policy, r)
 		}
@@ -661,10 +671,7 @@ func TestPrunedLogAltered(t *testing.T) {
 			f[names[0]] = ""
 		}, rampart.VerdictMissing, "", false},
 	} {
-		f := map[string]string{}
-		for name, data := range good {
-			f[name] = data
-		}
+		f := maps.Clone(good)
 		tt.alter(f)
 		for _, indexed := range []bool{true, false} {
 			dir := write(t, f)
@@ -694,6 +701,32 @@ func TestPrunedLogAltered(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Whatever stands in PRUNED, the log is whole with nothing but the bytes that the
+// pruning wrote.
+func FuzzPRUNED(f *testing.F) {
+	dir := f.TempDir()
+	c := openChain(f, dir, rampart.AuditOptions{}.WithSegmentSize(2000))
+	for i := range 12 {
+		appendOne(f, c, event(i))
+	}
+	prune(f, c, soon())
+	log := fstest.MapFS{}
+	for name, data := range files(f, dir) {
+		log[name] = &fstest.MapFile{Data: []byte(data)}
+	}
+	good := string(log["PRUNED"].Data)
+	f.Add(good)
+	f.Add(strings.TrimSpace(good))
+	f.Add(rehash(strings.Replace(strings.TrimSpace(good), `"records":`, `"Records":1,"records":`, 1)) + "\n")
+	f.Fuzz(func(t *testing.T, data string) {
+		log := maps.Clone(log)
+		log["PRUNED"] = &fstest.MapFile{Data: []byte(data)}
+		if r, err := rampart.VerifyChain(t.Context(), log); err != nil || r.OK() != (data == good) {
+			t.Errorf("%q: %+v %v", data, r, err)
+		}
+	})
 }
 
 // While a log is open its own verification looks at the file, too: the next
@@ -1041,34 +1074,127 @@ func TestPruneBesideEverything(t *testing.T) {
 	}
 }
 
+// hooked is a directory that calls hook, if there is one, before a file of that
+// name is opened or made.
+type hooked struct {
+	*vfstest.FS
+	name string
+	hook atomic.Pointer[func()]
+}
+
+func (h *hooked) call(name string) {
+	if fn := h.hook.Load(); fn != nil && name == h.name && h.hook.CompareAndSwap(fn, nil) {
+		(*fn)()
+	}
+}
+
+func (h *hooked) Open(name string) (vfs.File, error) {
+	h.call(name)
+	return h.FS.Open(name)
+}
+
+func (h *hooked) Create(name string) (vfs.File, error) {
+	h.call(name)
+	return h.FS.Create(name)
+}
+
+// meanwhile runs fn beside the caller, and gives it time to end, or to get
+// where it has to wait for the caller.
+func meanwhile(fn func()) (ended chan struct{}) {
+	ended = make(chan struct{})
+	go func() {
+		defer close(ended)
+		fn()
+	}()
+	for range 10_000 {
+		select {
+		case <-ended:
+			return ended
+		default:
+			runtime.Gosched()
+		}
+	}
+	return ended
+}
+
 // Close waits for a pruning: the directory must not be free while files are
 // still removed from it.
 func TestCloseWaitsForAPruning(t *testing.T) {
-	for range 20 {
-		fs := vfstest.New()
-		c := memChain(t, fs)
+	h := &hooked{FS: vfstest.New(), name: "PRUNED.tmp"}
+	c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(h))
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendN(t, c, 30)
+	var closed chan struct{}
+	hook := func() {
+		closed = meanwhile(func() { c.Close() })
+		select {
+		case <-closed:
+			t.Error("closed while the log was pruned")
+		default:
+		}
+	}
+	h.hook.Store(&hook)
+	n := prune(t, c, soon())
+	<-closed
+	if _, err := c.Prune(t.Context(), soon()); !errors.Is(err, rampart.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	again := memChain(t, h.FS)
+	if n == 0 || again.Stats().Pruned.Records != n {
+		t.Errorf("%d events: %+v", n, again.Stats())
+	}
+}
+
+// What a verification reads of the file and what it sees of the log are of one
+// moment: a log that is pruned meanwhile is not called altered.
+func TestVerifyWhileTheLogIsPruned(t *testing.T) {
+	h := &hooked{FS: vfstest.New(), name: "PRUNED"}
+	// The statement goes to a segment of its own.
+	c := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(1).WithFS(h))
+	for range 2 { // without the file, and with it
 		appendN(t, c, 30)
-		pruned := make(chan error)
-		go func() {
-			_, err := c.Prune(context.Background(), soon())
-			pruned <- err
-		}()
-		if err := c.Close(); err != nil {
-			t.Fatal(err)
+		var ended chan struct{}
+		hook := func() {
+			ended = meanwhile(func() {
+				if _, err := c.Prune(context.Background(), soon()); err != nil {
+					t.Error(err)
+				}
+			})
 		}
-		ops := fs.Ops()
-		if err := <-pruned; err != nil && !errors.Is(err, rampart.ErrClosed) {
-			t.Error(err)
+		h.hook.Store(&hook)
+		if r := verified(t, c); !r.OK() {
+			t.Errorf("%s: %v", r.Verdict, r.Fault)
 		}
-		if fs.Ops() != ops {
-			t.Errorf("%d operations after the lock was given up", fs.Ops()-ops)
+		<-ended
+	}
+
+	dir := t.TempDir()
+	c = openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(3000))
+	for range 2 {
+		appendN(t, c, 30)
+		r, err := rampart.VerifyChain(t.Context(), &listed{FS: os.DirFS(dir), after: func() { prune(t, c, soon()) }})
+		if err != nil || !r.OK() || r.Pruned != c.Stats().Pruned {
+			t.Errorf("%+v %v", r, err)
 		}
 	}
 }
 
+// listed is a directory that calls after it was listed.
+type listed struct {
+	fs.FS
+	after func()
+}
+
+func (l *listed) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(l.FS, name)
+	l.after()
+	return entries, err
+}
+
 func TestVerifyRouteOfAPrunedLog(t *testing.T) {
-	var fs vfs.FS = vfstest.New()
-	r := openRampart(t, fs.(*vfstest.FS), rampart.Options{})
+	r := openRampart(t, vfstest.New(), rampart.Options{})
 	w := &web{t, r.Handler(testAuth()), adminToken}
 	first := appendBulk(t, r.Chain, 10, 1<<20-1000)
 	appendBulk(t, r.Chain, 10, 1<<20-1000)

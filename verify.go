@@ -134,7 +134,7 @@ func (c *AuditChain) Verify(ctx context.Context, anchors ...Anchor) (Report, err
 // cores, each line by itself and against the one before it in its block; the
 // seams between blocks are checked in order.
 type verification struct {
-	open     func(name string) (io.ReadCloser, error)
+	open     opener
 	anchors  map[string]string // id to hash
 	pruned   pruning
 	segments []uint64 // those that were not
