@@ -436,8 +436,9 @@ func (a *api) getVerify(w http.ResponseWriter, r *http.Request, _ Credential) er
 		FirstID  string `json:"first_id"`
 		LastID   string `json:"last_id"`
 		HeadHash string `json:"head_hash"`
+		Pruned   Pruned `json:"pruned,omitzero"`
 		*verifyFault
-	}{report.OK(), report.Events, report.FirstID, report.LastID, report.HeadHash, nil}
+	}{report.OK(), report.Events, report.FirstID, report.LastID, report.HeadHash, report.Pruned, nil}
 	if f := report.Fault; f != nil {
 		out.verifyFault = &verifyFault{report.Verdict, f.Segment, f.Line, f.Offset, f.ID, f.Expected, f.Found}
 	}

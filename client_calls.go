@@ -273,13 +273,14 @@ func (c *Client) Verify(ctx context.Context, a Anchor) (Report, error) {
 		FirstID  string `json:"first_id"`
 		LastID   string `json:"last_id"`
 		HeadHash string `json:"head_hash"`
+		Pruned   Pruned `json:"pruned"`
 		verifyFault
 	}
 	err := c.do(ctx, apiCall{method: http.MethodGet, path: "/v1/audit/verify", query: params, limit: -1}, &answer)
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{Verdict: VerdictOK, Events: answer.Events, FirstID: answer.FirstID, LastID: answer.LastID, HeadHash: answer.HeadHash}
+	report := Report{Verdict: VerdictOK, Pruned: answer.Pruned, Events: answer.Events, FirstID: answer.FirstID, LastID: answer.LastID, HeadHash: answer.HeadHash}
 	if f := answer.verifyFault; !answer.OK {
 		report.Verdict = f.Verdict
 		report.Fault = &CorruptError{Segment: f.Segment, Line: f.Line, Offset: f.Offset, ID: f.ID, Expected: f.Expected, Found: f.Found}

@@ -20,10 +20,11 @@ import (
 )
 
 // WitnessError ends [Client.Events]: what the server says does not follow on
-// what this client saw before. The log was rewritten or cut, lacks events, or
-// is another one. What was seen up to Seen is evidence, so keep it.
+// what this client saw before. The log was rewritten or cut, lacks events, is
+// another one, or was pruned beyond what was seen, which alone is nothing bad.
+// What was seen up to Seen is evidence, so keep it.
 type WitnessError struct {
-	Verdict  Verdict // tampered: an event is not what its hash says; missing: events between two that were seen are not there; truncated: what was seen is not on the log any more
+	Verdict  Verdict // of the event, or of the server's log: truncated, when what was seen is not on it; pruned, when it was dropped on record
 	Seen     string  // position of the last event that fits
 	Resume   string  // position from which Events can go on nevertheless; "0" goes through all that the log has, "" begins with what comes next
 	Expected string
@@ -339,24 +340,17 @@ func (f *follower) present(ctx context.Context, position string) error {
 		return nil
 	}
 	line, err := f.client.Get(ctx, f.id)
-	switch {
-	case err == nil && strings.HasPrefix(line.Hash(), f.hash):
+	if err == nil && strings.HasPrefix(line.Hash(), f.hash) {
 		return nil
-	case err == nil:
-		return f.fault(VerdictTruncated, position, "hash "+f.hash+" of event "+f.id, "hash "+line.Hash())
-	case !errors.Is(err, ErrNotFound):
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	for first, err := range f.client.Query(ctx, Query{Ascending: true}) {
-		if err != nil {
-			return err
-		}
-		if first.ID() > f.id {
-			return f.fault(VerdictMissing, position, "event "+f.id, "a log that begins with event "+first.ID()+": older ones were pruned, or it is another log")
-		}
-		break
+	report, err := f.client.Verify(ctx, Anchor{ID: f.id, Hash: f.hash})
+	if err != nil || report.OK() { // it is the last of those that were pruned
+		return err
 	}
-	return f.fault(VerdictTruncated, position, "event "+f.id, "no such event: the log was cut or rewritten, or is another one")
+	return f.fault(report.Verdict, position, report.Fault.Expected, report.Fault.Found)
 }
 
 func (f *follower) fault(v Verdict, resume, expected, found string) error {

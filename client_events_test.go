@@ -692,7 +692,7 @@ func TestClientIsAWitness(t *testing.T) {
 		{"emptied", func(_ *testing.T, lines []string) []string { return nil }, rampart.VerdictTruncated},
 		{"rewritten", func(_ *testing.T, lines []string) []string { return relink(edited(lines)) }, rampart.VerdictTruncated},
 		{"rewritten and gone on with", func(t *testing.T, lines []string) []string { return relink(append(edited(lines), another(t)...)) }, rampart.VerdictTruncated},
-		{"replaced by a younger one", func(t *testing.T, lines []string) []string { return relink(another(t)) }, rampart.VerdictMissing},
+		{"replaced by a younger one", func(t *testing.T, lines []string) []string { return relink(another(t)) }, rampart.VerdictTruncated},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -715,7 +715,7 @@ func TestClientIsAWitness(t *testing.T) {
 					resume = head.ID + "." + head.Hash[:16]
 				}
 				f.witness(c.verdict, position(saved[2]), resume)
-				if n := other.Stream.Stats().WitnessMismatches; c.verdict == rampart.VerdictTruncated && n != 1 {
+				if n := other.Stream.Stats().WitnessMismatches; c.name != "replaced by a younger one" && n != 1 {
 					t.Errorf("the server counted %d", n)
 				}
 				next := appendOne(t, other.Chain, event(9))
@@ -725,6 +725,38 @@ func TestClientIsAWitness(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A log that was pruned is followed from where it begins, and from any place
+// after what was dropped. Beyond that the client is told, and can go on.
+func TestClientOfAPrunedLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openRampart(t, vfstest.New(), rampart.Options{})
+		site := newRemote(t, r.Handler(testAuth()))
+		saved := appendN(t, r.Chain, 20)
+		n := int(prune(t, r.Chain, soon()))
+		head := r.Chain.Head()
+		statement, err := r.Chain.Get(t.Context(), head.ID)
+		if n == 0 || err != nil {
+			t.Fatal(n, err)
+		}
+		end := head.ID + "." + head.Hash[:16]
+		rest := append(audits(t, r.Chain, saved[n:]...), "audit "+end+" "+string(statement), "approvals")
+		for _, after := range []string{"0", position(saved[n-1]), saved[n-1].ID} {
+			f := site.follow(t.Context(), after)
+			f.expect(connected(after))
+			f.expect(rest...)
+		}
+		for _, after := range []string{position(saved[0]), saved[0].ID} {
+			f := site.follow(t.Context(), after)
+			f.expect(connected(after))
+			f.witness(rampart.VerdictPruned, after, end)
+		}
+		report, err := site.client(adminToken).Verify(t.Context(), rampart.Anchor{})
+		if want := r.Chain.Stats().Pruned; err != nil || !report.OK() || report.Pruned != want || want.Records != uint64(n) {
+			t.Errorf("%+v, %v, want %+v", report, err, want)
+		}
+	})
 }
 
 // What someone on the way changes in the messages does not pass either.

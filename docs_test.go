@@ -158,6 +158,34 @@ func TestDocsFormat(t *testing.T) {
 	}
 }
 
+// TestDocsPruning runs the commands of docs/format.md that check a log that was
+// pruned.
+func TestDocsPruning(t *testing.T) {
+	for _, name := range []string{"sh", "sed", "tr", "sha256sum", "grep", "head"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skip(err)
+		}
+	}
+	recipe := regexp.MustCompile(`(?m)^    (sed .*PRUNED.*(\n    .*)+)$`).FindString(pages(t)["docs/format.md"])
+	dir := t.TempDir()
+	c := openChain(t, filepath.Join(dir, "audit"), rampart.AuditOptions{}.WithSegmentSize(3000))
+	appendN(t, c, 20)
+	prune(t, c, soon())
+	appendN(t, c, 20)
+	r := verified(t, c)
+	var statement string
+	for _, line := range all(t, c, rampart.Query{Filter: rampart.Filter{Tool: []string{"prune"}}}) {
+		statement = rampart.Record(line).Hash()
+	}
+	cmd := exec.Command("sh", "-euc", recipe)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	want := fmt.Sprintf("%s  -\n1\n\"last_hash\":\"%s\"\n\"prev_hash\":\"%[2]s\"\n", statement, r.Pruned.LastHash)
+	if string(out) != want || err != nil {
+		t.Errorf("%s\nprints (%v)\n%s\nwant\n%s", recipe, err, out, want)
+	}
+}
+
 // TestDocsLinks wants every relative link to lead somewhere.
 func TestDocsLinks(t *testing.T) {
 	for path, text := range pages(t) {

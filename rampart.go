@@ -35,7 +35,8 @@
 // Evidence. Anybody can check a line with sed and sha256sum, and the log with
 // [VerifyChain], which names what was edited, removed, moved or cut. An id and
 // hash that a reader noted down, as each client of the stream does, is an
-// [Anchor]: it shows that the log still goes through that point.
+// [Anchor]: it shows that the log still goes through that point. What
+// [AuditChain.Prune] drops from the front is itself on record.
 //
 // Approval. Only a person's answer approves. A crash, a full disk, a deadline or
 // an event that somebody forged never does.
@@ -76,7 +77,8 @@ var (
 	ErrInvalid = errors.New("rampart: invalid")
 	// ErrLocked: another process, or another chain of this one, has the log open.
 	ErrLocked = errors.New("rampart: locked")
-	// ErrLagged: a subscriber of a bus without a chain fell behind what memory holds.
+	// ErrLagged: a subscriber fell behind what is kept for it: memory, of a bus
+	// without a chain; the log, when that was pruned.
 	ErrLagged = errors.New("rampart: lagged")
 	// ErrLimit: a configured bound was reached: subscribers, or pending approvals.
 	ErrLimit = errors.New("rampart: limit reached")

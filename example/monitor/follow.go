@@ -24,8 +24,10 @@ func (m *monitor) follow(ctx context.Context) error {
 		if !errors.As(err, &witness) {
 			return err
 		}
-		err = m.tell(entry{alert: alert{Kind: kindWitness, Time: time.Now(), Message: strings.TrimPrefix(witness.Error(), "rampart: ")}})
-		if err != nil {
+		what := strings.TrimPrefix(witness.Error(), "rampart: ")
+		if witness.Verdict == rampart.VerdictPruned {
+			m.log.Print(visible(what)) // nothing is wrong, it came too late for some
+		} else if err := m.tell(entry{alert: alert{Kind: kindWitness, Time: time.Now(), Message: what}}); err != nil {
 			return err
 		}
 		// Where a gap is open already, it begins further back.

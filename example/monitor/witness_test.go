@@ -67,7 +67,7 @@ func TestLogReplaced(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		d.deny("new")
 		settle()
-		p.wantWitness(1, "missing")
+		p.wantWitness(1, "truncated")
 		p.wantDenials("old", "unseen", "unseen too", "new")
 		if got := r.got(); len(got) < 2 || !strings.HasPrefix(got[1].Text, "Rampart: the audit log is not what it was\n") || got[1].Alerts[0].Kind != "witness" {
 			t.Errorf("posted %+v", got)
