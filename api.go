@@ -49,7 +49,7 @@ type api struct {
 
 	verifying chan struct{} // holds one while a verification runs
 	mu        sync.Mutex
-	verified  *lastVerify
+	verified  *Verification
 }
 
 // serveFunc answers a request, or returns an error before it wrote anything.
@@ -203,27 +203,40 @@ func (a *api) getHealth(w http.ResponseWriter, _ *http.Request, _ Credential) er
 	}{"ok", mode, a.uptime(), a.version})
 }
 
+// Status is what GET /v1/status says of a server.
+type Status struct {
+	Version           string        `json:"version"`
+	UptimeSeconds     int64         `json:"uptime_seconds"`
+	Mode              string        `json:"mode"`
+	Head              Anchor        `json:"head"` // the newest event; note it down elsewhere, see [Anchor]
+	Events            uint64        `json:"events"`
+	Segments          int           `json:"segments"`
+	Bytes             int64         `json:"bytes"`
+	Sync              SyncPolicy    `json:"sync"`
+	Subscribers       int           `json:"subscribers"`
+	SlowestLag        uint64        `json:"slowest_lag_events"`
+	PendingApprovals  int           `json:"pending_approvals"`
+	WitnessMismatches uint64        `json:"witness_mismatches"` // clients that had seen what the log no longer holds
+	LastVerify        *Verification `json:"last_verify,omitempty"`
+}
+
+// Verification is the outcome of the last verification over HTTP.
+type Verification struct {
+	OK      bool      `json:"ok"`
+	Verdict Verdict   `json:"verdict"`
+	Events  uint64    `json:"events"`
+	At      time.Time `json:"at"`
+}
+
 func (a *api) getStatus(w http.ResponseWriter, _ *http.Request, _ Credential) error {
 	chain, bus := a.Chain.Stats(), a.Bus.Stats()
 	a.mu.Lock()
 	verified := a.verified
 	a.mu.Unlock()
-	return writeJSON(w, http.StatusOK, struct {
-		Version     string      `json:"version"`
-		Uptime      int64       `json:"uptime_seconds"`
-		Mode        string      `json:"mode"`
-		Head        Anchor      `json:"head"`
-		Events      uint64      `json:"events"`
-		Segments    int         `json:"segments"`
-		Bytes       int64       `json:"bytes"`
-		Sync        SyncPolicy  `json:"sync"`
-		Subscribers int         `json:"subscribers"`
-		SlowestLag  uint64      `json:"slowest_lag_events"`
-		Pending     int         `json:"pending_approvals"`
-		Mismatches  uint64      `json:"witness_mismatches"`
-		LastVerify  *lastVerify `json:"last_verify,omitempty"`
-	}{
-		a.version, a.uptime(), mode, a.Chain.Head(), chain.Events, chain.Segments, chain.Bytes, chain.Sync,
-		bus.Subscribers, bus.SlowestLag, a.Approvals.Stats().Pending, a.Stream.Stats().WitnessMismatches, verified,
+	return writeJSON(w, http.StatusOK, Status{
+		Version: a.version, UptimeSeconds: a.uptime(), Mode: mode, Head: a.Chain.Head(),
+		Events: chain.Events, Segments: chain.Segments, Bytes: chain.Bytes, Sync: chain.Sync,
+		Subscribers: bus.Subscribers, SlowestLag: bus.SlowestLag, PendingApprovals: a.Approvals.Stats().Pending,
+		WitnessMismatches: a.Stream.Stats().WitnessMismatches, LastVerify: verified,
 	})
 }

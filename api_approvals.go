@@ -77,6 +77,7 @@ func (a *api) postApproval(w http.ResponseWriter, r *http.Request, c Credential)
 	targets := map[string]any{
 		"tool": &q.Tool, "agent": &q.Agent, "message": &q.Message, "command": &command, "request": &request, "path": &path,
 		"session": &q.Session, "run_id": &q.RunID, "tool_call_id": &q.ToolCallID, "ttl_seconds": &ttl,
+		"matched_policies": &q.MatchedPolicies,
 	}
 	if err := readObject(w, r, targets); err != nil {
 		return err

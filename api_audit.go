@@ -403,14 +403,6 @@ func exportName(since, until time.Time) string {
 	return name + ".jsonl"
 }
 
-// lastVerify is what GET /v1/status says of the last verification.
-type lastVerify struct {
-	OK      bool      `json:"ok"`
-	Verdict Verdict   `json:"verdict"`
-	Events  uint64    `json:"events"`
-	At      time.Time `json:"at"`
-}
-
 // verifyFault is the part of a verification's answer that says what is wrong.
 type verifyFault struct {
 	Verdict  Verdict `json:"verdict"`
@@ -444,8 +436,9 @@ func (a *api) getVerify(w http.ResponseWriter, r *http.Request, _ Credential) er
 		FirstID  string `json:"first_id"`
 		LastID   string `json:"last_id"`
 		HeadHash string `json:"head_hash"`
+		Pruned   Pruned `json:"pruned,omitzero"`
 		*verifyFault
-	}{report.OK(), report.Events, report.FirstID, report.LastID, report.HeadHash, nil}
+	}{report.OK(), report.Events, report.FirstID, report.LastID, report.HeadHash, report.Pruned, nil}
 	if f := report.Fault; f != nil {
 		out.verifyFault = &verifyFault{report.Verdict, f.Segment, f.Line, f.Offset, f.ID, f.Expected, f.Found}
 	}
@@ -466,6 +459,6 @@ func (a *api) verify(ctx context.Context, anchors []Anchor) (Report, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.verified = &lastVerify{report.OK(), report.Verdict, report.Events, wallClock()}
+	a.verified = &Verification{report.OK(), report.Verdict, report.Events, wallClock()}
 	return report, nil
 }

@@ -352,6 +352,7 @@ func TestApprovalRoutes(t *testing.T) {
 			return `{"id":"` + p.ID + `","tool":"exec","command":"rm <x>","request":{"command":"rm <x>","n":1.0},"agent":"claude-code","session":"s","run_id":"r","message":"m",` +
 				`"status":"` + status + `","created_at":"` + stamp(0) + `","expires_at":"` + stamp(time.Minute) + `",` + resolved + `"request_sha256":"` + p.RequestSHA256 + `"}`
 		}
+		because := func(approval string) string { return strings.TrimSuffix(approval, "}") + `,"reason":"no"}` }
 		w.expect(200, one("pending", ""), "GET", "/v1/approvals/"+p.ID, "")
 		w.expect(200, `{"approvals":[`+one("pending", "")+`],"run_groups":[],"run_grant_ttl_ms":0}`, "GET", "/v1/approvals", "")
 
@@ -366,7 +367,7 @@ func TestApprovalRoutes(t *testing.T) {
 		w.expect(200, one("pending", ""), "GET", "/v1/approvals/"+p.ID, "")
 		w.expect(200, `{"id":"`+p.ID+`","status":"denied","approved":false,"persisted":false}`, "POST", resolve, `{"approved":false,"resolved_by":"kim","reason":"no","persist":false}`)
 		w.expect(410, "", "POST", resolve, `{"approved":true}`)
-		ended := one("denied", `"resolved_at":"`+stamp(0)+`","resolved_by":"kim",`)
+		ended := because(one("denied", `"resolved_at":"`+stamp(0)+`","resolved_by":"kim",`))
 		w.expect(200, ended, "GET", "/v1/approvals/"+p.ID, "")
 		w.expect(200, `{"approvals":[`+ended+`],"run_groups":[],"run_grant_ttl_ms":0}`, "GET", "/v1/approvals?status=denied", "")
 		w.expect(200, `{"approvals":[],"run_groups":[],"run_grant_ttl_ms":0}`, "GET", "/v1/approvals", "")
@@ -518,64 +519,73 @@ func TestWaitParameter(t *testing.T) {
 // A long wait outlives the server's own time limits, tells its answer at once,
 // and ends with its client.
 func TestWaitOnAServerWithTimeouts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r, w := newWeb(t, testAuth())
-		var conns atomic.Int32
-		site := newSite(t, w.h, func(s *http.Server, _ *http.Transport) {
-			s.ReadTimeout, s.WriteTimeout = time.Second, time.Second
-			s.ConnState = func(_ net.Conn, state http.ConnState) {
-				if state == http.StateNew {
-					conns.Add(1)
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprint("http2=", http2), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, w := newWeb(t, testAuth())
+				var conns atomic.Int32
+				site := newSite(t, w.h, func(s *http.Server, tr *http.Transport) {
+					s.ReadTimeout, s.WriteTimeout = time.Second, time.Second
+					if http2 {
+						p := new(http.Protocols)
+						p.SetUnencryptedHTTP2(true)
+						s.Protocols, tr.Protocols = p, p
+					}
+					s.ConnState = func(_ net.Conn, state http.ConnState) {
+						if state == http.StateNew {
+							conns.Add(1)
+						}
+					}
+				})
+				get := func(ctx context.Context, id string) (string, error) {
+					req, err := http.NewRequestWithContext(ctx, "GET", "http://rampart/v1/approvals/"+id+"?wait=60s", nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					req.Header.Set("Authorization", "Bearer "+adminToken)
+					resp, err := site.client.Do(req)
+					if err != nil {
+						return "", err
+					}
+					defer resp.Body.Close()
+					body, err := io.ReadAll(resp.Body)
+					return resp.Status + string(body), err
 				}
-			}
-		})
-		get := func(ctx context.Context, id string) (string, error) {
-			req, err := http.NewRequestWithContext(ctx, "GET", "http://rampart/v1/approvals/"+id+"?wait=60s", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Header.Set("Authorization", "Bearer "+adminToken)
-			resp, err := site.client.Do(req)
-			if err != nil {
-				return "", err
-			}
-			defer resp.Body.Close()
-			body, err := io.ReadAll(resp.Body)
-			return resp.Status + string(body), err
-		}
-		p := request(t, r.Approvals, question(1))
-		began := time.Now()
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			time.Sleep(40 * time.Second)
-			if _, err := r.Approvals.Resolve(context.Background(), p.ID, yes); err != nil {
-				t.Error(err)
-			}
-		})
-		got, err := get(t.Context(), p.ID)
-		if err != nil || !strings.HasPrefix(got, "200") || !strings.Contains(got, `"status":"approved"`) || time.Since(began) != 40*time.Second {
-			t.Errorf("after %v: %s, %v", time.Since(began), got, err)
-		}
-		wg.Wait()
+				p := request(t, r.Approvals, question(1))
+				began := time.Now()
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					time.Sleep(40 * time.Second)
+					if _, err := r.Approvals.Resolve(context.Background(), p.ID, yes); err != nil {
+						t.Error(err)
+					}
+				})
+				got, err := get(t.Context(), p.ID)
+				if err != nil || !strings.HasPrefix(got, "200") || !strings.Contains(got, `"status":"approved"`) || time.Since(began) != 40*time.Second {
+					t.Errorf("after %v: %s, %v", time.Since(began), got, err)
+				}
+				wg.Wait()
 
-		p = request(t, r.Approvals, question(2))
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		if _, err := get(ctx, p.ID); !errors.Is(err, context.DeadlineExceeded) {
-			t.Error(err)
-		}
-		synctest.Wait()
-		idle := make(chan struct{})
-		go func() { defer close(idle); _ = site.server.Shutdown(context.Background()) }()
-		began = time.Now()
-		<-idle
-		if took := time.Since(began); took > 10*time.Second {
-			t.Errorf("the handler of a client that left went on for %v", took)
-		}
-		if n := conns.Load(); n != 1 {
-			t.Errorf("%d connections, want one", n)
-		}
-	})
+				p = request(t, r.Approvals, question(2))
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				if _, err := get(ctx, p.ID); !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+				synctest.Wait()
+				idle := make(chan struct{})
+				go func() { defer close(idle); _ = site.server.Shutdown(context.Background()) }()
+				began = time.Now()
+				<-idle
+				if took := time.Since(began); took > 10*time.Second {
+					t.Errorf("the handler of a client that left went on for %v", took)
+				}
+				if n := conns.Load(); n != 1 {
+					t.Errorf("%d connections, want one", n)
+				}
+			})
+		})
+	}
 }
 
 // A download goes on as long as its client takes bytes, and a limit set for it

@@ -74,11 +74,11 @@ type Approval struct {
 	ExpiresAt     time.Time       `json:"expires_at"`
 	ResolvedAt    time.Time       `json:"resolved_at,omitzero"` // or expired
 	ResolvedBy    string          `json:"resolved_by,omitempty"`
-	RequestSHA256 string          `json:"request_sha256"` // hold what runs against it
+	RequestSHA256 string          `json:"request_sha256"`   // hold what runs against it
+	Reason        string          `json:"reason,omitempty"` // of the answer, for who asked
 
 	ToolCallID string `json:"-"`
 	Credential string `json:"-"` // that asked
-	Reason     string `json:"-"`
 }
 
 // Resolution is a person's answer.
@@ -464,7 +464,8 @@ func (a *Approvals) Wait(ctx context.Context, id string) (Approval, error) {
 }
 
 // Get returns the approval as it stands; one that ended before those kept in
-// memory is read from the log. ErrNotFound, ErrClosed, or the error of reading.
+// memory is read from the log. ErrNotFound, also once it was pruned; ErrClosed,
+// or the error of reading.
 func (a *Approvals) Get(ctx context.Context, id string) (Approval, error) {
 	e, err := a.find(ctx, id)
 	if err != nil {
@@ -530,6 +531,9 @@ func (a *Approvals) inMemory(id string) *entry {
 	if e := a.fold.pending[id]; e != nil {
 		return e
 	}
+	if id <= a.chain.state.pruned().LastID {
+		return nil
+	}
 	return a.fold.ended[id]
 }
 
@@ -560,9 +564,9 @@ func (a *Approvals) List(status ApprovalStatus) []Approval {
 	if status == Pending {
 		from = a.fold.pending
 	}
-	out := []Approval{}
+	out, pruned := []Approval{}, a.chain.state.pruned().LastID
 	for _, e := range from {
-		if e.Status == status {
+		if e.Status == status && e.ID > pruned {
 			out = append(out, e.Approval)
 		}
 	}

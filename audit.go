@@ -103,6 +103,8 @@ type AuditChain struct {
 	tail  tail
 	state state
 
+	pruning sync.Mutex // held from what is to be pruned until that is in the state
+
 	stopped  chan struct{}  // closed when the committer has ended
 	sealing  sync.WaitGroup // sidecars on their way to the disk
 	closing  sync.Once
@@ -151,6 +153,7 @@ type op struct {
 	events    []AuditEvent
 	batch     bool                     // announce as one audit_batch in place of single audit messages
 	runID     string                   // of the audit_batch
+	sync      bool                     // make durable whatever the policy
 	approvals bool                     // announce approvals after them
 	apply     func(saved []AuditEvent) // called by the committer once durable, before anything is announced; must not block or append
 }
@@ -297,6 +300,8 @@ func (c *AuditChain) Close() error {
 	c.closing.Do(func() {
 		c.queue.close()
 		<-c.stopped
+		c.pruning.Lock() // until one under way has ended
+		defer c.pruning.Unlock()
 		c.sealing.Wait()
 		c.closeErr = c.shut()
 	})

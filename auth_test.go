@@ -354,6 +354,22 @@ func TestHost(t *testing.T) {
 	}
 }
 
+// A compressor around the handler has said that its answers vary, too.
+func TestVaryOfMiddlewareIsKept(t *testing.T) {
+	auth := testAuth()
+	auth.AllowOrigins = []string{"https://board.example"}
+	_, w := newWeb(t, auth)
+	api := w.h
+	w.h = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Add("Vary", "Accept-Encoding")
+		api.ServeHTTP(rw, r)
+	})
+	got := w.expect(200, "", "GET", "/v1/approvals", "", "Origin", "https://board.example").Header()["Vary"]
+	if diff := cmp.Diff([]string{"Accept-Encoding", "Origin"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestOrigin(t *testing.T) {
 	auth := testAuth()
 	auth.AllowOrigins = []string{"https://Board.example"}

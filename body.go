@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/rampartlog/rampart/internal/record"
@@ -128,12 +129,14 @@ func decodeObject(src []byte, targets map[string]any) error {
 }
 
 // rfc3339 is what time.Parse takes more of: hours of one digit, commas, zones
-// beyond a day.
-var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+// beyond a day. It is compiled when needed: a hook starts at every call.
+var rfc3339 = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+})
 
 func parseTime(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
-	if err != nil || !rfc3339.MatchString(s) {
+	if err != nil || !rfc3339().MatchString(s) {
 		return t, fmt.Errorf("%.40q is not a time of RFC 3339, such as 2026-03-03T10:15:30Z", s)
 	}
 	return t.UTC(), nil

@@ -2,6 +2,7 @@ package rampart
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -102,7 +103,7 @@ func (c *AuditChain) write(batch []*request) error {
 		return err
 	}
 	t.dirty = true
-	if c.opts.Sync == SyncAlways {
+	if c.opts.Sync == SyncAlways || slices.ContainsFunc(batch, func(r *request) bool { return r.op.sync }) {
 		if err := c.syncTail(); err != nil {
 			return err
 		}

@@ -16,7 +16,10 @@ func TestDependencies(t *testing.T) {
 		"github.com/RoaringBitmap/roaring/v2",
 		"github.com/bits-and-blooms/bitset",
 		"github.com/oklog/ulid/v2",
+		"github.com/r3labs/sse/v2",
+		"golang.org/x/net",
 		"golang.org/x/sys",
+		"gopkg.in/cenkalti/backoff.v1",
 	}
 	used := make(map[string]bool)
 	for _, p := range imports(t, "-deps", ".") {

@@ -48,10 +48,15 @@ func blocks(text, language string) []string {
 }
 
 // TestDocsGo wants each Go block to be the body of an Example, which compiles,
-// or a program that passes vet.
+// a program that passes vet, or, headed by a file's name, a part of that file.
 func TestDocsGo(t *testing.T) {
 	examples := exampleBodies(t)
 	for path, text := range pages(t) {
+		for _, m := range regexp.MustCompile("(?ms)^```go ([^\n]+)\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+			if src, err := os.ReadFile(m[1]); err != nil || !strings.Contains(flush(string(src)), flush(m[2])) {
+				t.Errorf("%s: this is not in %s (%v):\n%s", path, m[1], err, m[2])
+			}
+		}
 		for i, block := range blocks(text, "go") {
 			if !examples[block] {
 				t.Run(fmt.Sprint(path, " block ", i+1), func(t *testing.T) { vet(t, block) })
@@ -59,6 +64,9 @@ func TestDocsGo(t *testing.T) {
 		}
 	}
 }
+
+// flush takes the indentation from text.
+func flush(text string) string { return regexp.MustCompile(`(?m)^\t+`).ReplaceAllString(text, "") }
 
 // exampleBodies are the texts between the braces of this package's Examples.
 func exampleBodies(t *testing.T) map[string]bool {
@@ -147,6 +155,38 @@ func TestDocsFormat(t *testing.T) {
 	}
 	if data, err := os.ReadFile(filepath.Join(dir, segment)); err != nil || !bytes.Equal(data, []byte(found[0])) {
 		t.Errorf("opened and closed it is\n%s%v", data, err)
+	}
+}
+
+// TestDocsPruning runs the commands of docs/format.md that check a log that was
+// pruned.
+func TestDocsPruning(t *testing.T) {
+	for _, name := range []string{"sh", "sed", "tr", "sha256sum", "grep", "head"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skip(err)
+		}
+	}
+	found := blocks(pages(t)["docs/format.md"], "sh norun")
+	if len(found) != 1 {
+		t.Fatalf("%d recipes, want 1", len(found))
+	}
+	recipe := found[0]
+	dir := t.TempDir()
+	c := openChain(t, filepath.Join(dir, "audit"), rampart.AuditOptions{}.WithSegmentSize(3000))
+	appendN(t, c, 20)
+	prune(t, c, soon())
+	appendN(t, c, 20)
+	r := verified(t, c)
+	var statement string
+	for _, line := range all(t, c, rampart.Query{Filter: rampart.Filter{Tool: []string{"prune"}}}) {
+		statement = rampart.Record(line).Hash()
+	}
+	cmd := exec.Command("sh", "-euc", recipe)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	want := fmt.Sprintf("%s  -\n1\n\"last_hash\":\"%s\"\n\"prev_hash\":\"%[2]s\"\n", statement, r.Pruned.LastHash)
+	if string(out) != want || err != nil {
+		t.Errorf("%s\nprints (%v)\n%s\nwant\n%s", recipe, err, out, want)
 	}
 }
 

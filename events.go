@@ -65,7 +65,7 @@ type BusStats struct {
 // for none of them.
 //
 // A bus that an [AuditChain] was opened with announces what that chain has made
-// durable, in log order, and can go back to any of it. One without a chain
+// durable, in log order, and can go back to all that the log holds. One without a chain
 // serves a host that keeps its own log: the host publishes, and what the window
 // no longer holds is gone for the bus.
 //
@@ -244,9 +244,10 @@ func appendEvent(dst, line, position []byte) ([]byte, framelog.Kind) {
 //
 // The error comes last and once: [ErrInvalid] for a malformed position,
 // [ErrNotFound] for one that the log does not hold, or holds otherwise than it
-// was seen, [ErrLimit] for one subscriber too many, [ErrLagged] without a chain
-// for one that memory has passed by, [ErrClosed] once the bus is closed and
-// what memory held was given out, ctx's error once that is done.
+// was seen, [ErrLimit] for one subscriber too many, [ErrLagged] for one that
+// memory, without a chain, or [AuditChain.Prune] has passed by, [ErrClosed] once
+// the bus is closed and what memory held was given out, ctx's error once that is
+// done.
 func (b *EventBus) Subscribe(ctx context.Context, after string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		more := true

@@ -3,9 +3,15 @@ package rampart_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"expvar"
+	"fmt"
 	"log"
 	"net/http"
 	"os"
+	"os/signal"
+	"syscall"
+	"time"
 
 	"github.com/rampartlog/rampart"
 )
@@ -20,24 +26,121 @@ func Example() {
 	http.Handle("/", r.Handler(&rampart.Auth{AdminToken: os.Getenv("RAMPART_TOKEN")}))
 	go http.ListenAndServe("127.0.0.1:9090", nil)
 
-	ctx := context.Background()
-	push := json.RawMessage(`{"command":"git push --force"}`)
-	a, err := r.Approvals.Request(ctx, rampart.ApprovalRequest{
-		Agent: "claude-code", Session: "myapp/main", Tool: "exec", Request: push, Message: "rewrites history",
-	})
-	if err == nil {
-		a, err = r.Approvals.Wait(ctx, a.ID) // until somebody answers, or its time is over
+	gate := rampart.Gate{Recorder: r, Policy: policy} // allow, watch, ask or deny
+	call := rampart.AuditEvent{
+		Agent: "claude-code", Session: "myapp/main", Tool: "exec",
+		Request: json.RawMessage(`{"command":"git push --force"}`),
 	}
-	if err != nil || a.Status != rampart.Approved {
-		return
-	}
-	_, err = r.Chain.Append(ctx, rampart.AuditEvent{ // on disk when it returns
-		Agent: "claude-code", Session: "myapp/main", Tool: "exec", Request: push,
-		Decision: rampart.Decision{Action: "allow", Message: "approved by " + a.ResolvedBy},
+	_, err = gate.Do(context.Background(), call, func(ctx context.Context, request json.RawMessage) (rampart.Response, error) {
+		return run(ctx, request) // recorded on disk, and for ask: approved, byte for byte
 	})
-	if err == nil {
-		run(push)
+	if errors.Is(err, rampart.ErrRefused) {
+		log.Print(err) // by whom and why, for the agent to read
 	}
 }
 
-func run(json.RawMessage) {}
+// Example_mounted is a server that exists already, with Rampart among its routes. It stands in docs/embedding.md.
+func Example_mounted() {
+	r, err := rampart.Open("audit", nil) // with what a crash left put in order
+	if err != nil {
+		log.Fatal(err)
+	}
+	api := r.Handler(&rampart.Auth{AdminToken: os.Getenv("RAMPART_TOKEN")})
+
+	mux := http.NewServeMux() // yours
+	mux.Handle("/v1/", api)
+	mux.Handle("/rampart/", http.StripPrefix("/rampart", api)) // or below a prefix
+
+	srv := &http.Server{Addr: "127.0.0.1:8080", Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	srv.RegisterOnShutdown(func() { r.Stream.Close() })
+	srv.RegisterOnShutdown(func() { r.Approvals.Close() })
+	go func() {
+		if err := srv.ListenAndServe(); err != http.ErrServerClosed {
+			log.Fatal(err)
+		}
+	}()
+
+	stop, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	<-stop.Done()
+	drain, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if srv.Shutdown(drain) != nil {
+		srv.Close() // of peers that take no answer
+	}
+	if err := r.Close(); err != nil { // last: all that was appended is on disk
+		log.Fatal(err)
+	}
+}
+
+// Example_chain is a log without a web server. It stands in docs/embedding.md.
+func Example_chain() {
+	chain, err := rampart.OpenAuditChain("audit", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer chain.Close()
+
+	ctx := context.Background()
+	saved, err := chain.Append(ctx, rampart.AuditEvent{
+		Agent: "claude-code", Tool: "exec", Request: json.RawMessage(`{"command":"rm -rf /"}`),
+		Decision: rampart.Decision{Action: "deny", Message: "deletes the whole file system"},
+	})
+	if err != nil {
+		log.Fatal(err) // it is not on disk
+	}
+	for line, err := range chain.Query(ctx, rampart.Query{Filter: rampart.Filter{Action: []string{"deny"}}}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(string(line))
+	}
+	report, err := chain.Verify(ctx, rampart.Anchor{ID: saved.ID, Hash: saved.Hash})
+	if err != nil || !report.OK() {
+		log.Fatal(report.Verdict, err)
+	}
+}
+
+// Example_bus is the bus and its stream for a log of the host's own. It stands in docs/embedding.md.
+func Example_bus() {
+	bus := rampart.NewEventBus(nil)
+	defer bus.Close()
+	stream := rampart.NewStream(bus, nil) // end it at shutdown, as above
+	http.Handle("GET /v1/events/stream", operatorsOnly(stream))
+
+	// Whenever your log has taken a record in:
+	err := bus.Publish(rampart.Event{Type: rampart.TypeAudit, ID: "000042", Record: rampart.Record(`{"tool":"exec"}`)})
+	if err != nil {
+		log.Print(err)
+	}
+}
+
+// Example_metrics gives the figures to expvar. It stands in docs/embedding.md.
+func Example_metrics() {
+	var r *rampart.Rampart // as Open returned it
+	auth := &rampart.Auth{AdminToken: os.Getenv("RAMPART_TOKEN")}
+	expvar.Publish("rampart", expvar.Func(func() any {
+		return map[string]any{
+			"events":             r.Chain.Stats().Events,
+			"errors":             r.Chain.Stats().Errors,
+			"subscribers":        r.Bus.Stats().Subscribers,
+			"slowest_lag":        r.Bus.Stats().SlowestLag,
+			"pending":            r.Approvals.Stats().Pending,
+			"streams_closed":     r.Stream.Stats().Closed,
+			"witness_mismatches": r.Stream.Stats().WitnessMismatches, // more than 0: look at once
+		}
+	}))
+	http.Handle("GET /debug/rampart", auth.Require(rampart.ScopeAdmin, expvar.Handler()))
+}
+
+// policy is the host's own.
+func policy(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
+	if call.Tool == "exec" {
+		return rampart.Decision{Action: "ask", Message: "rewrites history"}, nil
+	}
+	return rampart.Decision{Action: "allow"}, nil
+}
+
+func run(context.Context, json.RawMessage) (rampart.Response, error) { return rampart.Response{}, nil }
+
+func operatorsOnly(h http.Handler) http.Handler { return h }

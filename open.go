@@ -2,8 +2,10 @@ package rampart
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"time"
@@ -43,7 +45,7 @@ func OpenAuditChain(dir string, opts *AuditOptions) (*AuditChain, error) {
 }
 
 func openChain(dir string, opts *AuditOptions) (_ *AuditChain, err error) {
-	c := &AuditChain{stopped: make(chan struct{}), errors: newCounters("write", "sync", "create", "index")}
+	c := &AuditChain{stopped: make(chan struct{}), errors: newCounters("write", "sync", "create", "index", "prune")}
 	if opts != nil {
 		c.opts = *opts
 	}
@@ -106,17 +108,27 @@ func (c *AuditChain) recover() error {
 	if err != nil {
 		return err
 	}
+	open := func(name string) (io.ReadCloser, error) { return c.section(name, maxSegment) }
+	p, err := readPruning(open)
+	if err != nil {
+		return err
+	}
+	c.state.dropped, c.state.readers = p.Pruned, &readers{first: p.Records + 1}
 	var firsts []uint64
 	for _, name := range names {
 		if first, ok := segment.ParseName(name); ok {
-			firsts = append(firsts, first)
-		} else if written, ok := strings.CutSuffix(name, asideSuffix); ok && segment.Owns(written) {
-			if err := c.fs.Remove(name); err != nil {
-				return err
+			if first > p.Records {
+				firsts = append(firsts, first)
+			}
+		} else if written, ok := strings.CutSuffix(name, asideSuffix); ok {
+			if _, ok := segment.Owner(written); ok || written == prunedName {
+				if err := c.fs.Remove(name); err != nil {
+					return err
+				}
 			}
 		}
 	}
-	if len(firsts) == 0 {
+	if len(firsts) == 0 && p.Records == 0 {
 		if c.tail.file, err = createSegment(c.fs, 1); err != nil {
 			return err
 		}
@@ -124,10 +136,10 @@ func (c *AuditChain) recover() error {
 		c.state.begin(1)
 		return nil
 	}
-	if firsts[0] != 1 {
-		return missingSegment(1, firsts[0])
+	if err := p.checkFront(open, append(firsts, 0)[0]); err != nil {
+		return err
 	}
-	prev := segment.Head{Hash: string(zeroHash[:])}
+	prev := segment.Head{First: 1, Count: p.Records, LastID: p.LastID, Hash: cmp.Or(p.LastHash, string(zeroHash[:]))}
 	for i, first := range firsts[:len(firsts)-1] {
 		g, err := c.openSealed(first, firsts[i+1])
 		if err != nil {
@@ -139,11 +151,34 @@ func (c *AuditChain) recover() error {
 		prev = g.head
 		c.state.segments = append(c.state.segments, g)
 	}
-	return c.openLive(firsts[len(firsts)-1], prev)
+	if err := c.openLive(firsts[len(firsts)-1], prev); err != nil {
+		return err
+	}
+	// Only when all fits: what a pruning removes, and a crash left over, goes.
+	c.removePruned()
+	return nil
 }
 
+// missingSegment is the fault of a log without segment want; got is the one in
+// its place, 0 if there is none.
 func missingSegment(want, got uint64) *CorruptError {
-	return &CorruptError{Segment: segment.Name(want), Expected: "the segment that begins with record " + fmt.Sprint(want), Found: "no such file; the next one is " + segment.Name(got)}
+	f := &CorruptError{Segment: segment.Name(want), Expected: "the segment that begins with record " + fmt.Sprint(want), Found: "no such file"}
+	if got > 0 {
+		f.Found += "; the next one is " + segment.Name(got)
+	}
+	return f
+}
+
+// section opens a file of the log for reading up to size bytes.
+func (c *AuditChain) section(name string, size int64) (io.ReadCloser, error) {
+	f, err := c.fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.NewSectionReader(f, 0, size), f}, nil
 }
 
 // follows checks the seam between two segments.
@@ -259,7 +294,7 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 		c.state.head = Anchor{ID: h.LastID, Hash: h.Hash}
 	}
 	c.state.seq = c.tail.seq
-	c.state.segments = append(c.state.segments, &sealedOrLive{first: first, index: index})
+	c.state.segments = append(c.state.segments, newLive(first, index))
 	return nil
 }
 

@@ -73,7 +73,7 @@ func (o *origins) headers(w http.ResponseWriter, r *http.Request) (answered bool
 	}
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", origin)
-	h.Set("Vary", "Origin")
+	h.Add("Vary", "Origin") // middleware may have said more
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
 		return false
 	}

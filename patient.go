@@ -30,6 +30,9 @@ func newPatient(w http.ResponseWriter, r *http.Request) *patient {
 		until = time.Now().Add(drainTimeout)
 	}
 	_ = p.conn.SetReadDeadline(until)
+	if r.ProtoMajor > 1 { // which resets a stream whose deadline passes, even while nothing is written
+		_ = p.conn.SetWriteDeadline(time.Time{})
+	}
 	return p
 }
 

@@ -92,6 +92,7 @@ func (c *AuditChain) query(ctx context.Context, q *Query, fn func(seq uint64, li
 	if err != nil {
 		return err
 	}
+	defer v.release()
 	s := scan{c: c, q: q, upto: v.seq, wants: q.wants(), since: math.MinInt64, until: math.MaxInt64, fn: fn}
 	if q.approval {
 		s.wants = append(s.wants, segment.Want{Field: segment.Approval, Values: []string{"1"}})

@@ -14,6 +14,11 @@
 // over HTTP, see docs/api.md. Each works alone: a chain without a web server, a
 // bus and a stream for a host that has a log of its own.
 //
+// [Gate] stands in a host's program between an agent's calls and its tools: it
+// asks the host's policy, records, waits for a person, and runs. [Client] is for
+// programs that follow or use a server: its events resume by themselves and are
+// checked one by one.
+//
 // # What holds
 //
 // Durability. When [AuditChain.Append] returns nil the event is on disk, unless
@@ -30,15 +35,16 @@
 // Evidence. Anybody can check a line with sed and sha256sum, and the log with
 // [VerifyChain], which names what was edited, removed, moved or cut. An id and
 // hash that a reader noted down, as each client of the stream does, is an
-// [Anchor]: it shows that the log still goes through that point.
+// [Anchor]: it shows that the log still goes through that point. What
+// [AuditChain.Prune] drops from the front is itself on record.
 //
 // Approval. Only a person's answer approves. A crash, a full disk, a deadline or
 // an event that somebody forged never does.
 //
 // # What does not
 //
-// Rampart decides nothing and blocks nothing: the host asks its policy and runs
-// a call or does not. Who can write the directory can write the whole log anew,
+// Rampart decides nothing: the host's policy does, and calls that the host sends
+// past its [Gate] are not seen. Who can write the directory can write the whole log anew,
 // and only an anchor kept elsewhere shows that. Nothing is encrypted. One
 // process has a log open at a time.
 //
@@ -71,7 +77,8 @@ var (
 	ErrInvalid = errors.New("rampart: invalid")
 	// ErrLocked: another process, or another chain of this one, has the log open.
 	ErrLocked = errors.New("rampart: locked")
-	// ErrLagged: a subscriber of a bus without a chain fell behind what memory holds.
+	// ErrLagged: a subscriber fell behind what is kept for it: memory, of a bus
+	// without a chain; the log, when that was pruned.
 	ErrLagged = errors.New("rampart: lagged")
 	// ErrLimit: a configured bound was reached: subscribers, or pending approvals.
 	ErrLimit = errors.New("rampart: limit reached")
@@ -79,6 +86,10 @@ var (
 	ErrNotFound = errors.New("rampart: not found")
 	// ErrNotPending: the approval was resolved or has expired.
 	ErrNotPending = errors.New("rampart: not pending")
+	// ErrRefused: a gate did not let a call through.
+	ErrRefused = errors.New("rampart: refused")
+	// ErrUnauthorized: the server takes no such token, or it does not reach this.
+	ErrUnauthorized = errors.New("rampart: unauthorized")
 )
 
 // CorruptError says that the log holds something that was never written by a

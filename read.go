@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/rampartlog/rampart/internal/segment"
 )
@@ -36,6 +37,7 @@ func (c *AuditChain) find(ctx context.Context, id string, fn func(seq uint64, li
 	if err != nil {
 		return err
 	}
+	defer v.release()
 	// The segment before the first that begins after id.
 	i, _ := slices.BinarySearchFunc(v.segments, id, func(g *sealedOrLive, id string) int {
 		h, _ := c.state.headOf(g)
@@ -89,6 +91,13 @@ func (c *AuditChain) locate(ctx context.Context, id, hash string) (seq uint64, p
 	if err != nil {
 		return 0, 0, err
 	}
+	defer v.release()
+	if id == v.pruned.LastID { // the one before all that are there
+		if !strings.HasPrefix(v.pruned.LastHash, hash) {
+			return 0, placeContradicts, nil
+		}
+		return v.pruned.Records, placeFound, nil
+	}
 	if id > v.head.ID {
 		if hash != "" {
 			return 0, placeContradicts, nil
@@ -108,17 +117,19 @@ func (c *AuditChain) locate(ctx context.Context, id, hash string) (seq uint64, p
 
 // read calls fn for the records after number after, up to and including number
 // upto, in order, until fn returns false. line is valid only during the call.
+// ErrLagged: they were pruned.
 func (c *AuditChain) read(ctx context.Context, after, upto uint64, fn func(seq uint64, line []byte) bool) error {
 	v, err := c.state.view()
 	if err != nil {
 		return err
 	}
+	defer v.release()
+	if after < v.pruned.Records {
+		return fmt.Errorf("%w: record %d was pruned; query again, and go on from there", ErrLagged, after+1)
+	}
 	upto = min(upto, v.seq)
 	for more := true; more && after < upto; {
 		i := v.segmentOf(after + 1)
-		if i < 0 {
-			return fmt.Errorf("rampart: record %d is not in the log", after+1)
-		}
 		before := after
 		if after, more, err = c.readSegment(ctx, v.segments[i], after, upto, fn); err != nil {
 			return err

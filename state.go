@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rampartlog/rampart/internal/segment"
 )
@@ -20,6 +21,9 @@ type state struct {
 	segments []*sealedOrLive // sorted; the last is live
 	seq      uint64          // number of the newest visible record
 	head     Anchor          // that record
+	dropped  Pruned          // before the first segment
+	readers  *readers        // since that was so
+	earlier  []*readers      // who may still read what was dropped, longest ago first
 	appended uint64
 	torn     int64
 	failed   error
@@ -29,10 +33,17 @@ type state struct {
 	loaded  []*sealedOrLive // sealed segments whose index is in memory; used last, last
 }
 
+// readers counts who reads the segments from number first on.
+type readers struct {
+	first uint64
+	n     atomic.Int64
+}
+
 // sealedOrLive is a segment. The index of the live one is always there; that of
 // a sealed one comes and goes, and head stays.
 type sealedOrLive struct {
-	first uint64
+	first  uint64
+	sealed chan struct{} // closed once it is, with its sidecar; nil of one that was at opening
 
 	// Guarded by state.indexMu.
 	head    segment.Head   // of a sealed one
@@ -74,11 +85,43 @@ func (s *state) begin(first uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Readers hold the slice they took: it is replaced, never changed.
-	s.segments = append(slices.Clip(s.segments), &sealedOrLive{first: first, index: segment.NewIndex(first)})
+	s.segments = append(slices.Clip(s.segments), newLive(first, segment.NewIndex(first)))
+}
+
+// prune lets go of the first n segments.
+func (s *state) prune(n int, dropped Pruned) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.segments = slices.Clone(s.segments[n:])
+	s.dropped = dropped
+	s.earlier = append(s.earlier, s.readers)
+	s.readers = &readers{first: s.segments[0].first}
+}
+
+// needed is the number of the first segment that somebody may still read.
+func (s *state) needed() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.earlier = slices.DeleteFunc(s.earlier, func(r *readers) bool { return r.n.Load() == 0 })
+	if len(s.earlier) > 0 {
+		return s.earlier[0].first
+	}
+	return s.readers.first
+}
+
+func (s *state) pruned() Pruned {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.dropped
+}
+
+func newLive(first uint64, index *segment.Index) *sealedOrLive {
+	return &sealedOrLive{first: first, sealed: make(chan struct{}), index: index}
 }
 
 // retire gives up the index of a segment that was sealed, some time later.
 func (s *state) retire(g *sealedOrLive) {
+	defer close(g.sealed)
 	s.indexMu.Lock()
 	defer s.indexMu.Unlock()
 	g.head = g.index.Head()
@@ -113,11 +156,13 @@ func (s *state) close() {
 	s.closed = true
 }
 
-// view is the log at one moment.
+// view is the log at one moment. Its files stay until it is released.
 type view struct {
 	segments []*sealedOrLive
 	seq      uint64
 	head     Anchor
+	pruned   Pruned
+	readers  *readers
 }
 
 func (s *state) view() (view, error) {
@@ -126,8 +171,11 @@ func (s *state) view() (view, error) {
 	if s.closed {
 		return view{}, ErrClosed
 	}
-	return view{s.segments, s.seq, s.head}, nil
+	s.readers.n.Add(1)
+	return view{s.segments, s.seq, s.head, s.dropped, s.readers}, nil
 }
+
+func (v *view) release() { v.readers.n.Add(-1) }
 
 // segmentOf returns the number of the segment that holds record seq.
 func (v *view) segmentOf(seq uint64) int {

@@ -50,13 +50,14 @@ func (h *histogram) read() Histogram {
 
 // AuditStats are figures of an [AuditChain] at one moment.
 type AuditStats struct {
-	Events   uint64
+	Events   uint64 // that the log holds
+	Pruned   Pruned // and those before them
 	Segments int
 	Bytes    int64 // of the segments, without their indexes
 	Sync     SyncPolicy
 	Torn     int64             // bytes of an unfinished write that opening cut off
 	Appended uint64            // events since it was opened
-	Errors   map[string]uint64 // since it was opened, by operation: write, sync, create, index
+	Errors   map[string]uint64 // since it was opened, by operation: write, sync, create, index, prune
 	Append   Histogram         // seconds from the call of Append to its return
 }
 
@@ -65,7 +66,8 @@ func (c *AuditChain) Stats() AuditStats {
 	out := AuditStats{Sync: c.opts.Sync, Append: c.appends.read(), Errors: c.errors.read()}
 	c.state.mu.RLock()
 	segments := c.state.segments
-	out.Events, out.Appended, out.Torn, out.Segments = c.state.seq, c.state.appended, c.state.torn, len(segments)
+	out.Pruned = c.state.dropped
+	out.Events, out.Appended, out.Torn, out.Segments = c.state.seq-out.Pruned.Records, c.state.appended, c.state.torn, len(segments)
 	c.state.mu.RUnlock()
 	for _, g := range segments {
 		h, _ := c.state.headOf(g)

@@ -95,10 +95,13 @@ func (b *EventBus) find(ctx context.Context, after string) (seq uint64, how stri
 	if after == "" {
 		return 0, resumeNone, nil
 	}
-	if after == sse.Start {
-		return 0, resumeOK, nil
-	}
 	chain := b.history()
+	if after == sse.Start {
+		if chain != nil {
+			seq = chain.state.pruned().Records
+		}
+		return seq, resumeOK, nil
+	}
 	if chain == nil {
 		if !sse.ValidID(after) {
 			return 0, resumeMalformed, nil

@@ -17,6 +17,7 @@ func (c *AuditChain) Dates(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer v.release()
 	days := map[int32]bool{}
 	for _, g := range v.segments {
 		index, err := c.index(ctx, g)

@@ -2,6 +2,7 @@ package rampart
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ const (
 	VerdictTampered   Verdict = "tampered"   // a line is not what was written
 	VerdictMissing    Verdict = "missing"    // lines or segments are missing, doubled or out of order
 	VerdictTruncated  Verdict = "truncated"  // an anchor is not on the log, which was cut or rewritten
+	VerdictPruned     Verdict = "pruned"     // all is well, but an anchor is older than what the log holds: it can't be checked
 	VerdictUnreadable Verdict = "unreadable" // reading gave an error
 )
 
@@ -40,7 +42,8 @@ const (
 // was not written anew as a whole, only anchors prove.
 type Report struct {
 	Verdict  Verdict
-	Events   uint64 // good ones, up to the fault
+	Pruned   Pruned // what was dropped from the front, as the log itself says
+	Events   uint64 // good ones after that, up to the fault
 	FirstID  string
 	LastID   string
 	HeadHash string
@@ -55,6 +58,9 @@ func (r Report) OK() bool { return r.Verdict == VerdictOK }
 // segments and every anchor. It takes no lock and writes nothing. All cores
 // hash; memory does not grow with the log.
 //
+// A log that was pruned is whole when it begins with the event after the last
+// one dropped, and holds the event that says so: see [AuditChain.Prune].
+//
 // A fault in the data is a verdict. The error is ctx's, or ErrInvalid for a
 // malformed anchor. On a log that is being written the end of a write may look
 // like a torn tail.
@@ -63,18 +69,7 @@ func VerifyChain(ctx context.Context, fsys fs.FS, anchors ...Anchor) (Report, er
 	if err != nil {
 		return Report{}, err
 	}
-	entries, err := fs.ReadDir(fsys, ".")
-	if err != nil {
-		return v.unreadable(".", err), nil
-	}
-	for _, e := range entries {
-		if first, ok := segment.ParseName(e.Name()); ok {
-			v.segments = append(v.segments, first)
-		}
-	}
-	slices.Sort(v.segments)
-	v.open = func(i int) (io.ReadCloser, error) {
-		name := segment.Name(v.segments[i])
+	v.open = func(name string) (io.ReadCloser, error) {
 		// Before it is opened: opening a FIFO would wait for its other end.
 		info, err := fs.Stat(fsys, name)
 		if err == nil && !info.Mode().IsRegular() {
@@ -85,7 +80,28 @@ func VerifyChain(ctx context.Context, fsys fs.FS, anchors ...Anchor) (Report, er
 		}
 		return fsys.Open(name)
 	}
-	return v.run(ctx)
+	for {
+		p, pruneErr := readPruning(v.open)
+		entries, err := fs.ReadDir(fsys, ".")
+		if err != nil {
+			return v.unreadable(".", err), nil
+		}
+		var segments []uint64
+		for _, e := range entries {
+			if first, ok := segment.ParseName(e.Name()); ok {
+				segments = append(segments, first)
+			}
+		}
+		slices.Sort(segments)
+		r, err := v.run(ctx, segments, p, pruneErr)
+		if err != nil || r.OK() {
+			return r, err
+		}
+		// It may have been pruned meanwhile.
+		if again, err := readPruning(v.open); err != nil || again == p {
+			return r, nil
+		}
+	}
 }
 
 // Verify is [VerifyChain] for the part of the open log that is visible when it
@@ -95,35 +111,33 @@ func (c *AuditChain) Verify(ctx context.Context, anchors ...Anchor) (Report, err
 	if err != nil {
 		return Report{}, err
 	}
+	sizes := map[string]int64{prunedName: maxEvent + 2}
+	v.open = func(name string) (io.ReadCloser, error) { return c.section(name, sizes[name]) }
+	c.pruning.Lock() // what the file says, and what is there, are of one moment
 	now, err := c.state.view()
 	if err != nil {
+		c.pruning.Unlock()
 		return Report{}, err
 	}
-	sizes := make([]int64, len(now.segments))
-	for i, g := range now.segments {
+	defer now.release()
+	p, pruneErr := readPruning(v.open)
+	c.pruning.Unlock()
+	var segments []uint64
+	for _, g := range now.segments {
 		h, _ := c.state.headOf(g)
-		v.segments, sizes[i] = append(v.segments, g.first), h.Size
+		segments, sizes[segment.Name(g.first)] = append(segments, g.first), h.Size
 	}
-	v.open = func(i int) (io.ReadCloser, error) {
-		f, err := c.fs.Open(segment.Name(v.segments[i]))
-		if err != nil {
-			return nil, err
-		}
-		return struct {
-			io.Reader
-			io.Closer
-		}{io.NewSectionReader(f, 0, sizes[i]), f}, nil
-	}
-	return v.run(ctx)
+	return v.run(ctx, segments, p, pruneErr)
 }
 
 // verification is one walk over a log. Blocks of lines are checked on all
 // cores, each line by itself and against the one before it in its block; the
 // seams between blocks are checked in order.
 type verification struct {
-	segments []uint64
-	open     func(i int) (io.ReadCloser, error)
+	open     opener
 	anchors  map[string]string // id to hash
+	pruned   pruning
+	segments []uint64 // those that were not
 }
 
 func newVerification(anchors []Anchor) (*verification, error) {
@@ -169,7 +183,16 @@ type block struct {
 	seen              []Anchor // anchors' events, with the hashes they have
 }
 
-func (v *verification) run(ctx context.Context) (Report, error) {
+// run walks over the segments that p, read with pruneErr, leaves.
+func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pruneErr error) (Report, error) {
+	if fault := new(CorruptError); errors.As(pruneErr, &fault) {
+		return v.found(Report{}, VerdictTampered, fault), nil
+	} else if pruneErr != nil {
+		return v.unreadable(prunedName, pruneErr), nil
+	}
+	// Opening removes those that a crash left over.
+	v.pruned, v.segments = p, slices.DeleteFunc(segments, func(first uint64) bool { return first <= p.Records })
+
 	ctx, cancel := context.WithCancel(ctx)
 	workers := runtime.GOMAXPROCS(0)
 	work := make(chan *block, workers)
@@ -187,16 +210,16 @@ func (v *verification) run(ctx context.Context) (Report, error) {
 			var f record.Fields
 			for b := range work {
 				if b.err == nil && ctx.Err() == nil {
-					b.check(&f, v.anchors)
+					b.check(&f, v)
 				}
 				close(b.done)
 			}
 		})
 	}
 
-	r := Report{Verdict: VerdictOK}
+	r := Report{Verdict: VerdictOK, Pruned: p.Pruned}
 	seen := map[string]string{}
-	prevHash, next := string(zeroHash[:]), uint64(1)
+	prevHash, prevID, next := cmp.Or(p.LastHash, string(zeroHash[:])), p.LastID, p.Records+1
 	for b := range order {
 		<-b.done
 		if err := ctx.Err(); err != nil {
@@ -207,14 +230,23 @@ func (v *verification) run(ctx context.Context) (Report, error) {
 			return v.found(r, VerdictUnreadable, &CorruptError{Segment: name, Offset: b.offset, Expected: "to read the file", Found: b.err.Error()}), nil
 		}
 		if b.line == 1 && v.segments[b.segment] != next {
-			return v.found(r, VerdictMissing, missingSegment(next, v.segments[b.segment])), nil
+			fault := missingSegment(next, v.segments[b.segment])
+			if b.segment == 0 {
+				fault = p.fault(v.segments[0], "", "")
+			}
+			return v.found(r, VerdictMissing, fault), nil
 		}
 		if b.count > 0 {
+			if r.Events == 0 {
+				if fault := p.fault(p.Records+1, b.firstID, b.firstPrev); fault != nil {
+					return v.found(r, VerdictMissing, fault), nil
+				}
+			}
 			var fault *CorruptError
 			if b.firstPrev != prevHash {
 				fault = &CorruptError{ID: b.firstID, Expected: "prev_hash " + prevHash, Found: b.firstPrev}
-			} else if b.firstID <= r.LastID {
-				fault = &CorruptError{ID: b.firstID, Expected: "an id after " + r.LastID, Found: b.firstID}
+			} else if b.firstID <= prevID {
+				fault = &CorruptError{ID: b.firstID, Expected: "an id after " + prevID, Found: b.firstID}
 			}
 			if fault != nil {
 				fault.Segment, fault.Line, fault.Offset = name, b.line, b.offset
@@ -224,7 +256,7 @@ func (v *verification) run(ctx context.Context) (Report, error) {
 				r.FirstID = b.firstID
 			}
 			r.Events += b.count
-			r.LastID, r.HeadHash, prevHash = b.lastID, b.lastHash, b.lastHash
+			r.LastID, r.HeadHash, prevID, prevHash = b.lastID, b.lastHash, b.lastID, b.lastHash
 			next += b.count
 		}
 		for _, a := range b.seen {
@@ -232,7 +264,7 @@ func (v *verification) run(ctx context.Context) (Report, error) {
 		}
 		if b.fault != nil {
 			verdict := b.verdict
-			if verdict == VerdictTornTail && (!b.last || b.segment < len(v.segments)-1 || !tornWrite(r.LastID, b.after)) {
+			if verdict == VerdictTornTail && (!b.last || b.segment < len(v.segments)-1 || !tornWrite(prevID, b.after)) {
 				verdict = VerdictTampered
 			}
 			b.fault.Segment = name
@@ -246,8 +278,18 @@ func (v *verification) run(ctx context.Context) (Report, error) {
 	if err := ctx.Err(); err != nil {
 		return Report{}, err
 	}
+	if e := p.event; seen[e.ID] != e.Hash {
+		return v.found(r, VerdictMissing, &CorruptError{Segment: prunedName, Line: 1, ID: e.ID, Expected: "that event on the log", Found: "no such event in the log, which ends with " + r.LastID}), nil
+	}
+	if p.Records > 0 {
+		seen[p.LastID] = p.LastHash
+	}
 	for id, hash := range v.anchors {
 		switch have, ok := seen[id]; {
+		case !ok && id < p.LastID:
+			if r.OK() { // anything else is worse
+				r = v.found(r, VerdictPruned, &CorruptError{ID: id, Expected: "event " + id + " of the anchor", Found: "a log that was pruned up to " + p.LastID})
+			}
 		case !ok:
 			return v.found(r, VerdictTruncated, &CorruptError{ID: id, Expected: "event " + id + " of the anchor", Found: "no such event in the log, which ends with " + r.LastID}), nil
 		case !strings.HasPrefix(have, hash):
@@ -284,7 +326,7 @@ func (v *verification) split(ctx context.Context, work, order chan<- *block) {
 		}
 	}
 	for i := range v.segments {
-		f, err := v.open(i)
+		f, err := v.open(segment.Name(v.segments[i]))
 		if err != nil {
 			send(&block{segment: i, line: 1, err: err})
 			return
@@ -330,7 +372,7 @@ func splitSegment(i int, f io.Reader, send func(*block) bool) bool {
 }
 
 // check goes over the block's lines up to the first fault.
-func (b *block) check(f *record.Fields, anchors map[string]string) {
+func (b *block) check(f *record.Fields, v *verification) {
 	data, at := b.data, 0
 	var lastHash, lastID []byte
 	defer func() { b.lastHash, b.lastID, b.data = string(lastHash), string(lastID), nil }()
@@ -359,7 +401,7 @@ func (b *block) check(f *record.Fields, anchors map[string]string) {
 		}
 		lastHash, lastID = f.Hash, f.ID // into data, which stays as it is
 		b.count++
-		if _, ok := anchors[string(lastID)]; ok {
+		if _, ok := v.anchors[string(lastID)]; ok || string(lastID) == v.pruned.event.ID {
 			b.seen = append(b.seen, Anchor{string(lastID), string(lastHash)})
 		}
 		at += n + 1

@@ -39,6 +39,7 @@ var (
 	auditErrors   = desc("audit_errors_total", "Failed operations of the log.", "op")
 	events        = desc("audit_events", "Events on the log.")
 	size          = desc("audit_bytes", "Size of the log.")
+	pruned        = desc("audit_pruned_events_total", "Events dropped from the front of the log in all its life.")
 )
 
 // Describe implements [prometheus.Collector]. It names nothing, since values of
@@ -83,6 +84,7 @@ func (f figures) Collect(ch chan<- prometheus.Metric) {
 	for op, n := range audit.Errors {
 		count(auditErrors, n, op)
 	}
+	count(pruned, audit.Pruned.Records)
 	gauge(events, float64(audit.Events))
 	gauge(size, float64(audit.Bytes))
 }

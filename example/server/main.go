@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -39,8 +40,11 @@ type config struct {
 	allowHosts     []string
 	allowOrigins   []string
 	sync           rampart.SyncPolicy
+	keep           time.Duration
 	logFormat      string
 	demo           bool
+	verify         bool
+	anchors        []rampart.Anchor
 	version        bool
 }
 
@@ -59,7 +63,11 @@ func main() {
 		fmt.Println(version())
 		return
 	}
-	if err := serve(ctx, cfg, os.Stdout, os.Stderr); err != nil {
+	do := func() error { return serve(ctx, cfg, os.Stdout, os.Stderr) }
+	if cfg.verify {
+		do = func() error { return verifyLog(ctx, cfg, os.Stdout) }
+	}
+	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, "rampart:", strings.TrimPrefix(err.Error(), "rampart: "))
 		os.Exit(1)
 	}
@@ -78,8 +86,18 @@ func parse(args []string, out io.Writer) (config, error) {
 	fs.Func("allow-host", "also answer requests for this `host` while bound to loopback; repeatable", appendTo(&c.allowHosts))
 	fs.Func("allow-origin", "let pages of this `origin` (scheme://host:port) use the API; repeatable", appendTo(&c.allowOrigins))
 	fs.StringVar((*string)(&c.sync), "sync", string(rampart.SyncAlways), "when events are forced to the disk: always, interval or never")
+	fs.Func("keep", "drop events older than this `time`, such as 2160h or 90d; everything is kept when 0 or absent", func(s string) (err error) {
+		c.keep, err = parseKeep(s)
+		return err
+	})
 	fs.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	fs.BoolVar(&c.demo, "demo", false, "play a made-up agent session")
+	fs.BoolVar(&c.verify, "verify", false, "check the log in -dir, also of a running daemon, and exit: with 1 when it is not whole")
+	fs.Func("anchor", "with -verify: a `position` of the stream (ID.HASH) noted down earlier, which must be on the log; repeatable", func(s string) error {
+		id, hash, _ := strings.Cut(s, ".")
+		c.anchors = append(c.anchors, rampart.Anchor{ID: id, Hash: hash})
+		return nil
+	})
 	fs.BoolVar(&c.version, "version", false, "print the version and exit")
 	if err := fs.Parse(args); err != nil {
 		return c, err
@@ -104,6 +122,9 @@ func appendTo(list *[]string) func(string) error {
 func (c *config) check(rest []string) error {
 	if len(rest) > 0 {
 		return fmt.Errorf("unexpected argument %q: every option is a flag, see -h", rest[0])
+	}
+	if len(c.anchors) > 0 && !c.verify {
+		return errors.New("-anchor: goes with -verify")
 	}
 	if c.approvalTTL <= 0 {
 		return fmt.Errorf("-approval-ttl %v: must be more than zero", c.approvalTTL)
@@ -208,13 +229,13 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 
-	demoDone := make(chan struct{})
-	go func() {
-		defer close(demoDone)
-		if c.demo {
-			demo{r: r, log: log, out: out, url: url, tokenFile: tokenFile}.play(ctx)
-		}
-	}()
+	var beside sync.WaitGroup
+	if c.demo {
+		beside.Go(func() { demo{r: r, log: log, out: out, url: url, tokenFile: tokenFile}.play(ctx) })
+	}
+	if c.keep > 0 {
+		beside.Go(func() { prune(ctx, r.Chain, c.keep, log) })
+	}
 
 	select {
 	case err = <-served:
@@ -227,7 +248,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if srv.Shutdown(limit) != nil {
 		srv.Close()
 	}
-	<-demoDone
+	beside.Wait()
 	return nil
 }
 

@@ -180,16 +180,21 @@ func (d *daemon) checkOutput() {
 	}
 }
 
-// lines are the stored lines of the log, read from its files.
-func (d *daemon) lines() []string {
+func (d *daemon) segments() []string {
 	d.t.Helper()
-	segments, err := filepath.Glob(filepath.Join(d.dir, "audit", "*.jsonl"))
+	paths, err := filepath.Glob(filepath.Join(d.dir, "audit", "*.jsonl"))
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	slices.Sort(segments)
+	slices.Sort(paths)
+	return paths
+}
+
+// lines are the stored lines of the log, read from its files.
+func (d *daemon) lines() []string {
+	d.t.Helper()
 	var all []string
-	for _, s := range segments {
+	for _, s := range d.segments() {
 		data, err := os.ReadFile(s)
 		if err != nil {
 			d.t.Fatal(err)

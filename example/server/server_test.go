@@ -341,7 +341,7 @@ func TestAgentTokenFile(t *testing.T) {
 
 func TestBadFlagsAreRefused(t *testing.T) {
 	for _, args := range [][]string{
-		{"-sync", "sometimes"}, {"-log-format", "xml"}, {"-approval-ttl", "0s"}, {"-approval-ttl", "soon"}, {"serve"}, {"-allow-host", ""}, {"-nonsense"},
+		{"-sync", "sometimes"}, {"-log-format", "xml"}, {"-approval-ttl", "0s"}, {"-approval-ttl", "soon"}, {"serve"}, {"-allow-host", ""}, {"-nonsense"}, {"-anchor", "x"},
 	} {
 		d := launch(t, t.TempDir(), args...)
 		refused(t, d, "", args[0])
@@ -476,5 +476,21 @@ func TestDemo(t *testing.T) {
 		if e := parse(t, string(f.Event)); e.Decision.Action == "allow" && string(e.Request.Command) == command {
 			return // the agent ran what it had asked for
 		}
+	}
+}
+
+// TestDocumentedMetrics wants every metric that docs/operations.md names to be there.
+func TestDocumentedMetrics(t *testing.T) {
+	d := start(t)
+	d.resolve(d.askFor("ls"), `{"approved":true}`)
+	served := d.admin("GET", "/metrics", "").want(http.StatusOK).body
+	named := regexp.MustCompile(`\brampart_\w+`).FindAllString(string(readFile(t, "../../docs/operations.md")), -1)
+	for _, name := range named {
+		if !strings.Contains(served, "\n"+name) {
+			t.Errorf("docs/operations.md names %s, which is not there", name)
+		}
+	}
+	if len(named) < 10 {
+		t.Errorf("found %d names", len(named))
 	}
 }

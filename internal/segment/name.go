@@ -22,13 +22,12 @@ func Name(first uint64) string { return fmt.Sprintf("%0*d%s", digits, first, lin
 // IndexName is the file name of that segment's index.
 func IndexName(first uint64) string { return fmt.Sprintf("%0*d%s", digits, first, indexSuffix) }
 
-// Owns reports whether name is one that [Name] or [IndexName] gives.
-func Owns(name string) bool {
+// Owner is the inverse of [Name] and of [IndexName].
+func Owner(name string) (first uint64, ok bool) {
 	if num, ok := strings.CutSuffix(name, indexSuffix); ok {
 		name = num + lineSuffix
 	}
-	_, ok := ParseName(name)
-	return ok
+	return ParseName(name)
 }
 
 // ParseName is the inverse of [Name].

@@ -1,0 +1,359 @@
+package rampart_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/vfs/vfstest"
+)
+
+func TestNewClientRefuses(t *testing.T) {
+	for _, base := range []string{"", "127.0.0.1:9090", "localhost:9090", "ftp://x", "http://", "http://x/?token=s3cret", "http://x/#f", "http://x\n"} {
+		_, err := rampart.NewClient(base, nil)
+		wantErr(t, base, err, rampart.ErrInvalid)
+		if err != nil && strings.Contains(err.Error(), "s3cret") {
+			t.Error(err)
+		}
+	}
+	_, err := rampart.NewClient("http://x", &rampart.ClientOptions{Token: "s3cret\n"})
+	if wantErr(t, "a token with its line break", err, rampart.ErrInvalid); strings.Contains(err.Error(), "s3cret") {
+		t.Error(err)
+	}
+}
+
+func TestClientAppends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openRampart(t, vfstest.New(), rampart.Options{})
+		site := newRemote(t, r.Handler(testAuth()))
+		exit := -1
+		e := event(0)
+		e.RunID, e.ToolCallID, e.Request = "r", "c", json.RawMessage(`{ "n" : 1.0, "big":12345678901234567890, "s":"\ud800<>" }`)
+		e.Decision.Suggestions = []string{"a \"b\"\n"}
+		e.Response = &rampart.Response{ExitCode: &exit, DurationMS: 5, Flags: []string{"f"}}
+		id, err := site.client(adminToken).Append(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		local := appendOne(t, r.Chain, e)
+		got := all(t, r.Chain, rampart.Query{Ascending: true})
+		form := func(line string) string { return line[34:strings.Index(line, `"prev_hash"`)] }
+		if got[0][7:33] != id || form(got[0]) != form(got[1]) || got[1][7:33] != local.ID {
+			t.Errorf("over HTTP as %s\n%s\nby the chain\n%s", id, got[0], got[1])
+		}
+
+		before := time.Now().UTC()
+		ids, err := site.client(agentToken).AppendAll(t.Context(), []rampart.AuditEvent{
+			{Agent: "someone", Tool: "exec", Decision: rampart.Decision{Action: "allow"}},
+			{Agent: "else", Tool: "exec", Decision: rampart.Decision{Action: "deny"}},
+		})
+		if err != nil || len(ids) != 2 {
+			t.Fatal(ids, err)
+		}
+		saved := lastEvent(t, r.Chain)
+		if saved.ID != ids[1] || saved.Agent != "claude-code" || string(saved.Request) != "{}" || !saved.Timestamp.Equal(before) {
+			t.Errorf("stored %+v, want the id %s, the token's name, an empty object and the time of the call", saved, ids[1])
+		}
+
+		if ids, err := site.client(agentToken).AppendAll(t.Context(), nil); ids != nil || err != nil {
+			t.Errorf("of no events: %v, %v", ids, err)
+		}
+		n := r.Chain.Stats().Events
+		for name, bad := range map[string][]rampart.AuditEvent{
+			"no tool":  {{Agent: "a", Decision: rampart.Decision{Action: "allow"}}},
+			"request":  {event(0), {Agent: "a", Tool: "t", Request: json.RawMessage(`{"x":1}}`), Decision: rampart.Decision{Action: "allow"}}},
+			"id":       {{ID: "x", Agent: "a", Tool: "t", Decision: rampart.Decision{Action: "allow"}}},
+			"approval": {{Agent: "a", Tool: "t", Decision: rampart.Decision{Action: "approved"}, Approval: json.RawMessage(`{}`)}},
+			"too many": make([]rampart.AuditEvent, 65537),
+		} {
+			_, err := site.client(adminToken).AppendAll(t.Context(), bad)
+			wantErr(t, name, err, rampart.ErrInvalid)
+		}
+		_, err = site.client("stale-token").Append(t.Context(), e)
+		wantErr(t, "Append", err, rampart.ErrUnauthorized)
+		if r.Chain.Stats().Events != n {
+			t.Error("something was stored")
+		}
+	})
+}
+
+func TestClientQueries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openRampart(t, vfstest.New(), rampart.Options{})
+		site := newRemote(t, r.Handler(testAuth()))
+		client := site.client(adminToken)
+		var events []rampart.AuditEvent
+		for i := range 350 {
+			e := event(i)
+			e.Timestamp = e.Timestamp.Add(time.Duration(i) * time.Minute)
+			e.Agent, e.Tool, e.RunID = fmt.Sprint("agent-", i%3), fmt.Sprint("tool/", i%5), []string{"", "a run", "b&c"}[i%3]
+			e.Decision.Action = []string{"allow", "deny"}[i%2]
+			events = append(events, e)
+		}
+		saved, err := r.Chain.AppendAll(t.Context(), events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range []rampart.Query{
+			{},
+			{Ascending: true},
+			{Filter: rampart.Filter{Agent: []string{"agent-1", "agent-2"}, Action: []string{"deny"}}},
+			{Filter: rampart.Filter{Tool: []string{"tool/3"}, Session: []string{"myapp/main"}}, Ascending: true},
+			{Filter: rampart.Filter{RunID: []string{"b&c"}}},
+			{Filter: rampart.Filter{Agent: []string{"nobody"}}},
+			{Since: saved[100].Timestamp, Until: saved[300].Timestamp},
+			{After: saved[10].ID, Before: saved[340].ID, Ascending: true},
+			{After: saved[10].ID, Before: saved[200].ID},
+		} {
+			var got []string
+			for line, err := range client.Query(t.Context(), q) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, string(line))
+			}
+			if diff := cmp.Diff(all(t, r.Chain, q), got); diff != "" {
+				t.Errorf("%+v (-want +got):\n%.1000s", q, diff)
+			}
+		}
+		for range client.Query(t.Context(), rampart.Query{}) {
+			break
+		}
+		line, err := client.Get(t.Context(), saved[7].ID)
+		if want := all(t, r.Chain, rampart.Query{Ascending: true})[7]; err != nil || string(line) != want {
+			t.Errorf("Get: %s, %v", line, err)
+		}
+		_, err = client.Get(t.Context(), "../../status")
+		wantErr(t, "Get of what is no id", err, rampart.ErrNotFound)
+
+		fails := func(c *rampart.Client, q rampart.Query) (err error) {
+			for _, err = range c.Query(t.Context(), q) {
+			}
+			return err
+		}
+		wantErr(t, "an empty value", fails(client, rampart.Query{Filter: rampart.Filter{Agent: []string{""}}}), rampart.ErrInvalid)
+		wantErr(t, "no id", fails(client, rampart.Query{After: "x"}), rampart.ErrInvalid)
+		wantErr(t, "an agent's token", fails(site.client(agentToken), rampart.Query{}), rampart.ErrUnauthorized)
+	})
+}
+
+func TestClientApprovals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openRampart(t, vfstest.New(), rampart.Options{})
+		site := newRemote(t, r.Handler(testAuth()))
+		admin, agent := site.client(adminToken), site.client(agentToken)
+		ctx := t.Context()
+
+		q := question(1)
+		q.TTL = 90*time.Second + time.Nanosecond
+		asked, err := agent.RequestApproval(ctx, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := r.Approvals.Get(ctx, asked.ID)
+		if err != nil || asked.Status != rampart.Pending || !asked.ExpiresAt.Equal(want.ExpiresAt) || want.ExpiresAt.Sub(want.CreatedAt) != 91*time.Second {
+			t.Fatalf("asked %+v, stands %+v, %v", asked, want, err)
+		}
+		event := lastEvent(t, r.Chain)
+		if !slices.Equal(event.Decision.MatchedPolicies, q.MatchedPolicies) || event.Decision.Message != q.Message || want.ToolCallID != q.ToolCallID {
+			t.Errorf("the event: %+v", event)
+		}
+		sum, err := rampart.RequestSHA256(q.Request)
+		if err != nil || sum != want.RequestSHA256 {
+			t.Errorf("RequestSHA256: %s, %v, want %s", sum, err, want.RequestSHA256)
+		}
+		if again, err := agent.RequestApproval(ctx, q); err != nil || again.ID != asked.ID {
+			t.Errorf("asked twice: %+v, %v", again, err)
+		}
+		list, err := admin.ListApprovals(ctx, rampart.Pending)
+		want.ToolCallID, want.Credential = "", "" // which are not told
+		if diff := cmp.Diff([]rampart.Approval{want}, list); err != nil || diff != "" {
+			t.Errorf("listed: %v (-want +got):\n%s", err, diff)
+		}
+
+		waited := make(chan rampart.Approval, 1)
+		go func() {
+			a, err := agent.WaitApproval(ctx, asked.ID)
+			if err != nil {
+				t.Error(err)
+			}
+			waited <- a
+		}()
+		time.Sleep(80 * time.Second) // longer than the server lets anybody wait
+		if err := admin.ResolveApproval(ctx, asked.ID, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann", Reason: "fine"}); err != nil {
+			t.Fatal(err)
+		}
+		if a := <-waited; a.Status != rampart.Approved || a.ResolvedBy != "ann" || a.Reason != "fine" || a.RequestSHA256 != sum {
+			t.Errorf("waited for %+v", a)
+		}
+		wantErr(t, "a second answer", admin.ResolveApproval(ctx, asked.ID, no), rampart.ErrNotPending)
+		wantErr(t, "no verdict", admin.ResolveApproval(ctx, asked.ID, rampart.Resolution{}), rampart.ErrInvalid)
+		wantErr(t, "an agent's answer", agent.ResolveApproval(ctx, asked.ID, yes), rampart.ErrUnauthorized)
+		_, err = site.client(otherToken).WaitApproval(ctx, asked.ID)
+		wantErr(t, "another agent's approval", err, rampart.ErrNotFound)
+
+		var pending []string
+		for i := range 3 {
+			a, err := agent.RequestApproval(ctx, question(10+i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			pending = append(pending, a.ID)
+		}
+		bulk := rampart.BulkResolution{Resolution: rampart.Resolution{Status: rampart.Denied, ResolvedBy: "ann"}, RunID: "run_1", IDs: pending[:2]}
+		ids, err := admin.ResolveApprovals(ctx, bulk)
+		if err != nil || !slices.Equal(ids, pending[:2]) {
+			t.Errorf("bulk: %v, %v", ids, err)
+		}
+		_, err = admin.ResolveApprovals(ctx, bulk)
+		wantErr(t, "bulk again", err, rampart.ErrNotPending)
+		bulk.IDs = []string{}
+		_, err = admin.ResolveApprovals(ctx, bulk)
+		wantErr(t, "bulk of none", err, rampart.ErrInvalid)
+		bulk.IDs, bulk.Status = nil, rampart.Approved
+		if ids, err = admin.ResolveApprovals(ctx, bulk); err != nil || !slices.Equal(ids, pending[2:]) {
+			t.Errorf("the rest: %v, %v", ids, err)
+		}
+		if a, err := agent.WaitApproval(ctx, pending[0]); err != nil || a.Status != rampart.Denied {
+			t.Errorf("%+v, %v", a, err)
+		}
+		if denied, err := admin.ListApprovals(ctx, rampart.Denied); err != nil || len(denied) != 2 {
+			t.Errorf("denied: %d, %v", len(denied), err)
+		}
+
+		for name, bad := range map[string]rampart.ApprovalRequest{
+			"no object":   {Agent: "a", Tool: "t", Request: json.RawMessage(`{"a":1},"agent":"admin"`)},
+			"not UTF-8":   {Agent: "a", Tool: "t", Message: "\xff"},
+			"too long":    {Agent: "a", Tool: "t", TTL: 1000 * time.Hour},
+			"no such TTL": {Agent: "a", Tool: "t", TTL: -time.Hour},
+		} {
+			_, err := admin.RequestApproval(ctx, bad)
+			wantErr(t, name, err, rampart.ErrInvalid)
+		}
+		_, err = rampart.RequestSHA256(json.RawMessage(`{"a":1,"a":2}`))
+		wantErr(t, "RequestSHA256", err, rampart.ErrInvalid)
+	})
+}
+
+// An agent that waits does not learn of a restart, and never takes one for an answer.
+func TestClientWaitsAcrossRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfstest.New()
+		r := openRampart(t, fs, rampart.Options{})
+		site := newRemote(t, r.Handler(testAuth()))
+		p := request(t, r.Approvals, question(1))
+		go func() {
+			time.Sleep(10 * time.Second)
+			site.serve(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+			r.Close()
+			time.Sleep(time.Minute)
+			r = openRampart(t, fs, rampart.Options{})
+			site.serve(r.Handler(testAuth()))
+			time.Sleep(time.Minute)
+			if _, err := r.Approvals.Resolve(context.Background(), p.ID, no); err != nil {
+				t.Error(err)
+			}
+		}()
+		a, err := site.client(agentToken).WaitApproval(t.Context(), p.ID)
+		if err != nil || a.Status != rampart.Denied {
+			t.Errorf("%+v, %v", a, err)
+		}
+
+		p = request(t, r.Approvals, question(2))
+		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+		defer cancel()
+		_, err = site.client(agentToken).WaitApproval(ctx, p.ID)
+		wantErr(t, "until the context is done", err, context.DeadlineExceeded)
+		a, err = site.client(agentToken).WaitApproval(t.Context(), p.ID)
+		if err != nil || a.Status != rampart.Expired {
+			t.Errorf("%+v, %v", a, err)
+		}
+	})
+}
+
+func TestClientVerifiesAndAsksForTheStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openRampart(t, vfstest.New(), rampart.Options{Version: "1.2.3"})
+		client := newRemote(t, r.Handler(testAuth())).client(adminToken)
+		saved := appendN(t, r.Chain, 20)
+		want, err := r.Chain.Verify(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range []rampart.Anchor{{}, {ID: saved[3].ID, Hash: saved[3].Hash}, {ID: saved[3].ID}} {
+			got, err := client.Verify(t.Context(), a)
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("%+v: %v (-want +got):\n%s", a, err, diff)
+			}
+		}
+		lie := rampart.Anchor{ID: saved[3].ID, Hash: saved[4].Hash}
+		want, err = r.Chain.Verify(t.Context(), lie)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := client.Verify(t.Context(), lie)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" || got.Verdict != rampart.VerdictTruncated {
+			t.Errorf("of an anchor that lies beside: %v (-want +got):\n%s", err, diff)
+		}
+		_, err = client.Verify(t.Context(), rampart.Anchor{ID: "x"})
+		wantErr(t, "Verify", err, rampart.ErrInvalid)
+
+		s, err := client.Status(t.Context())
+		if err != nil || s.Version != "1.2.3" || s.Events != 20 || s.Head != r.Chain.Head() || s.Sync != rampart.SyncAlways || s.LastVerify == nil || s.LastVerify.OK {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
+}
+
+func TestClientSaysWhatTheServerSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := func(status int, body string) http.HandlerFunc {
+			return func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(status)
+				io.WriteString(w, body)
+			}
+		}
+		for name, c := range map[string]struct {
+			h    http.HandlerFunc
+			want error
+			says string
+		}{
+			"the server's words": {answer(400, `{"error":"limit is a whole number"}`), rampart.ErrInvalid, "rampart: invalid: GET /v1/status: 400 Bad Request: limit is a whole number"},
+			"a proxy's page":     {answer(502, `<h1>Bad Gateway</h1>`), nil, "rampart: GET /v1/status: 502 Bad Gateway"},
+			"no JSON":            {answer(200, `<h1>Hello</h1>`), nil, "Rampart server"},
+			"half an answer":     {answer(200, `{"version":"1`), io.ErrUnexpectedEOF, "cut off"},
+			"nothing": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, nil,
+				"rampart: GET /v1/status: no whole answer within 1m0s"},
+			"half, then nothing": {func(w http.ResponseWriter, r *http.Request) {
+				io.WriteString(w, `{"ver`)
+				http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}, nil, "no whole answer within 1m0s"},
+			"a broken connection": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, io.EOF, "http://rampart/v1/status"},
+		} {
+			site := newRemote(t, c.h)
+			_, err := site.client(adminToken).Status(t.Context())
+			if err == nil || !strings.Contains(err.Error(), c.says) || c.want != nil && !errors.Is(err, c.want) || strings.Contains(err.Error(), adminToken) {
+				t.Errorf("%s: %v, want it to say %q", name, err, c.says)
+			}
+			if n := site.bodies.Load(); n != 0 {
+				t.Errorf("%s: a body is left open", name)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := newRemote(t, answer(200, "{}")).client(adminToken).Status(ctx)
+		wantErr(t, "a context that is done", err, context.Canceled)
+	})
+}

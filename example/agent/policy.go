@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"regexp"
+	"strings"
+
+	"github.com/rampartlog/rampart"
+)
+
+var (
+	// A program that only looks, with plain words behind it: no shell syntax
+	// that could begin another, and no path that leaves the scratch directory.
+	harmless    = regexp.MustCompile(`^(ls|pwd|wc|head|echo)( [\w-][\w.-]*)*$`)
+	destructive = regexp.MustCompile(`\brm\b.*\s(-\w*[rf]\w*\s+)+(--\S+\s+)*(/|~|\$HOME)(\s|\*|$)|\bmkfs\b|\bdd\b.*\bof=/dev/|:\(\)\s*\{`)
+	pipedShell  = regexp.MustCompile(`\b(curl|wget)\b.*\|\s*(sudo\s+)?(ba|z|da)?sh\b`)
+)
+
+// policy is this host's own: Rampart has none. It knows little for certain,
+// and has a person asked about the rest.
+func policy(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
+	var request struct {
+		Command string `json:"command"`
+		Path    string `json:"path"`
+	}
+	if err := json.Unmarshal(call.Request, &request); err != nil {
+		return rampart.Decision{}, err // the gate denies what a policy can't judge
+	}
+	decide := func(action, policy, message string, suggestions ...string) (rampart.Decision, error) {
+		return rampart.Decision{Action: action, MatchedPolicies: []string{policy}, Message: message, Suggestions: suggestions}, nil
+	}
+	switch call.Tool {
+	case "read":
+		return decide("allow", "read-scratch", "")
+	case "write":
+		if strings.HasPrefix(request.Path, ".") {
+			return decide("ask", "ask-hidden", "writes a hidden file, which other programs may obey")
+		}
+		return decide("watch", "watch-writes", "")
+	case "exec":
+		switch {
+		case destructive.MatchString(request.Command):
+			return decide("deny", "block-destructive", "destroys more than this agent owns", "delete single files of the scratch directory")
+		case pipedShell.MatchString(request.Command):
+			return decide("deny", "block-pipe-to-shell", "runs code that nobody has read", "download it, read it, then run it")
+		case harmless.MatchString(request.Command):
+			return decide("allow", "allow-harmless", "")
+		}
+		return decide("ask", "ask-exec", "a command that the policy does not know")
+	}
+	return decide("deny", "unknown-tool", "there is no such tool", "exec, read and write are there")
+}

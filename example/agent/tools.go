@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/rampartlog/rampart"
+)
+
+const (
+	maxOutput   = 64 << 10 // bytes of a call's output that the model is given
+	commandTime = 2 * time.Minute
+)
+
+// tools are what the agent can do, in its scratch directory.
+type tools struct{ scratch *os.Root }
+
+// call does what the request says. It is given the bytes that were recorded
+// and, where a person was asked, approved.
+func (t tools) call(ctx context.Context, tool string, request json.RawMessage) (output string, resp rampart.Response, err error) {
+	var r struct {
+		Command string `json:"command"`
+		Path    string `json:"path"`
+		Content string `json:"content"`
+	}
+	if err := json.Unmarshal(request, &r); err != nil {
+		return "", resp, err
+	}
+	switch tool {
+	case "exec":
+		return t.exec(ctx, r.Command)
+	case "read":
+		output, err = t.read(r.Path)
+	case "write":
+		err = t.write(r.Path, r.Content)
+	default:
+		err = fmt.Errorf("no tool %q", tool)
+	}
+	return output, resp, err
+}
+
+func (t tools) exec(ctx context.Context, command string) (string, rampart.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Dir = t.scratch.Name()
+	var out limited
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second // for a child of the command that holds its output open
+	err := cmd.Run()
+	var exit *exec.ExitError
+	var resp rampart.Response
+	if errors.As(err, &exit) || err == nil {
+		code := cmd.ProcessState.ExitCode()
+		resp.ExitCode, err = &code, ctx.Err() // that a command fails is no failure of the tool
+	}
+	if out.cut {
+		resp.Flags = append(resp.Flags, "output_cut")
+	}
+	return out.String(), resp, err
+}
+
+// read and write reach nothing outside the scratch directory, whatever links
+// or dots a path has.
+func (t tools) read(path string) (string, error) {
+	f, err := t.scratch.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var out limited
+	_, err = io.Copy(&out, io.LimitReader(f, maxOutput))
+	return out.String(), err
+}
+
+func (t tools) write(path, content string) error {
+	if dir := filepath.Dir(path); dir != "." {
+		if err := t.scratch.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return t.scratch.WriteFile(path, []byte(content), 0o600)
+}
+
+// limited keeps the first maxOutput bytes.
+type limited struct {
+	bytes.Buffer
+	cut bool
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	n := min(len(p), maxOutput-l.Len())
+	l.cut = l.cut || n < len(p)
+	l.Buffer.Write(p[:n])
+	return len(p), nil
+}

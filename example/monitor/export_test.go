@@ -1,0 +1,18 @@
+package main
+
+import "net/http"
+
+type Config = config
+
+var (
+	Parse   = parse
+	Run     = run
+	Visible = visible
+	Cut     = cut
+)
+
+// Over has the config's programs reached over those, in place of the network.
+func (c config) Over(daemon, receiver http.RoundTripper) Config {
+	c.daemon, c.receiver = daemon, receiver
+	return c
+}

@@ -1,0 +1,26 @@
+module github.com/rampartlog/rampart/example/mounted
+
+go 1.25.0
+
+require (
+	github.com/NYTimes/gziphandler v1.1.1
+	github.com/go-chi/chi/v5 v5.5.0
+	github.com/gorilla/handlers v1.5.2
+	github.com/klauspost/compress v1.20.4
+	github.com/rampartlog/rampart v0.0.0
+	go.uber.org/goleak v1.3.0
+)
+
+require (
+	github.com/RoaringBitmap/roaring/v2 v2.30.0 // indirect
+	github.com/bits-and-blooms/bitset v1.24.4 // indirect
+	github.com/felixge/httpsnoop v1.0.3 // indirect
+	github.com/mschoch/smat v0.2.0 // indirect
+	github.com/oklog/ulid/v2 v2.1.2 // indirect
+	github.com/r3labs/sse/v2 v2.10.0 // indirect
+	golang.org/x/net v0.47.0 // indirect
+	golang.org/x/sys v0.38.0 // indirect
+	gopkg.in/cenkalti/backoff.v1 v1.1.0 // indirect
+)
+
+replace github.com/rampartlog/rampart => ../..

@@ -1,0 +1,239 @@
+package rampart
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rampartlog/rampart/internal/record"
+)
+
+// Actions that a gate's policy can say, and what it records itself.
+const (
+	actionAllow = "allow"
+	actionWatch = "watch"
+	actionDeny  = "deny"
+	actionRan   = "ran"
+)
+
+// maxFault bounds what an outcome repeats of a tool's error, in bytes.
+const maxFault = 4 << 10
+
+// Recorder is where a [Gate] records and asks: the [Rampart] of this process,
+// or a [Client] of a daemon that several agents share.
+type Recorder interface {
+	Append(ctx context.Context, e AuditEvent) (id string, err error)
+	RequestApproval(ctx context.Context, r ApprovalRequest) (Approval, error)
+	WaitApproval(ctx context.Context, id string) (Approval, error)
+}
+
+// Append is [AuditChain.Append], and returns the event's id.
+func (r *Rampart) Append(ctx context.Context, e AuditEvent) (id string, err error) {
+	saved, err := r.Chain.Append(ctx, e)
+	return saved.ID, err
+}
+
+// RequestApproval is [Approvals.Request].
+func (r *Rampart) RequestApproval(ctx context.Context, q ApprovalRequest) (Approval, error) {
+	return r.Approvals.Request(ctx, q)
+}
+
+// WaitApproval is [Approvals.Wait].
+func (r *Rampart) WaitApproval(ctx context.Context, id string) (Approval, error) {
+	return r.Approvals.Wait(ctx, id)
+}
+
+// Gate stands between an agent's call of a tool and the tool: it asks the
+// host's policy, then, where that says so, a person; it records what was
+// decided, and runs the call only then. Recorder and Policy are required. Its
+// methods may be called concurrently, its fields not changed meanwhile.
+type Gate struct {
+	Recorder Recorder
+
+	// Policy is the host's own. Its Decision's Action is allow, watch, ask or
+	// deny; anything else, the zero value too, and an error deny the call. An
+	// EvaluationTimeUS of zero is measured. The call has no decision yet, and
+	// its Request is Policy's to keep.
+	Policy func(ctx context.Context, call AuditEvent) (Decision, error)
+
+	TTL time.Duration // how long a person has for an answer; as [ApprovalRequest].TTL
+}
+
+// Do lets call through or refuses it, and returns the event that was recorded
+// of it last, with its ID: of a call that ran one with the action ran, and with
+// the response.
+//
+// The order is: policy; for ask, an approval and its answer; the decision, on
+// disk; run; the outcome, on disk. So nothing runs of which there is no record,
+// and a crash in between leaves the decision. run is given the request in its
+// stored form, which is what was recorded and, for ask, approved: its digest and
+// the tool are held against the approval. Two calls of one agent at the same
+// time need different ToolCallIDs, or none.
+//
+// The outcome's request is {"action":"call_ran","event_id":…}, which names the
+// event of the decision. The duration is measured when run leaves it zero; an
+// error of run becomes the flag error and the message, a panic goes on after the
+// flag panic was recorded.
+//
+// ctx is passed on, and limits the wait for an answer; an approval that nobody
+// waits for any more stays until it expires, and runs nothing. The outcome is
+// recorded whatever ctx says.
+//
+// When the call did not run: ErrRefused, with the reason in its text and in the
+// event's Decision, for the agent to read; or the Recorder's error, and a zero
+// event. When it ran, which
+// the action ran tells: run's own error, and that of recording the outcome.
+func (g *Gate) Do(ctx context.Context, call AuditEvent, run func(ctx context.Context, request json.RawMessage) (Response, error)) (AuditEvent, error) {
+	if g.Recorder == nil || g.Policy == nil || run == nil {
+		return AuditEvent{}, fmt.Errorf("%w: a gate needs a Recorder, a Policy and something to run", ErrInvalid)
+	}
+	if call.Request == nil {
+		call.Request = json.RawMessage("{}")
+	}
+	request, err := record.AppendObject(nil, call.Request)
+	if err != nil {
+		return AuditEvent{}, fmt.Errorf("%w: request: %w", ErrInvalid, err)
+	}
+	if call.ID != "" || call.PrevHash != "" || call.Hash != "" || call.Approval != nil {
+		return AuditEvent{}, fmt.Errorf("%w: id, approval, prev_hash and hash are given by the log; leave them empty", ErrInvalid)
+	}
+	if call.Timestamp.IsZero() {
+		call.Timestamp = time.Now()
+	}
+	call.Decision, call.Response = Decision{}, nil
+	if call.Decision, err = g.decide(ctx, call, request); err != nil {
+		return AuditEvent{}, err
+	}
+	call.Request = request
+	if call.Decision.Action == actionAsk {
+		if err := g.ask(ctx, &call); err != nil {
+			return AuditEvent{}, err
+		}
+	}
+	if a := call.Decision.Action; a == string(Denied) || a == string(Expired) { // the queue has recorded that
+		return call, refused(&call.Decision)
+	}
+	if call.ID, err = g.Recorder.Append(ctx, call); err != nil {
+		return AuditEvent{}, err
+	}
+	if call.Decision.Action == actionDeny {
+		return call, refused(&call.Decision)
+	}
+	return g.run(ctx, call, request, run)
+}
+
+// decide asks the policy. What it does not clearly let through is denied.
+func (g *Gate) decide(ctx context.Context, call AuditEvent, request []byte) (Decision, error) {
+	call.Request = bytes.Clone(request)
+	began := time.Now()
+	d, err := g.Policy(ctx, call)
+	d.EvaluationTimeUS = cmp.Or(d.EvaluationTimeUS, time.Since(began).Microseconds())
+	if err != nil {
+		if ctx.Err() != nil {
+			return d, ctx.Err()
+		}
+		d.Action, d.Message = actionDeny, fault("the policy failed: ", err)
+	}
+	switch d.Action {
+	case actionAllow, actionWatch, actionAsk, actionDeny:
+	default:
+		d.Message = fmt.Sprintf("the policy said %.70q; allow, watch, ask and deny are known", d.Action)
+		d.Action = actionDeny
+	}
+	return d, nil
+}
+
+// ask waits for a person's answer and puts it in the place of the decision.
+func (g *Gate) ask(ctx context.Context, call *AuditEvent) error {
+	digest, err := RequestSHA256(call.Request)
+	if err != nil {
+		return err
+	}
+	d := &call.Decision
+	a, err := g.Recorder.RequestApproval(ctx, ApprovalRequest{
+		Agent: call.Agent, Session: call.Session, RunID: call.RunID, ToolCallID: call.ToolCallID,
+		Tool: call.Tool, Request: call.Request, Message: d.Message, MatchedPolicies: d.MatchedPolicies,
+		TTL: g.TTL, Credential: call.Agent,
+	})
+	switch {
+	case errors.Is(err, ErrLimit):
+		d.Action, d.Message = actionDeny, fault("nobody could be asked: ", err)
+		return nil
+	case err != nil:
+		return err
+	}
+	if a, err = g.Recorder.WaitApproval(ctx, a.ID); err != nil {
+		return err
+	}
+	// The approval of an earlier call is given for one with the same ToolCallID.
+	same := a.RequestSHA256 == digest && a.Tool == call.Tool
+	switch {
+	case a.Status == Approved && same:
+		d.Action, d.Message = actionAllow, "approved by "+a.ResolvedBy
+	case a.Status == Approved:
+		d.Action, d.Message = actionDeny, "what was approved is another call with the same tool_call_id"
+	case a.Status == Denied:
+		d.Action, d.Message = string(Denied), "denied by "+a.ResolvedBy
+	default:
+		d.Action, d.Message = string(Expired), "nobody answered in time"
+	}
+	if a.Reason != "" {
+		d.Message += ": " + a.Reason
+	}
+	return nil
+}
+
+// run runs a call that has been let through and records what came of it.
+func (g *Gate) run(ctx context.Context, decided AuditEvent, request json.RawMessage, run func(context.Context, json.RawMessage) (Response, error)) (AuditEvent, error) {
+	outcome := decided
+	outcome.ID = ""
+	outcome.Request = json.RawMessage(`{"action":"call_ran","event_id":"` + decided.ID + `"}`)
+	outcome.Decision = Decision{Action: actionRan}
+
+	began := time.Now()
+	outcome.Timestamp = began
+	conclude := func(resp Response, message string, flags ...string) error {
+		resp.DurationMS = cmp.Or(resp.DurationMS, time.Since(began).Milliseconds())
+		resp.Flags = append(resp.Flags[:len(resp.Flags):len(resp.Flags)], flags...)
+		outcome.Response, outcome.Decision.Message = &resp, message
+		var err error
+		if outcome.ID, err = g.Recorder.Append(context.WithoutCancel(ctx), outcome); err != nil {
+			return fmt.Errorf("the call ran, and its outcome could not be recorded: %w", err)
+		}
+		return nil
+	}
+	returned := false
+	defer func() {
+		if !returned {
+			_ = conclude(Response{}, "", "panic") // the panic goes on, and nobody else can be told
+		}
+	}()
+	resp, err := run(ctx, request)
+	if returned = true; err != nil {
+		err = errors.Join(err, conclude(resp, fault("", err), "error"))
+	} else {
+		err = conclude(resp, "")
+	}
+	return outcome, err
+}
+
+func refused(d *Decision) error {
+	if d.Message == "" {
+		return fmt.Errorf("%w: %s", ErrRefused, d.Action)
+	}
+	return fmt.Errorf("%w: %s: %s", ErrRefused, d.Action, d.Message)
+}
+
+// fault is a message about err that an event can hold.
+func fault(prefix string, err error) string {
+	s := strings.ToValidUTF8(prefix+err.Error(), "\ufffd")
+	if len(s) > maxFault {
+		s = strings.ToValidUTF8(s[:maxFault], "") + "…"
+	}
+	return s
+}

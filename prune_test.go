@@ -1,0 +1,1227 @@
+package rampart_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/vfs"
+	"github.com/rampartlog/rampart/internal/vfs/vfstest"
+)
+
+// soon is after every event that a test appends.
+func soon() time.Time { return time.Now().Add(time.Hour) }
+
+func prune(t testing.TB, c *rampart.AuditChain, before time.Time) uint64 {
+	t.Helper()
+	n, err := c.Prune(context.Background(), before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func verified(t testing.TB, c *rampart.AuditChain, anchors ...rampart.Anchor) rampart.Report {
+	t.Helper()
+	r, err := c.Verify(context.Background(), anchors...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// files are the directory's own, by name, without the lock.
+func files(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, name := range glob(t, dir, "*") {
+		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() && info.Size() < 1<<30 && filepath.Base(name) != "LOCK" {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[filepath.Base(name)] = string(data)
+		}
+	}
+	return out
+}
+
+// write makes a directory of those files.
+func write(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// What stays is the newest, in whole segments, and proves what went: by the
+// statement on the log, by the file, which is a copy of it, and by hand.
+func TestPruneDropsWhatIsOlder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		opts := rampart.AuditOptions{}.WithSegmentSize(3000)
+		c := openChain(t, dir, opts)
+		var saved []rampart.AuditEvent
+		for i := range 40 {
+			saved = append(saved, appendOne(t, c, event(i)))
+			time.Sleep(time.Hour)
+		}
+		before := time.Now().Add(-20 * time.Hour) // saved[20] is of that time
+		old := segments(t, dir)
+		n := prune(t, c, before)
+		if n == 0 || n > 20 || n < 10 {
+			t.Fatalf("%d events dropped, want nearly 20", n)
+		}
+		got := all(t, c, rampart.Query{Ascending: true})
+		if d := cmp.Diff(lines(t, dir), got); d != "" {
+			t.Error(d)
+		}
+		if len(got) != 40-int(n)+1 || rampart.Record(got[0]).ID() != saved[n].ID {
+			t.Errorf("%d events from %s", len(got), rampart.Record(got[0]).ID())
+		}
+		if left := len(segments(t, dir)); left >= len(old) || len(glob(t, dir, "*.idx")) > left {
+			t.Errorf("%d of %d segments left, with %v", left, len(old), glob(t, dir, "*.idx"))
+		}
+
+		statement, err := rampart.Record(got[len(got)-1]).Event()
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := saved[n-1]
+		want := fmt.Sprintf(`{"records":%d,"last_id":"%s","last_hash":"%s","before":"%s"}`, n, last.ID, last.Hash, before.UTC().Format(time.RFC3339Nano))
+		if statement.Agent != "rampart" || statement.Tool != "prune" || statement.Decision.Action != "pruned" || string(statement.Request) != want {
+			t.Errorf("%+v, want the request %s", statement, want)
+		}
+		file := files(t, dir)["PRUNED"]
+		if file != got[len(got)-1]+"\n" {
+			t.Errorf("PRUNED holds %q", file)
+		}
+		sum := sha256.Sum256([]byte(hashMember.ReplaceAllString(strings.TrimSuffix(file, "\n"), "}")))
+		if !strings.Contains(file, fmt.Sprintf(`"hash":"%x"`, sum)) || !strings.Contains(got[0], `"prev_hash":"`+last.Hash+`"`) {
+			t.Errorf("not to be checked by hand: %s%s", file, got[0])
+		}
+
+		pruned := rampart.Pruned{Records: n, LastID: last.ID, LastHash: last.Hash}
+		report := rampart.Report{Verdict: rampart.VerdictOK, Pruned: pruned, Events: 41 - n, FirstID: saved[n].ID, LastID: statement.ID, HeadHash: statement.Hash}
+		if d := cmp.Diff(report, verified(t, c)); d != "" {
+			t.Error(d)
+		}
+		if r, err := rampart.VerifyChain(t.Context(), os.DirFS(write(t, files(t, dir)))); err != nil || cmp.Diff(report, r) != "" {
+			t.Errorf("a copy: %+v %v", r, err)
+		}
+		check := func(c *rampart.AuditChain, events uint64) {
+			t.Helper()
+			s := c.Stats()
+			if s.Events != events || s.Pruned != pruned || s.Segments != len(segments(t, dir)) {
+				t.Errorf("%+v", s)
+			}
+			if _, err := c.Get(t.Context(), last.ID); !errors.Is(err, rampart.ErrNotFound) {
+				t.Errorf("the last one dropped: %v", err)
+			}
+			if r, err := c.Get(t.Context(), saved[n].ID); err != nil || r.Hash() != saved[n].Hash {
+				t.Errorf("the first one kept: %v", err)
+			}
+		}
+		check(c, 41-n)
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		c = openChain(t, dir, opts)
+		check(c, 41-n)
+		appendN(t, c, 10)
+		check(c, 51-n)
+
+		// Once more, up to the live segment.
+		more := prune(t, c, soon())
+		if s := c.Stats(); more == 0 || s.Segments != 1 || s.Pruned.Records != n+more || s.Events != 52-n-more {
+			t.Errorf("%d more: %+v", more, s)
+		}
+	})
+}
+
+func TestPruneWithNothingToDoWritesNothing(t *testing.T) {
+	fs := vfstest.New()
+	c := memChain(t, fs)
+	for range 2 {
+		appendN(t, c, 3)
+		ops := fs.Ops()
+		for _, before := range []time.Time{{}, time.Unix(0, 0), time.Now().Add(-time.Minute), time.Unix(-1<<40, 0)} {
+			if n := prune(t, c, before); n != 0 || fs.Ops() != ops {
+				t.Errorf("before %v: %d events, %d operations", before, n, fs.Ops()-ops)
+			}
+		}
+	}
+	appendN(t, c, 20)
+	if n := prune(t, c, soon()); n == 0 {
+		t.Error("nothing dropped")
+	}
+	ops := fs.Ops()
+	if n := prune(t, c, soon()); n != 0 || fs.Ops() != ops {
+		t.Errorf("again: %d events, %d operations", n, fs.Ops()-ops)
+	}
+	if n := prune(t, openChain(t, "", rampart.AuditOptions{}.WithFS(vfstest.New())), soon()); n != 0 {
+		t.Errorf("an empty log: %d", n)
+	}
+	c.Close()
+	if _, err := c.Prune(t.Context(), soon()); !errors.Is(err, rampart.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+}
+
+// A full disk, a cancelled context: nothing is dropped that is not on record.
+func TestPruneThatCannotBeRecordedDropsNothing(t *testing.T) {
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	// pwrite and fdatasync of the event; create, pwrite, fdatasync and rename of
+	// the file, and fsync of the directory.
+	for n := range 8 {
+		fs := vfstest.New()
+		c := memChain(t, fs)
+		appendN(t, c, 20)
+		c.Close() // no sidecar is on its way
+		c = memChain(t, fs)
+		stays := func() []string {
+			list, _ := fs.List()
+			return slices.DeleteFunc(list, func(name string) bool { return name == "PRUNED" })
+		}
+		ctx, want, names := t.Context(), errDisk, stays()
+		if n == 0 {
+			ctx, want = gone, context.Canceled
+		} else {
+			fs.FailAt(n, errDisk, false)
+		}
+		if got, err := c.Prune(ctx, soon()); got != 0 || !errors.Is(err, want) {
+			t.Errorf("operation %d: %d events, %v", n, got, err)
+		}
+		r := verified(t, c)
+		if d := cmp.Diff(names, stays()); d != "" || c.Stats().Pruned != (rampart.Pruned{}) || !r.OK() {
+			t.Errorf("operation %d: %s%+v", n, d, r)
+		}
+		if got, err := c.Prune(t.Context(), soon()); (got == 0 || err != nil) != (n == 2) || n == 2 && !errors.Is(err, rampart.ErrFailed) {
+			t.Errorf("operation %d, tried again: %d events, %v", n, got, err)
+		}
+	}
+}
+
+// The queue is a fold over the log: what is pending must stay on it, and an
+// answer can be read for as long as events are kept.
+func TestPruneKeepsApprovals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfstest.New()
+		c, a := memQueue(t, fs, nil)
+		ask := func(i int) rampart.Approval {
+			q := question(i)
+			q.TTL = 20 * 24 * time.Hour
+			return request(t, a, q)
+		}
+		fill := func() {
+			appendN(t, c, 10)
+			time.Sleep(24 * time.Hour)
+		}
+		fill()
+		early, late := ask(1), ask(2)
+		fill()
+		fill()
+		if _, err := a.Resolve(t.Context(), early.ID, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann"}); err != nil {
+			t.Fatal(err)
+		}
+		fill()
+		fill()
+		dropped := prune(t, c, time.Now())
+		if dropped == 0 || dropped > 9 {
+			t.Errorf("%d events dropped, the first approval is number 11", dropped)
+		}
+		fill()
+		if n := prune(t, c, time.Now()); n != 0 {
+			t.Errorf("%d events dropped before what is pending", n)
+		}
+		answered := time.Now()
+		if _, err := a.Resolve(t.Context(), late.ID, rampart.Resolution{Status: rampart.Denied, ResolvedBy: "bob"}); err != nil {
+			t.Fatal(err)
+		}
+		fill()
+		fill()
+		if n := prune(t, c, answered); n != 0 {
+			t.Errorf("%d events dropped with an answer that is to be kept", n)
+		}
+		pending := ask(3)
+		fill()
+		for range 2 {
+			for id, want := range map[string]rampart.ApprovalStatus{early.ID: rampart.Approved, late.ID: rampart.Denied, pending.ID: rampart.Pending} {
+				if got, err := a.Get(t.Context(), id); err != nil || got.Status != want {
+					t.Errorf("%s: %v %v, want %s", id, got.Status, err, want)
+				}
+			}
+			a.Close()
+			c.Close()
+			c, a = memQueue(t, fs.Recover(vfstest.Kept, 0), nil)
+		}
+		fs = nil
+		fill()
+		if n := prune(t, c, time.Now()); n == 0 {
+			t.Error("nothing dropped")
+		}
+		if got := a.List(rampart.Pending); len(got) != 1 || got[0].ID != pending.ID {
+			t.Errorf("pending: %v", got)
+		}
+		for _, id := range []string{early.ID, late.ID} {
+			if got, err := a.Get(t.Context(), id); !errors.Is(err, rampart.ErrNotFound) {
+				t.Errorf("dropped, and still there: %v %v", got, err)
+			}
+		}
+		if n := len(a.List(rampart.Approved)) + len(a.List(rampart.Denied)); n != 0 {
+			t.Errorf("%d dropped ones are listed", n)
+		}
+		if got, err := a.Resolve(t.Context(), pending.ID, rampart.Resolution{Status: rampart.Approved}); err != nil || got.Status != rampart.Approved {
+			t.Errorf("%v %v", got, err)
+		}
+	})
+}
+
+// pruneScript is a workload with two prunings, whose every operation the sweeps
+// crash or fail at. kept is the number of the first event that may not go.
+type pruneScript struct {
+	acked    map[uint64]string // by number, what was acknowledged
+	pending  []string          // ids of approvals
+	answered map[string]bool   // or it was tried
+	kept     uint64
+	pruned   uint64 // acknowledged
+}
+
+func (s *pruneScript) run(t *testing.T, fs *vfstest.FS) {
+	s.acked, s.answered, s.kept = map[uint64]string{}, map[string]bool{}, 1
+	c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(2000).WithFS(fs))
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	a, err := rampart.NewApprovals(t.Context(), c, nil)
+	if err != nil {
+		return
+	}
+	defer a.Close()
+	ack := func(id string, err error) string {
+		if err == nil {
+			st := c.Stats()
+			s.acked[st.Pruned.Records+st.Events] = id
+		}
+		return id
+	}
+	fill := func(n int) {
+		for i := range n {
+			e, err := c.Append(t.Context(), event(i))
+			ack(e.ID, err)
+		}
+	}
+	ask := func(i int) string {
+		p, err := a.Request(t.Context(), question(i))
+		return ack(p.ID, err)
+	}
+	answer := func(id string) {
+		_, err := a.Resolve(t.Context(), id, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann"})
+		ack(c.Head().ID, err)
+		s.answered[id] = true
+	}
+	prune := func(pending uint64) {
+		names, _ := fs.List()
+		for _, name := range names { // the last is live
+			var first uint64
+			if n, _ := fmt.Sscanf(name, "%d.jsonl", &first); n == 1 && strings.HasSuffix(name, ".jsonl") {
+				s.kept = first
+			}
+		}
+		if pending > 0 {
+			s.kept = min(s.kept, pending)
+		}
+		if n, err := c.Prune(t.Context(), soon()); err == nil {
+			s.pruned += n
+		}
+	}
+	fill(3)
+	first := ask(1)
+	fill(3)
+	answer(first)
+	fill(2)
+	second := ask(2)
+	at := c.Stats().Events
+	fill(6)
+	prune(at)
+	fill(4)
+	answer(second)
+	fill(6)
+	prune(0)
+	fill(1)
+	ask(3)
+	for _, p := range a.List(rampart.Pending) {
+		s.pending = append(s.pending, p.ID)
+	}
+}
+
+// check opens what a crash or a failure left.
+func (s *pruneScript) check(t *testing.T, where string, fs *vfstest.FS) {
+	t.Helper()
+	c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(2000).WithFS(fs))
+	if err != nil {
+		t.Fatalf("%s: open: %v", where, err)
+	}
+	r := verified(t, c)
+	if !r.OK() {
+		t.Fatalf("%s: %s %v", where, r.Verdict, r.Fault)
+	}
+	if r.Pruned.Records >= s.kept || r.Pruned.Records < s.pruned {
+		t.Fatalf("%s: %d dropped; %d were reported to be, %d must stay", where, r.Pruned.Records, s.pruned, s.kept)
+	}
+	got := all(t, c, rampart.Query{Ascending: true})
+	for n, id := range s.acked {
+		if n <= r.Pruned.Records {
+			continue
+		}
+		if i := n - r.Pruned.Records - 1; i >= uint64(len(got)) || rampart.Record(got[i]).ID() != id {
+			t.Fatalf("%s: event %d of %d is not %s", where, n, r.Pruned.Records+uint64(len(got)), id)
+		}
+	}
+	names, _ := fs.List()
+	for _, name := range names {
+		var first uint64
+		if n, _ := fmt.Sscanf(name, "%d.", &first); n == 1 && first <= r.Pruned.Records || strings.HasSuffix(name, ".tmp") {
+			t.Fatalf("%s: %s is left over", where, name)
+		}
+	}
+	a, err := rampart.NewApprovals(t.Context(), c, nil)
+	if err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	for _, id := range s.pending {
+		if p, err := a.Get(t.Context(), id); err != nil || p.Status != rampart.Pending && !s.answered[id] {
+			t.Fatalf("%s: approval %s: %v %v", where, id, p, err)
+		}
+	}
+	a.Close()
+	appendN(t, c, 2)
+	prune(t, c, soon())
+	if err := c.Close(); err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	ops := fs.Ops()
+	if again := memChain(t, fs); fs.Ops() != ops || !verified(t, again).OK() {
+		t.Fatalf("%s: opening a closed log wrote to it", where)
+	}
+}
+
+// A crash at any operation of a pruning leaves the log as it was or pruned:
+// what was to stay is there, in order, what is pending is, and it verifies.
+func TestCrashAtEveryOperationOfAPruning(t *testing.T) {
+	count := vfstest.New()
+	var clean pruneScript
+	clean.run(t, count)
+	if clean.pruned < 15 || len(clean.pending) != 1 {
+		t.Fatalf("the script does not prune: %+v", clean)
+	}
+	clean.check(t, "no crash", count.Recover(vfstest.Lost, 0))
+	for n := 1; n <= count.Ops(); n++ {
+		for fate := vfstest.Lost; fate <= vfstest.Reordered; fate++ {
+			for seed := range uint64(2) {
+				fs := vfstest.New()
+				fs.CrashAt(n)
+				var s pruneScript
+				s.run(t, fs)
+				s.check(t, fmt.Sprintf("operation %d, %s, seed %d", n, fate, seed), fs.Recover(fate, seed))
+				if fate == vfstest.Lost || fate == vfstest.Kept {
+					break // no seed in these
+				}
+			}
+		}
+	}
+	t.Logf("%d operations", count.Ops())
+}
+
+func TestErrorAtEveryOperationOfAPruning(t *testing.T) {
+	count := vfstest.New()
+	new(pruneScript).run(t, count)
+	for n := 1; n <= count.Ops(); n++ {
+		for _, fate := range []vfstest.Fate{vfstest.Kept, vfstest.Lost} {
+			fs := vfstest.New()
+			fs.FailAt(n, errDisk, true)
+			var s pruneScript
+			s.run(t, fs)
+			s.check(t, fmt.Sprintf("operation %d, %s", n, fate), fs.Recover(fate, 0))
+		}
+	}
+}
+
+// held is a directory of files that can't be removed, as on Windows while
+// somebody reads them.
+type held struct {
+	*vfstest.FS
+	off bool
+}
+
+func (h *held) Remove(name string) error {
+	if h.off {
+		return h.FS.Remove(name)
+	}
+	return &os.PathError{Op: "remove", Path: name, Err: errDisk}
+}
+
+// Opening goes on where a crash ended a pruning, also at any operation of its own.
+func TestCrashWhileOpeningFinishesAPruning(t *testing.T) {
+	for n := 1; ; n++ {
+		h := &held{FS: vfstest.New()}
+		c := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(h))
+		appendN(t, c, 30)
+		prune(t, c, soon())
+		left := h.Recover(vfstest.Lost, 0)
+		left.CrashAt(n)
+		again, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(left))
+		crashed := left.Ops() >= n
+		if err == nil {
+			again.Close()
+		}
+		for fate := vfstest.Lost; fate <= vfstest.Torn; fate++ {
+			if r := verified(t, memChain(t, left.Recover(fate, uint64(n)))); !r.OK() || r.Pruned.Records == 0 {
+				t.Fatalf("operation %d, %s: %+v", n, fate, r)
+			}
+		}
+		if !crashed {
+			break
+		}
+	}
+}
+
+func TestFilesThatStayAreRemovedLater(t *testing.T) {
+	for _, reopen := range []bool{false, true} {
+		h := &held{FS: vfstest.New()}
+		c := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(h))
+		appendN(t, c, 30)
+		if n := prune(t, c, soon()); n == 0 || c.Stats().Errors["prune"] != 1 {
+			t.Fatalf("%d events, %+v", n, c.Stats())
+		}
+		before, _ := h.List()
+		h.off = true
+		if reopen {
+			c.Close()
+			memChain(t, h.FS)
+		} else if n := prune(t, c, soon()); n != 0 {
+			t.Errorf("%d events", n)
+		}
+		after, _ := h.List()
+		if !slices.Contains(before, segmentName(1)) || slices.Contains(after, segmentName(1)) || len(after) >= len(before) {
+			t.Errorf("before %v\nafter %v", before, after)
+		}
+	}
+}
+
+func segmentName(first int) string { return fmt.Sprintf("%020d.jsonl", first) }
+
+// The statement is durable before what it states, whatever the policy.
+func TestPruneUnderWeakSync(t *testing.T) {
+	for _, policy := range []rampart.SyncPolicy{rampart.SyncNever, rampart.SyncInterval} {
+		fs := vfstest.New()
+		c := openChain(t, "", rampart.AuditOptions{Sync: policy, SyncEvery: time.Hour}.WithSegmentSize(3000).WithFS(fs))
+		appendN(t, c, 20)
+		n := prune(t, c, soon())
+		lost := fs.Recover(vfstest.Lost, 0)
+		names, _ := fs.List()
+		if durable, _ := lost.List(); !slices.Equal(names, durable) {
+			t.Errorf("%s: %v is there, %v is durable", policy, names, durable)
+		}
+		after := memChain(t, lost)
+		if r := verified(t, after); !r.OK() || r.Pruned.Records != n || r.Events != 21-n {
+			t.Errorf("%s: %+v", policy, r)
+		}
+	}
+}
+
+func TestPruneAndAnchors(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(3000))
+	saved := appendN(t, c, 20)
+	n := int(prune(t, c, soon()))
+	anchor := func(i int) rampart.Anchor { return rampart.Anchor{ID: saved[i].ID, Hash: saved[i].Hash} }
+	torn := write(t, files(t, dir))
+	edit(t, segments(t, torn)[0], func(b []byte) []byte { return append(b, `{"id":"half`...) })
+	for name, tt := range map[string]struct {
+		anchors []rampart.Anchor
+		want    rampart.Verdict
+	}{
+		"first kept":               {[]rampart.Anchor{anchor(n)}, rampart.VerdictOK},
+		"last dropped":             {[]rampart.Anchor{anchor(n - 1), {ID: saved[n-1].ID, Hash: saved[n-1].Hash[:16]}}, rampart.VerdictOK},
+		"last dropped, id alone":   {[]rampart.Anchor{{ID: saved[n-1].ID}}, rampart.VerdictOK},
+		"last dropped, other hash": {[]rampart.Anchor{{ID: saved[n-1].ID, Hash: saved[n-2].Hash}}, rampart.VerdictTruncated},
+		"dropped":                  {[]rampart.Anchor{anchor(n - 2), anchor(n)}, rampart.VerdictPruned},
+		"dropped, and not there":   {[]rampart.Anchor{anchor(0), anchor(1), {ID: "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"}, anchor(2)}, rampart.VerdictTruncated},
+		"between":                  {[]rampart.Anchor{{ID: saved[n].ID[:22] + "ZZZZ"}}, rampart.VerdictTruncated},
+	} {
+		for _, verify := range []func(...rampart.Anchor) (rampart.Report, error){
+			func(a ...rampart.Anchor) (rampart.Report, error) { return c.Verify(t.Context(), a...) },
+			func(a ...rampart.Anchor) (rampart.Report, error) {
+				return rampart.VerifyChain(t.Context(), os.DirFS(dir), a...)
+			},
+		} {
+			r, err := verify(tt.anchors...)
+			if err != nil || r.Verdict != tt.want || r.OK() != (tt.want == rampart.VerdictOK) || (r.Fault == nil) != r.OK() {
+				t.Errorf("%s: %s %v %v, want %s", name, r.Verdict, r.Fault, err, tt.want)
+			}
+		}
+	}
+	// What can't be checked hides nothing that can.
+	if r, err := rampart.VerifyChain(t.Context(), os.DirFS(torn), anchor(0)); err != nil || r.Verdict != rampart.VerdictTornTail {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
+// A log that was pruned and then altered is found out, by opening too, which
+// leaves all as it is.
+func TestPrunedLogAltered(t *testing.T) {
+	build := func() (files_ map[string]string, older string) {
+		dir := t.TempDir()
+		c := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(2000))
+		appendN(t, c, 12)
+		prune(t, c, soon())
+		older = files(t, dir)["PRUNED"]
+		appendN(t, c, 4)
+		prune(t, c, soon())
+		appendN(t, c, 12)
+		return files(t, dir), older
+	}
+	good, older := build()
+	other, _ := build()
+	names := func() (out []string) {
+		for name := range good {
+			if strings.HasSuffix(name, ".jsonl") {
+				out = append(out, name)
+			}
+		}
+		slices.Sort(out)
+		return out
+	}()
+	restate := func(f map[string]string, pattern, by string) {
+		line := strings.TrimSuffix(f["PRUNED"], "\n")
+		altered := regexp.MustCompile(pattern).ReplaceAllString(line, by)
+		if altered == line {
+			t.Fatalf("%s is not in %s", pattern, line)
+		}
+		f["PRUNED"] = rehash(altered) + "\n"
+	}
+	for name, tt := range map[string]struct {
+		alter func(f map[string]string)
+		want  rampart.Verdict
+		says  string
+		opens bool
+	}{
+		"not at all":           {func(map[string]string) {}, rampart.VerdictOK, "", true},
+		"PRUNED removed":       {func(f map[string]string) { delete(f, "PRUNED") }, rampart.VerdictMissing, "there is no PRUNED", false},
+		"PRUNED empty":         {func(f map[string]string) { f["PRUNED"] = "" }, rampart.VerdictTampered, "PRUNED line 1", false},
+		"PRUNED cut off":       {func(f map[string]string) { f["PRUNED"] = f["PRUNED"][:100] }, rampart.VerdictTampered, "PRUNED line 1", false},
+		"PRUNED without a end": {func(f map[string]string) { f["PRUNED"] = strings.TrimSpace(f["PRUNED"]) }, rampart.VerdictTampered, "a newline", false},
+		"PRUNED doubled":       {func(f map[string]string) { f["PRUNED"] += f["PRUNED"] }, rampart.VerdictTampered, "PRUNED line 1", false},
+		"PRUNED edited": {func(f map[string]string) { f["PRUNED"] = strings.Replace(f["PRUNED"], `"records":`, `"records":1`, 1) },
+			rampart.VerdictTampered, "expected hash", false},
+		"PRUNED is another event": {func(f map[string]string) { f["PRUNED"], _, _ = strings.Cut(f[names[0]], "\n"); f["PRUNED"] += "\n" },
+			rampart.VerdictTampered, "the event of a pruning", false},
+		"PRUNED of another log":       {func(f map[string]string) { f["PRUNED"] = other["PRUNED"] }, rampart.VerdictMissing, "PRUNED line 1", false},
+		"PRUNED of an earlier time":   {func(f map[string]string) { f["PRUNED"] = older }, rampart.VerdictMissing, "that PRUNED says were dropped", false},
+		"PRUNED names another hash":   {func(f map[string]string) { restate(f, `"last_hash":"....`, `"last_hash":"0000`) }, rampart.VerdictMissing, "PRUNED line 1", false},
+		"PRUNED names an odd hash":    {func(f map[string]string) { restate(f, `"last_hash":"....`, `"last_hash":"`) }, rampart.VerdictTampered, "the event of a pruning", false},
+		"PRUNED names another id":     {func(f map[string]string) { restate(f, `"last_id":"01`, `"last_id":"00`) }, rampart.VerdictMissing, "that event on the log", true},
+		"PRUNED names a later id":     {func(f map[string]string) { restate(f, `"last_id":"01`, `"last_id":"7Z`) }, rampart.VerdictTampered, "the event of a pruning", false},
+		"PRUNED names no number":      {func(f map[string]string) { restate(f, `"records":\d+`, `"records":-3`) }, rampart.VerdictTampered, "the event of a pruning", false},
+		"PRUNED names one less":       {func(f map[string]string) { restate(f, `"records":1`, `"records":`) }, rampart.VerdictMissing, "that PRUNED says were dropped", false},
+		"PRUNED names one in between": {func(f map[string]string) { restate(f, `"records":\d+`, `"records":19`) }, rampart.VerdictMissing, "that PRUNED says were dropped", false},
+		"PRUNED names all":            {func(f map[string]string) { restate(f, `"records":\d+`, `"records":1000`) }, rampart.VerdictMissing, "PRUNED", false},
+		"PRUNED states what nobody did": {func(f map[string]string) { restate(f, `"before":"2`, `"before":"1`) },
+			rampart.VerdictMissing, "that event on the log", true},
+		"one segment more removed": {func(f map[string]string) { delete(f, names[0]) }, rampart.VerdictMissing, "that PRUNED says were dropped", false},
+		"all removed": {func(f map[string]string) {
+			for _, name := range names {
+				delete(f, name)
+			}
+		}, rampart.VerdictMissing, "PRUNED", false},
+		"a later one removed": {func(f map[string]string) { delete(f, names[1]) }, rampart.VerdictMissing, "", false},
+		"the first line edited": {func(f map[string]string) { f[names[0]] = strings.Replace(f[names[0]], "git status", "git statuz", 1) },
+			rampart.VerdictTampered, names[0] + " line 1", false},
+		"cut to nothing": {func(f map[string]string) {
+			for _, name := range names[1:] {
+				delete(f, name)
+			}
+			f[names[0]] = ""
+		}, rampart.VerdictMissing, "", false},
+	} {
+		f := maps.Clone(good)
+		tt.alter(f)
+		for _, indexed := range []bool{true, false} {
+			dir := write(t, f)
+			if !indexed {
+				for _, idx := range glob(t, dir, "*.idx") {
+					os.Remove(idx)
+				}
+			}
+			before := files(t, dir)
+			r, err := rampart.VerifyChain(t.Context(), os.DirFS(dir))
+			if err != nil || r.Verdict != tt.want || r.Fault != nil && !strings.Contains(r.Fault.Error(), tt.says) {
+				t.Errorf("%s: %s %v %v, want %s and %q", name, r.Verdict, r.Fault, err, tt.want, tt.says)
+			}
+			c, err := rampart.OpenAuditChain(dir, rampart.AuditOptions{}.WithSegmentSize(2000))
+			if err == nil {
+				if got := verified(t, c); got.Verdict != tt.want {
+					t.Errorf("%s: opened, and %s", name, got.Verdict)
+				}
+				c.Close()
+			}
+			var corrupt *rampart.CorruptError
+			if (err == nil) != tt.opens || err != nil && (!errors.As(err, &corrupt) || !strings.Contains(err.Error(), tt.says)) {
+				t.Errorf("%s: opening: %v, want %q", name, err, tt.says)
+			}
+			if d := cmp.Diff(before, files(t, dir)); err != nil && d != "" {
+				t.Errorf("%s: opening changed\n%s", name, d)
+			}
+		}
+	}
+}
+
+// Whatever stands in PRUNED, the log is whole with nothing but the bytes that the
+// pruning wrote.
+func FuzzPRUNED(f *testing.F) {
+	dir := f.TempDir()
+	c := openChain(f, dir, rampart.AuditOptions{}.WithSegmentSize(2000))
+	for i := range 12 {
+		appendOne(f, c, event(i))
+	}
+	prune(f, c, soon())
+	log := fstest.MapFS{}
+	for name, data := range files(f, dir) {
+		log[name] = &fstest.MapFile{Data: []byte(data)}
+	}
+	good := string(log["PRUNED"].Data)
+	f.Add(good)
+	f.Add(strings.TrimSpace(good))
+	f.Add(rehash(strings.Replace(strings.TrimSpace(good), `"records":`, `"Records":1,"records":`, 1)) + "\n")
+	f.Fuzz(func(t *testing.T, data string) {
+		log := maps.Clone(log)
+		log["PRUNED"] = &fstest.MapFile{Data: []byte(data)}
+		if r, err := rampart.VerifyChain(t.Context(), log); err != nil || r.OK() != (data == good) {
+			t.Errorf("%q: %+v %v", data, r, err)
+		}
+	})
+}
+
+// While a log is open its own verification looks at the file, too: the next
+// opening would refuse it.
+func TestVerifySeesThatPRUNEDIsGone(t *testing.T) {
+	dir := t.TempDir()
+	c, err := rampart.OpenAuditChain(dir, rampart.AuditOptions{}.WithSegmentSize(2000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendN(t, c, 12)
+	prune(t, c, soon())
+	name := filepath.Join(dir, "PRUNED")
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(name)
+	if r := verified(t, c); r.Verdict != rampart.VerdictMissing {
+		t.Errorf("%+v", r)
+	}
+	os.Mkdir(name, 0o700)
+	if r := verified(t, c); r.Verdict != rampart.VerdictUnreadable {
+		t.Errorf("%+v", r)
+	}
+	if r, err := rampart.VerifyChain(t.Context(), os.DirFS(dir)); err != nil || r.Verdict != rampart.VerdictUnreadable {
+		t.Errorf("%+v %v", r, err)
+	}
+	c.Close()
+	if c, err = rampart.OpenAuditChain(dir, nil); err == nil {
+		c.Close()
+		t.Error("opened with a directory in place of PRUNED")
+	}
+	// It is a copy of a line of the log, and can be made from that again.
+	os.Remove(name)
+	for _, line := range lines(t, dir) {
+		if strings.Contains(line, `"tool":"prune"`) {
+			os.WriteFile(name, []byte(line+"\n"), 0o600)
+		}
+	}
+	if again, _ := os.ReadFile(name); !bytes.Equal(again, data) {
+		t.Errorf("%s", again)
+	}
+	openChain(t, dir, nil)
+}
+
+// Segments that come back from an archive are a whole log without PRUNED, and
+// what a crash left over with it.
+func TestPrunedSegmentsThatCameBack(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(2000))
+	appendN(t, c, 20)
+	archive := files(t, dir)
+	n := prune(t, c, soon())
+	whole := files(t, dir)
+	for name, data := range archive {
+		if _, ok := whole[name]; !ok {
+			whole[name] = data
+		}
+	}
+	for _, with := range []bool{true, false} {
+		if !with {
+			delete(whole, "PRUNED")
+		}
+		dir := write(t, whole)
+		r, err := rampart.VerifyChain(t.Context(), os.DirFS(dir))
+		if err != nil || !r.OK() || (r.Pruned.Records == n) != with || r.Events+r.Pruned.Records != 21 {
+			t.Errorf("PRUNED %t: %+v %v", with, r, err)
+		}
+		c := openChain(t, dir, nil)
+		if got := len(all(t, c, rampart.Query{})); got != int(r.Events) || c.Stats().Events != r.Events {
+			t.Errorf("PRUNED %t: %d events, want %d", with, got, r.Events)
+		}
+		if _, err := os.Stat(filepath.Join(dir, segmentName(1))); (err == nil) == with {
+			t.Errorf("PRUNED %t: %v", with, err)
+		}
+	}
+}
+
+// A query goes on over all that it began with, without a gap; what it needed is
+// removed afterwards.
+func TestReadersKeepWhatTheyBeganWith(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(2000))
+	for _, ascending := range []bool{true, false} {
+		appendN(t, c, 20)
+		whole := all(t, c, rampart.Query{Ascending: ascending})
+		var got []string
+		for r, err := range c.Query(t.Context(), rampart.Query{Ascending: ascending}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got = append(got, string(r)); len(got) == 2 {
+				if n := prune(t, c, soon()); n == 0 {
+					t.Error("nothing pruned")
+				}
+				for _, idx := range glob(t, dir, "*.idx") {
+					os.Remove(idx)
+				}
+				if n := len(all(t, c, rampart.Query{})); n > len(whole)/2 {
+					t.Errorf("a later query sees %d events", n)
+				}
+			}
+		}
+		if d := cmp.Diff(whole, got); d != "" {
+			t.Errorf("ascending %t: %s", ascending, d)
+		}
+		left := len(segments(t, dir))
+		if prune(t, c, time.Time{}); len(segments(t, dir)) >= left || len(segments(t, dir)) != c.Stats().Segments {
+			t.Errorf("%d segments, %d once they were not needed", left, len(segments(t, dir)))
+		}
+	}
+}
+
+func TestSubscribersOfAPrunedLog(t *testing.T) {
+	fs := vfstest.New()
+	b := newBus(t, &rampart.BusOptions{Window: 1})
+	c := openChain(t, "", rampart.AuditOptions{Bus: b}.WithSegmentSize(100_000).WithFS(fs))
+	saved := appendBulk(t, c, 1, 10)
+	// It stops behind the first event, and is passed by first by memory, then by
+	// the pruning.
+	var slow error
+	for e, err := range b.Subscribe(t.Context(), "0") {
+		if err != nil {
+			slow = err
+			break
+		}
+		if e.ID == position(saved[0]) {
+			for range 30 {
+				saved = append(saved, appendBulk(t, c, 100, 1000)...)
+			}
+			if n := prune(t, c, soon()); n < 2000 {
+				t.Fatalf("%d events dropped", n)
+			}
+		}
+	}
+	if !errors.Is(slow, rampart.ErrLagged) {
+		t.Errorf("passed by: %v, want ErrLagged", slow)
+	}
+	n := int(c.Stats().Pruned.Records)
+	for after, want := range map[string]string{
+		"0":                                 position(saved[n]),
+		position(saved[n-1]):                position(saved[n]),
+		saved[n-1].ID:                       position(saved[n]),
+		position(saved[n]):                  position(saved[n+1]),
+		position(saved[n-2]):                "",
+		saved[0].ID:                         "",
+		saved[n-1].ID + ".0123456789abcdef": "",
+	} {
+		got, err := take(t.Context(), b, after, 1)
+		if want == "" {
+			if !errors.Is(err, rampart.ErrNotFound) {
+				t.Errorf("after %s: %v %v, want ErrNotFound", after, names(got), err)
+			}
+		} else if err != nil || got[0].ID != want {
+			t.Errorf("after %s: %v %v, want %s", after, names(got), err, want)
+		}
+	}
+}
+
+func TestStreamOfAPrunedLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBus(t, &rampart.BusOptions{Window: 1})
+		c := openChain(t, "", rampart.AuditOptions{Bus: b}.WithSegmentSize(3000).WithFS(vfstest.New()))
+		s := newStream(t, b, nil)
+		site := newSite(t, s, nil)
+		saved := appendN(t, c, 20)
+		n := int(prune(t, c, soon()))
+		statement := all(t, c, rampart.Query{})[0]
+		e, err := rampart.Record(statement).Event()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest := append(auditFrames(t, c, saved[n:]), auditFrame(t, c, e), approvalsFrame)
+		for _, after := range []string{"0", position(saved[n-1]), saved[n-1].ID} {
+			w := site.watch("", "Last-Event-ID", after)
+			w.expect(connectedFrame(after))
+			w.expect(rest...)
+		}
+		w := site.watch("", "Last-Event-ID", position(saved[n-2]))
+		w.expect(connectedFrame(position(saved[n-2])), batchFrame("", position(e)), approvalsFrame)
+		live := appendOne(t, c, event(1))
+		w.expect(auditFrame(t, c, live))
+		if got := s.Stats(); got.WitnessMismatches != 0 || got.Resumes["unknown"] != 1 || got.Resumes["ok"] != 3 {
+			t.Errorf("%+v", got)
+		}
+
+		// A client so slow that the log is pruned before it: its stream ends, and
+		// its next one tells it to query.
+		slow := site.watch("", "Last-Event-ID", "0")
+		slow.expect(connectedFrame("0"))
+		for range 50 {
+			appendBulk(t, c, 100, 1000)
+		}
+		synctest.Wait()
+		prune(t, c, soon())
+		last := ""
+		for {
+			frame, err := slow.frame()
+			if err != nil {
+				break
+			}
+			if m := regexp.MustCompile(`(?m)^id: (.*)$`).FindStringSubmatch(frame); m != nil {
+				last = m[1]
+			}
+		}
+		synctest.Wait()
+		if got := s.Stats(); got.Closed["error"] != 1 {
+			t.Errorf("%+v", got)
+		}
+		site.watch("", "Last-Event-ID", last).expect(connectedFrame(last), batchFrame("", c.Head().ID+"."+c.Head().Hash[:16]), approvalsFrame)
+	})
+}
+
+// Everything at once, for the race detector: nobody fails, sees a gap, or waits
+// for a pruning.
+func TestPruneBesideEverything(t *testing.T) {
+	dir := t.TempDir()
+	r, err := rampart.Open(dir, &rampart.Options{Audit: *rampart.AuditOptions{Sync: rampart.SyncNever}.WithSegmentSize(20_000), Bus: rampart.BusOptions{Window: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := r.Chain
+	ctx, stop := context.WithCancel(context.Background())
+	var writers, others sync.WaitGroup
+	for w := range 8 {
+		writers.Go(func() {
+			for i := range 150 {
+				if _, err := c.AppendAll(ctx, []rampart.AuditEvent{event(i), event(w)}); err != nil {
+					t.Error(err)
+					return
+				}
+				if i%50 == 49 {
+					p, err := r.Approvals.Request(ctx, question(1000*w+i))
+					if err == nil && i < 149 {
+						_, err = r.Approvals.Resolve(ctx, p.ID, rampart.Resolution{Status: rampart.Denied})
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	// follows fails unless each line links to the one before.
+	follows := func(prev *string, line string) {
+		if *prev != "" && !strings.Contains(line, `"prev_hash":"`+*prev+`"`) {
+			t.Errorf("a gap before %.60s", line)
+		}
+		*prev = rampart.Record(line).Hash()
+	}
+	loop := func(fn func()) {
+		others.Go(func() {
+			for ctx.Err() == nil {
+				fn()
+			}
+		})
+	}
+	for range 2 {
+		loop(func() {
+			prev := ""
+			for line, err := range c.Query(ctx, rampart.Query{Ascending: true}) {
+				if err != nil {
+					if ctx.Err() == nil {
+						t.Error(err)
+					}
+					return
+				}
+				follows(&prev, string(line))
+			}
+		})
+	}
+	loop(func() {
+		if r, err := c.Verify(ctx); ctx.Err() == nil && (err != nil || !r.OK()) {
+			t.Errorf("%+v %v", r, err)
+		}
+	})
+	loop(func() {
+		// On a log that is being written the end may look torn.
+		if r, err := rampart.VerifyChain(ctx, os.DirFS(dir)); ctx.Err() == nil && (err != nil || !r.OK() && r.Verdict != rampart.VerdictTornTail) {
+			t.Errorf("%+v %v", r, err)
+		}
+	})
+	loop(func() {
+		if _, err := c.Dates(ctx); err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+		if _, err := c.Get(ctx, c.Head().ID); err != nil && c.Head().ID != "" && !errors.Is(err, rampart.ErrNotFound) && ctx.Err() == nil {
+			t.Error(err)
+		}
+	})
+	for range 2 {
+		loop(func() {
+			prev := ""
+			for e, err := range r.Bus.Subscribe(ctx, "0") {
+				switch {
+				case err == nil && e.Type == rampart.TypeAudit:
+					follows(&prev, string(e.Record))
+				case err != nil && ctx.Err() == nil && !errors.Is(err, rampart.ErrLagged):
+					t.Error(err)
+				}
+			}
+		})
+	}
+	var dropped uint64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		writers.Wait()
+	}()
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		before := time.Now().Add(-10 * time.Millisecond)
+		if !running {
+			before = soon()
+		}
+		n, err := c.Prune(ctx, before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dropped += n
+	}
+	stop()
+	others.Wait()
+	pending := r.Approvals.List(rampart.Pending)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if t.Logf("%d events dropped", dropped); dropped == 0 || len(pending) != 8 {
+		t.Errorf("%d approvals pending", len(pending))
+	}
+	if r, err = rampart.Open(dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if d := cmp.Diff(pending, r.Approvals.List(rampart.Pending)); d != "" {
+		t.Error(d)
+	}
+	if report := verified(t, r.Chain); !report.OK() || report.Pruned.Records != dropped {
+		t.Errorf("%d dropped: %+v", dropped, report)
+	}
+}
+
+// hooked is a directory that calls hook, if there is one, before a file of that
+// name is opened or made.
+type hooked struct {
+	*vfstest.FS
+	name string
+	hook atomic.Pointer[func()]
+}
+
+func (h *hooked) call(name string) {
+	if fn := h.hook.Load(); fn != nil && name == h.name && h.hook.CompareAndSwap(fn, nil) {
+		(*fn)()
+	}
+}
+
+func (h *hooked) Open(name string) (vfs.File, error) {
+	h.call(name)
+	return h.FS.Open(name)
+}
+
+func (h *hooked) Create(name string) (vfs.File, error) {
+	h.call(name)
+	return h.FS.Create(name)
+}
+
+// meanwhile runs fn beside the caller, and gives it time to end, or to get
+// where it has to wait for the caller.
+func meanwhile(fn func()) (ended chan struct{}) {
+	ended = make(chan struct{})
+	go func() {
+		defer close(ended)
+		fn()
+	}()
+	for range 10_000 {
+		select {
+		case <-ended:
+			return ended
+		default:
+			runtime.Gosched()
+		}
+	}
+	return ended
+}
+
+// Close waits for a pruning: the directory must not be free while files are
+// still removed from it.
+func TestCloseWaitsForAPruning(t *testing.T) {
+	h := &hooked{FS: vfstest.New(), name: "PRUNED.tmp"}
+	c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(h))
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendN(t, c, 30)
+	var closed chan struct{}
+	hook := func() {
+		closed = meanwhile(func() { c.Close() })
+		select {
+		case <-closed:
+			t.Error("closed while the log was pruned")
+		default:
+		}
+	}
+	h.hook.Store(&hook)
+	n := prune(t, c, soon())
+	<-closed
+	if _, err := c.Prune(t.Context(), soon()); !errors.Is(err, rampart.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	again := memChain(t, h.FS)
+	if n == 0 || again.Stats().Pruned.Records != n {
+		t.Errorf("%d events: %+v", n, again.Stats())
+	}
+}
+
+// What a verification reads of the file and what it sees of the log are of one
+// moment: a log that is pruned meanwhile is not called altered.
+func TestVerifyWhileTheLogIsPruned(t *testing.T) {
+	h := &hooked{FS: vfstest.New(), name: "PRUNED"}
+	// The statement goes to a segment of its own.
+	c := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(1).WithFS(h))
+	for range 2 { // without the file, and with it
+		appendN(t, c, 30)
+		var ended chan struct{}
+		hook := func() {
+			ended = meanwhile(func() {
+				if _, err := c.Prune(context.Background(), soon()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		h.hook.Store(&hook)
+		if r := verified(t, c); !r.OK() {
+			t.Errorf("%s: %v", r.Verdict, r.Fault)
+		}
+		<-ended
+	}
+
+	dir := t.TempDir()
+	c = openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(3000))
+	for range 2 {
+		appendN(t, c, 30)
+		r, err := rampart.VerifyChain(t.Context(), &listed{FS: os.DirFS(dir), after: func() { prune(t, c, soon()) }})
+		if err != nil || !r.OK() || r.Pruned != c.Stats().Pruned {
+			t.Errorf("%+v %v", r, err)
+		}
+	}
+}
+
+// listed is a directory that calls after it was listed.
+type listed struct {
+	fs.FS
+	after func()
+}
+
+func (l *listed) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(l.FS, name)
+	l.after()
+	return entries, err
+}
+
+func TestVerifyRouteOfAPrunedLog(t *testing.T) {
+	r := openRampart(t, vfstest.New(), rampart.Options{})
+	w := &web{t, r.Handler(testAuth()), adminToken}
+	first := appendBulk(t, r.Chain, 10, 1<<20-1000)
+	appendBulk(t, r.Chain, 10, 1<<20-1000)
+	appendBulk(t, r.Chain, 1, 10)
+	if n := prune(t, r.Chain, soon()); n != 20 {
+		t.Fatalf("%d events dropped", n)
+	}
+	var got struct {
+		OK      bool            `json:"ok"`
+		Events  int             `json:"events"`
+		Verdict rampart.Verdict `json:"verdict"`
+		Pruned  json.RawMessage `json:"pruned"`
+	}
+	p := r.Chain.Stats().Pruned
+	want := fmt.Sprintf(`{"records":20,"last_id":"%s","last_hash":"%s"}`, p.LastID, p.LastHash)
+	for query, verdict := range map[string]rampart.Verdict{"": "", "?id=" + p.LastID + "&hash=" + p.LastHash: "", "?id=" + first[0].ID: rampart.VerdictPruned} {
+		got.Verdict = ""
+		if err := json.Unmarshal(w.expect(200, "", "GET", "/v1/audit/verify"+query, "").Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.OK != (verdict == "") || got.Verdict != verdict || got.Events != 2 || string(got.Pruned) != want {
+			t.Errorf("%q: %+v, want %s", query, got, want)
+		}
+	}
+	var status struct{ Events int }
+	if err := json.Unmarshal(w.expect(200, "", "GET", "/v1/status", "").Body.Bytes(), &status); err != nil || status.Events != 2 {
+		t.Errorf("status: %+v %v", status, err)
+	}
+	w.expect(404, "", "GET", "/v1/audit/events/"+p.LastID, "")
+}
