@@ -166,7 +166,7 @@ func TestDocsPruning(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	recipe := regexp.MustCompile(`(?m)^    (sed .*PRUNED.*(\n    .*)+)$`).FindString(pages(t)["docs/format.md"])
+	recipe := blocks(pages(t)["docs/format.md"], "sh norun")[0]
 	dir := t.TempDir()
 	c := openChain(t, filepath.Join(dir, "audit"), rampart.AuditOptions{}.WithSegmentSize(3000))
 	appendN(t, c, 20)
