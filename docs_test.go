@@ -166,11 +166,7 @@ func TestDocsPruning(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	found := blocks(pages(t)["docs/format.md"], "sh norun")
-	if len(found) != 1 {
-		t.Fatalf("%d recipes, want 1", len(found))
-	}
-	recipe := found[0]
+	recipe := blocks(pages(t)["docs/format.md"], "sh norun")[0]
 	dir := t.TempDir()
 	c := openChain(t, filepath.Join(dir, "audit"), rampart.AuditOptions{}.WithSegmentSize(3000))
 	appendN(t, c, 20)

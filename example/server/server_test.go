@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -492,5 +493,25 @@ func TestDocumentedMetrics(t *testing.T) {
 	}
 	if len(named) < 10 {
 		t.Errorf("found %d names", len(named))
+	}
+}
+
+// TestDocumentedFlags wants the table in docs/operations.md to have the flags
+// that there are.
+func TestDocumentedFlags(t *testing.T) {
+	help, err := exec.Command(binary, "-h").CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(pattern string, text []byte) (found []string) {
+		for _, m := range regexp.MustCompile(pattern).FindAllSubmatch(text, -1) {
+			found = append(found, string(m[1]))
+		}
+		slices.Sort(found)
+		return found
+	}
+	want := names(`(?m)^  -([a-z-]+)`, help)
+	if got := names("(?m)^\\| `-([a-z-]+)` \\|", readFile(t, "../../docs/operations.md")); !slices.Equal(got, want) || len(want) < 10 {
+		t.Errorf("documented %v, there are %v", got, want)
 	}
 }
