@@ -55,7 +55,7 @@ var listItem = regexp.MustCompile(`^([-*+]|[0-9]+\.) `)
 //
 //	```sh           runs, within a minute, in one shell with the page's others
 //	```sh forever   runs until it has printed a line, and is interrupted
-//	```sh norun     is only parsed: it needs root, or another machine
+//	```sh norun     is only parsed: it needs root, another machine, or what a test of its own prepares
 //
 // The shell is that of the daemon's user, on the daemon's machine, in the
 // checkout: the daemon is at its default address, its token in ~/.rampart/token.
