@@ -474,6 +474,38 @@ func TestZerosAtTheTailAreTorn(t *testing.T) {
 	}
 }
 
+// A last line that somebody edited, or wrote, behind a daemon that was killed was
+// cut off as an unfinished write, and the evidence with it.
+func TestEditedLastLineIsNoTornTail(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, nil)
+	appendN(t, c, 3)
+	for name, change := range map[string]func([]byte) []byte{
+		"edited": func(b []byte) []byte {
+			at := bytes.LastIndex(b, []byte("git status"))
+			return append(append(append([]byte{}, b[:at]...), "git push"...), b[at+len("git status"):]...)
+		},
+		"added":     func(b []byte) []byte { return append(b, "{\"id\":\"01\"}\n"...) },
+		"blank":     func(b []byte) []byte { return append(b, '\n') },
+		"re-hashed": func(b []byte) []byte { return append(b, rehash(lines(t, dir)[1])+"\n"...) },
+	} {
+		dead := crashed(t, dir)
+		edit(t, segments(t, dead)[0], change)
+		want := lines(t, dead)
+		_, err := rampart.OpenAuditChain(dead, nil)
+		var corrupt *rampart.CorruptError
+		if !errors.As(err, &corrupt) {
+			t.Errorf("%s: %v, want a CorruptError", name, err)
+		}
+		if diff := cmp.Diff(want, lines(t, dead)); diff != "" {
+			t.Errorf("%s: the file was changed:\n%s", name, diff)
+		}
+		if v := verdictOf(t, dead); v != rampart.VerdictTampered && v != rampart.VerdictMissing {
+			t.Errorf("%s: verified it is %s", name, v)
+		}
+	}
+}
+
 // A disk may keep later sectors of an unfinished write and lose earlier ones.
 // The write was never acknowledged, so the log opens without it; the same
 // damage one write earlier hit acknowledged events, and is refused. Verifying

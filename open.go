@@ -31,7 +31,8 @@ const maxSegment = segmentSize + maxAppend
 // history; [AuditChain.Verify] does. After a stop that was not a Close, what
 // the last segment holds is checked line by line and copied to a new file that
 // is synced, since what a page cache shows need not be what the disk has. An
-// unfinished write at the very end was never acknowledged: it is cut off,
+// unfinished write at the very end, cut short or with zeros in it, was never
+// acknowledged: it is cut off,
 // logged, and counted in [AuditStats.Torn].
 //
 // ErrLocked: somebody has the log open; the message names the process.
@@ -320,7 +321,10 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 			fault = &CorruptError{ID: string(fields.ID), Expected: "a newline", Found: "the end of the file"}
 		}
 		if fault != nil {
-			if int64(good) < synced || !tornWrite(string(prevID), validAfter(rest)) {
+			// A disk leaves of an unfinished write what is cut short or has blocks
+			// of zeros. A whole line of text that is wrong was somebody's.
+			edited := whole && bytes.IndexByte(line, 0) < 0
+			if int64(good) < synced || edited || !tornWrite(string(prevID), validAfter(rest)) {
 				fault.Segment, fault.Line, fault.Offset = name, int(index.Head().Count)+1, int64(good)
 				return nil, fault
 			}
