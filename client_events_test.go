@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -853,7 +854,9 @@ func plant(t *testing.T, fs *vfstest.FS, lines []string) {
 }
 
 func ExampleClient_Events() {
-	client, err := rampart.NewClient("http://127.0.0.1:9090", &rampart.ClientOptions{Token: "…"})
+	client, err := rampart.NewClient("http://127.0.0.1:9090", &rampart.ClientOptions{
+		Token: os.Getenv("RAMPART_TOKEN"), Logger: slog.Default(), // which is told while there is no server
+	})
 	if err != nil {
 		fmt.Println("give the URL of a server:", err)
 		return

@@ -3,7 +3,6 @@ package rampart_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"expvar"
 	"fmt"
 	"log"
@@ -18,24 +17,27 @@ import (
 
 // Example is the embedding code of README.md.
 func Example() {
-	r, err := rampart.Open("audit", nil) // with what a crash left put in order
+	r, err := rampart.Open("audit", nil) // the log's directory, with what a crash left put in order
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer r.Close()
-	http.Handle("/", r.Handler(&rampart.Auth{AdminToken: os.Getenv("RAMPART_TOKEN")}))
-	go http.ListenAndServe("127.0.0.1:9090", nil)
+	api := r.Handler(&rampart.Auth{AdminToken: os.Getenv("RAMPART_TOKEN")})
+	go func() { log.Fatal(http.ListenAndServe("127.0.0.1:9091", api)) }() // stream, approvals, log
 
-	gate := rampart.Gate{Recorder: r, Policy: policy} // allow, watch, ask or deny
+	gate := rampart.Gate{Recorder: r, Policy: func(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
+		return rampart.Decision{Action: "ask", Message: "rewrites history"}, nil // or allow, watch, deny: your policy
+	}}
 	call := rampart.AuditEvent{
 		Agent: "claude-code", Session: "myapp/main", Tool: "exec",
 		Request: json.RawMessage(`{"command":"git push --force"}`),
 	}
 	_, err = gate.Do(context.Background(), call, func(ctx context.Context, request json.RawMessage) (rampart.Response, error) {
-		return run(ctx, request) // recorded on disk, and for ask: approved, byte for byte
+		log.Printf("here it would run: %s", request) // recorded on disk and approved, byte for byte
+		return rampart.Response{}, nil
 	})
-	if errors.Is(err, rampart.ErrRefused) {
-		log.Print(err) // by whom and why, for the agent to read
+	if err != nil {
+		log.Print(err) // refused, by whom and why, for the agent to read; or what went wrong
 	}
 }
 
@@ -119,7 +121,7 @@ func Example_bus() {
 func Example_metrics() {
 	var r *rampart.Rampart // as Open returned it
 	auth := &rampart.Auth{AdminToken: os.Getenv("RAMPART_TOKEN")}
-	expvar.Publish("rampart", expvar.Func(func() any {
+	figures := expvar.Func(func() any {
 		return map[string]any{
 			"events":             r.Chain.Stats().Events,
 			"errors":             r.Chain.Stats().Errors,
@@ -129,18 +131,10 @@ func Example_metrics() {
 			"streams_closed":     r.Stream.Stats().Closed,
 			"witness_mismatches": r.Stream.Stats().WitnessMismatches, // more than 0: look at once
 		}
-	}))
-	http.Handle("GET /debug/rampart", auth.Require(rampart.ScopeAdmin, expvar.Handler()))
+	})
+	http.Handle("GET /debug/rampart", auth.Require(rampart.ScopeAdmin, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, figures) // not expvar.Publish, which would show them at /debug/vars to anybody
+	})))
 }
-
-// policy is the host's own.
-func policy(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
-	if call.Tool == "exec" {
-		return rampart.Decision{Action: "ask", Message: "rewrites history"}, nil
-	}
-	return rampart.Decision{Action: "allow"}, nil
-}
-
-func run(context.Context, json.RawMessage) (rampart.Response, error) { return rampart.Response{}, nil }
 
 func operatorsOnly(h http.Handler) http.Handler { return h }

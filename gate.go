@@ -66,7 +66,9 @@ type Gate struct {
 
 // Do lets call through or refuses it, and returns the event that was recorded
 // of it last, with its ID: of a call that ran one with the action ran, and with
-// the response.
+// the response. Of one that a person denied, or that nobody answered, the ID is
+// the approval's. The call needs an Agent and a Tool; a [Client] whose token is
+// an agent's records that agent's name, whatever the call says.
 //
 // The order is: policy; for ask, an approval and its answer; the decision, on
 // disk; run; the outcome, on disk. So nothing runs of which there is no record,
@@ -98,6 +100,9 @@ func (g *Gate) Do(ctx context.Context, call AuditEvent, run func(ctx context.Con
 	request, err := record.AppendObject(nil, call.Request)
 	if err != nil {
 		return AuditEvent{}, fmt.Errorf("%w: request: %w", ErrInvalid, err)
+	}
+	if call.Agent == "" || call.Tool == "" {
+		return AuditEvent{}, fmt.Errorf("%w: a call has an agent and a tool", ErrInvalid)
 	}
 	if call.ID != "" || call.PrevHash != "" || call.Hash != "" || call.Approval != nil {
 		return AuditEvent{}, fmt.Errorf("%w: id, approval, prev_hash and hash are given by the log; leave them empty", ErrInvalid)
@@ -178,9 +183,9 @@ func (g *Gate) ask(ctx context.Context, call *AuditEvent) error {
 	case a.Status == Approved:
 		d.Action, d.Message = actionDeny, "what was approved is another call with the same tool_call_id"
 	case a.Status == Denied:
-		d.Action, d.Message = string(Denied), "denied by "+a.ResolvedBy
+		call.ID, d.Action, d.Message = a.ID, string(Denied), "denied by "+a.ResolvedBy
 	default:
-		d.Action, d.Message = string(Expired), "nobody answered in time"
+		call.ID, d.Action, d.Message = a.ID, string(Expired), "nobody answered in time"
 	}
 	if a.Reason != "" {
 		d.Message += ": " + a.Reason

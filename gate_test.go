@@ -142,6 +142,12 @@ func TestGateFailsClosed(t *testing.T) {
 		bad.ID = "x"
 		_, err = g.Do(t.Context(), bad, tool.run)
 		wantErr(t, "an id", err, rampart.ErrInvalid)
+		for _, lacks := range []func(*rampart.AuditEvent){func(e *rampart.AuditEvent) { e.Agent = "" }, func(e *rampart.AuditEvent) { e.Tool = "" }} {
+			bad = toolCall("ask")
+			lacks(&bad)
+			_, err = g.Do(t.Context(), bad, tool.run)
+			wantErr(t, "no agent, or no tool", err, rampart.ErrInvalid)
+		}
 		_, err = (&rampart.Gate{}).Do(t.Context(), toolCall("allow"), tool.run)
 		wantErr(t, "an empty gate", err, rampart.ErrInvalid)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -241,8 +247,10 @@ func TestGateAsks(t *testing.T) {
 				tool := &ran{}
 				began := time.Now()
 				done := make(chan error, 1)
+				var last rampart.AuditEvent
 				go func() {
-					_, err := g.Do(t.Context(), toolCall("ask"), tool.run)
+					var err error
+					last, err = g.Do(t.Context(), toolCall("ask"), tool.run)
 					done <- err
 				}()
 				synctest.Wait()
@@ -257,6 +265,9 @@ func TestGateAsks(t *testing.T) {
 				err := <-done
 				if !errors.Is(err, c.err) || c.says != "" && err.Error() != "rampart: refused: "+c.says {
 					t.Errorf("error %v, want %v", err, c.err)
+				}
+				if errors.Is(err, rampart.ErrRefused) && last.ID != pending[0].ID {
+					t.Errorf("it returns %+v, want the approval's id %s", last, pending[0].ID)
 				}
 				if ran := len(tool.with); ran > 0 != (c.err == nil) {
 					t.Errorf("it ran %d times", ran)

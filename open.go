@@ -32,8 +32,7 @@ const maxSegment = segmentSize + maxAppend
 // the last segment holds is checked line by line and copied to a new file that
 // is synced, since what a page cache shows need not be what the disk has. An
 // unfinished write at the very end, cut short or with zeros in it, was never
-// acknowledged: it is cut off,
-// logged, and counted in [AuditStats.Torn].
+// acknowledged: it is cut off, logged, and counted in [AuditStats.Torn].
 //
 // ErrLocked: somebody has the log open; the message names the process.
 // [*CorruptError]: the log holds what no chain wrote; the files are untouched.

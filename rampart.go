@@ -62,6 +62,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -95,7 +96,7 @@ var (
 // CorruptError says that the log holds something that was never written by a
 // chain, at which place, and what was expected there. The files are untouched.
 type CorruptError struct {
-	Segment  string // file name within the log's directory
+	Segment  string // file name within the log's directory; empty of an anchor that is not on the log
 	Line     int    // from 1; 0 when the fault is not in a line
 	Offset   int64  // of the line in the segment, in bytes
 	ID       string // of the line, where one can be read
@@ -104,14 +105,17 @@ type CorruptError struct {
 }
 
 func (e *CorruptError) Error() string {
-	s := "rampart: corrupt log: " + e.Segment
+	s := "rampart: corrupt log:"
+	if e.Segment != "" {
+		s += " " + e.Segment
+	}
 	if e.Line > 0 {
 		s += fmt.Sprintf(" line %d (byte %d)", e.Line, e.Offset)
 	}
 	if e.ID != "" {
 		s += " event " + e.ID
 	}
-	return s + ": expected " + e.Expected + ", found " + e.Found
+	return strings.TrimSuffix(s, ":") + ": expected " + e.Expected + ", found " + e.Found
 }
 
 // Options configures [Open]. Nil, and each zero value, is the documented default.
@@ -137,9 +141,10 @@ type Rampart struct {
 	log     *slog.Logger
 }
 
-// Open opens the log in dir, which is made when missing, and everything on top
-// of it, recovered: what is pending is pending again. Errors are those of
-// [OpenAuditChain] and [NewApprovals].
+// Open opens the log in dir, which is made when missing and holds the log's
+// files themselves, and everything on top of it, recovered: what is pending is
+// pending again. It must be closed. Errors are those of [OpenAuditChain] and
+// [NewApprovals].
 func Open(dir string, opts *Options) (*Rampart, error) {
 	var o Options
 	if opts != nil {

@@ -53,7 +53,7 @@ func (a *agent) work(ctx context.Context, calls io.Reader) error {
 		if err := lines.Decode(&call); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return fmt.Errorf("call %d: %w", n, err)
+			return fmt.Errorf("call %d: want an object such as {\"tool\":\"exec\",\"request\":{\"command\":\"ls\"}}: %w", n, err)
 		}
 		var output string
 		event, err := a.gate.Do(ctx, rampart.AuditEvent{

@@ -53,7 +53,11 @@ func main() {
 	flag.StringVar(&c.calls, "calls", "", "`file` of calls, - for standard input; a task of its own when empty")
 	flag.DurationVar(&c.ttl, "ttl", 5*time.Minute, "how long you have to answer")
 	flag.Parse()
-	if err := run(ctx, c, os.Stdin, os.Stdout); err != nil {
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "agent: unexpected argument %q: every option is a flag, see -h\n", flag.Arg(0))
+		os.Exit(2)
+	}
+	if err := run(ctx, c, os.Stdin, os.Stdout); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "agent:", err)
 		os.Exit(1)
 	}
@@ -76,7 +80,7 @@ func run(ctx context.Context, c config, in io.Reader, out io.Writer) (err error)
 	}
 	ln, err := net.Listen("tcp", c.addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; another address can be given with -addr", err)
 	}
 	srv := &http.Server{Handler: r.Handler(&rampart.Auth{AdminToken: token}), ReadHeaderTimeout: 10 * time.Second}
 	srv.RegisterOnShutdown(func() { r.Stream.Close() }) // streams never end by themselves

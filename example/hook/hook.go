@@ -128,7 +128,7 @@ func (h *hook) explain(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s gave no answer within %v", h.url, h.timeout)
 	case errors.Is(err, rampart.ErrUnauthorized):
-		return fmt.Errorf("%w; the token is that of -token-file %s", err, h.tokenFile)
+		return fmt.Errorf("%w; it is that of -token-file %s, which the daemon must know: an agent's is a line of its own -agent-token-file, read at its start", err, h.tokenFile)
 	case errors.As(err, &unreachable):
 		return fmt.Errorf("%w; is the daemon running? -url says where", err)
 	}

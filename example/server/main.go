@@ -8,6 +8,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -78,7 +79,8 @@ func main() {
 func parse(args []string, out io.Writer) (config, error) {
 	var c config
 	fs := flag.NewFlagSet("server", flag.ContinueOnError)
-	fs.SetOutput(out)
+	var printed bytes.Buffer // with the usage, behind which nobody would see the fault
+	fs.SetOutput(&printed)
 	fs.StringVar(&c.addr, "addr", "127.0.0.1:9090", "`address` to listen on")
 	fs.StringVar(&c.dir, "dir", "~/.rampart", "`directory` of the token and, in audit/, the log")
 	fs.StringVar(&c.agentTokenFile, "agent-token-file", "", "`file` of agents' tokens, mode 0600, a line NAME TOKEN each")
@@ -99,14 +101,18 @@ func parse(args []string, out io.Writer) (config, error) {
 		return nil
 	})
 	fs.BoolVar(&c.version, "version", false, "print the version and exit")
-	if err := fs.Parse(args); err != nil {
+	err := fs.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		printed.WriteTo(out)
 		return c, err
 	}
-	if err := c.check(fs.Args()); err != nil {
-		fmt.Fprintln(out, err)
-		return c, err
+	if err == nil {
+		err = c.check(fs.Args())
 	}
-	return c, nil
+	if err != nil {
+		fmt.Fprintln(out, "rampart:", err, "(-h lists the flags)")
+	}
+	return c, err
 }
 
 func appendTo(list *[]string) func(string) error {
@@ -159,10 +165,10 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 
 	agents, err := readAgentTokens(c.agentTokenFile)
 	if err != nil {
-		return err
+		return fmt.Errorf("-agent-token-file: %w", err)
 	}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
-		return err
+		return fmt.Errorf("-dir: %w", err)
 	}
 	// First of all, since the log's lock is what keeps a second daemon away
 	// from the token and the port as well.

@@ -43,5 +43,6 @@ func TestVerifyFlag(t *testing.T) {
 	}
 	verify(backup, 0, "ok: 1 events") // for a bare chain
 	verify(backup, 1, "truncated", "-anchor", head)
-	verify(t.TempDir(), 1, "no such file")
+	verify(filepath.Join(d.dir, "audit"), 0, "ok: 3 events")
+	verify(t.TempDir(), 1, "there is no log in it")
 }
