@@ -283,6 +283,24 @@ func TestClientWaitsAcrossRestarts(t *testing.T) {
 	})
 }
 
+// A POST that is redirected comes back as a list.
+func TestClientApprovalThatIsRedirected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := openRampart(t, vfstest.New(), rampart.Options{}).Handler(testAuth())
+		site := newRemote(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				http.Redirect(w, r, r.URL.Path, http.StatusFound)
+				return
+			}
+			api.ServeHTTP(w, r)
+		}))
+		a, err := site.client(adminToken).RequestApproval(t.Context(), rampart.ApprovalRequest{Tool: "exec"})
+		if err == nil {
+			t.Errorf("asked: %+v", a)
+		}
+	})
+}
+
 // The time that a host gives to its requests is none that a person has.
 func TestClientWaitsLongerThanRequestsMayTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
