@@ -839,6 +839,17 @@ func TestClientIsAWitnessOnTheWay(t *testing.T) {
 		f := send(auditFrame(t, r.Chain, next))
 		f.expect(connected(position(seen)))
 		f.expect(audits(t, r.Chain, lost, next)...)
+		// And it is checked like any other.
+		honest := api
+		api = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			rec := httptest.NewRecorder()
+			honest.ServeHTTP(rec, req)
+			io.WriteString(w, strings.Replace(rec.Body.String(), "git status", "git push", 1))
+		})
+		f = send(auditFrame(t, r.Chain, next))
+		f.expect(connected(position(seen)))
+		f.witness(rampart.VerdictTampered, position(seen), position(next))
+		api = honest
 		// One that nobody has ends it.
 		r2 := openRampart(t, vfstest.New(), rampart.Options{})
 		for range 4 {
