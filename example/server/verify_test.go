@@ -60,7 +60,7 @@ func TestVerifyFlagOfAPrunedLog(t *testing.T) {
 	request := json.RawMessage(`{"content":"` + strings.Repeat("x", 1000<<10) + `"}`)
 	var first rampart.AuditEvent
 	for i := range 18 { // more than a segment
-		saved, err := chain.Append(t.Context(), rampart.AuditEvent{Tool: "write", Request: request})
+		saved, err := chain.Append(t.Context(), rampart.AuditEvent{Agent: "a", Tool: "write", Request: request, Decision: rampart.Decision{Action: "allow"}})
 		if err != nil {
 			t.Fatal(err)
 		}
