@@ -24,7 +24,7 @@ type ClientOptions struct {
 	Token string // the admin's or an agent's, sent as Authorization: Bearer; none when empty
 
 	// HTTP sends the requests; one with the default transport when nil. Its
-	// Timeout, if it has one, does not end Events.
+	// Timeout, if it has one, does not end Events, Verify and WaitApproval.
 	HTTP *http.Client
 
 	// Silence is how long Events waits for a byte, before it takes the
@@ -47,9 +47,10 @@ type ClientOptions struct {
 //
 // All methods may be called concurrently. A client needs no closing.
 type Client struct {
-	url  string // without a slash at its end
-	opts ClientOptions
-	log  *slog.Logger
+	url     string // without a slash at its end
+	opts    ClientOptions
+	untimed *http.Client // opts.HTTP without its Timeout
+	log     *slog.Logger
 }
 
 const (
@@ -80,7 +81,12 @@ func NewClient(base string, opts *ClientOptions) (*Client, error) {
 	if c.opts.HTTP == nil {
 		c.opts.HTTP = &http.Client{}
 	}
-	c.opts.Silence = cmp.Or(c.opts.Silence, defaultSilence)
+	untimed := *c.opts.HTTP
+	untimed.Timeout = 0
+	c.untimed = &untimed
+	if c.opts.Silence <= 0 {
+		c.opts.Silence = defaultSilence
+	}
 	if c.log = c.opts.Logger; c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -93,7 +99,7 @@ type apiCall struct {
 	query        url.Values
 	contentType  string
 	body         []byte
-	limit        time.Duration // callTimeout when zero, none when negative
+	limit        time.Duration // callTimeout and that of ClientOptions.HTTP when zero, none when negative
 }
 
 // do sends r and decodes the answer, JSON, into out.
@@ -118,7 +124,11 @@ func (c *Client) do(ctx context.Context, r apiCall, out any) error {
 	if c.opts.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.opts.Token)
 	}
-	resp, err := c.opts.HTTP.Do(req)
+	client := c.opts.HTTP
+	if r.limit != 0 {
+		client = c.untimed
+	}
+	resp, err := client.Do(req)
 	if err == nil {
 		defer resp.Body.Close()
 		if resp.StatusCode/100 != 2 {

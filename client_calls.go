@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -183,6 +184,9 @@ func (c *Client) RequestApproval(ctx context.Context, r ApprovalRequest) (Approv
 	body = fmt.Appendf(append(body, policies...), `],"ttl_seconds":%d}`, int64(math.Ceil(r.TTL.Seconds())))
 	var a Approval
 	err = c.do(ctx, apiCall{method: http.MethodPost, path: "/v1/approvals", contentType: jsonType, body: body}, &a)
+	if err == nil && a.ID == "" { // as when something on the way redirects a POST
+		err = errors.New("rampart: POST /v1/approvals: the answer has no approval: is it a Rampart server's URL?")
+	}
 	return a, err
 }
 

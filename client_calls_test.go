@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -278,6 +279,56 @@ func TestClientWaitsAcrossRestarts(t *testing.T) {
 		a, err = site.client(agentToken).WaitApproval(t.Context(), p.ID)
 		if err != nil || a.Status != rampart.Expired {
 			t.Errorf("%+v, %v", a, err)
+		}
+	})
+}
+
+// A POST that is redirected comes back as a list.
+func TestClientApprovalThatIsRedirected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := openRampart(t, vfstest.New(), rampart.Options{}).Handler(testAuth())
+		site := newRemote(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				http.Redirect(w, r, r.URL.Path, http.StatusFound)
+				return
+			}
+			api.ServeHTTP(w, r)
+		}))
+		a, err := site.client(adminToken).RequestApproval(t.Context(), rampart.ApprovalRequest{Tool: "exec"})
+		if err == nil {
+			t.Errorf("asked: %+v", a)
+		}
+	})
+}
+
+// The time that a host gives to its requests is none that a person has.
+func TestClientWaitsLongerThanRequestsMayTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openRampart(t, vfstest.New(), rampart.Options{})
+		site := newRemote(t, r.Handler(testAuth()))
+		p := request(t, r.Approvals, question(1))
+		c, err := rampart.NewClient("http://rampart/", &rampart.ClientOptions{
+			Token: agentToken, HTTP: &http.Client{Transport: site, Timeout: 5 * time.Second}, Logger: slog.New(slog.NewTextHandler(&site.log, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered := time.Now().Add(100 * time.Second)
+		time.AfterFunc(100*time.Second, func() {
+			if _, err := r.Approvals.Resolve(context.Background(), p.ID, yes); err != nil {
+				t.Error(err)
+			}
+		})
+		if a, err := c.WaitApproval(t.Context(), p.ID); err != nil || a.Status != rampart.Approved || time.Since(answered) > time.Second {
+			t.Errorf("%+v, %v, %v after the answer", a, err, time.Since(answered))
+		}
+		if site.log.String() != "" {
+			t.Errorf("logged: %s", &site.log)
+		}
+		site.serve(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { <-req.Context().Done() }))
+		began := time.Now()
+		if _, err := c.Status(t.Context()); err == nil || time.Since(began) != 5*time.Second {
+			t.Errorf("another call: %v after %v", err, time.Since(began))
 		}
 	})
 }

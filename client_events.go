@@ -138,9 +138,7 @@ func (f *follower) connect(ctx context.Context) error {
 	defer silence.Stop()
 
 	source := sse.NewClient(c.url+"/v1/events/stream", sse.ClientMaxBufferSize(maxMessage))
-	untimed := *c.opts.HTTP
-	untimed.Timeout = 0
-	source.Connection = &untimed
+	source.Connection = c.untimed
 	source.ReconnectStrategy = once{}
 	source.Headers["Accept-Encoding"] = "identity" // what compresses gathers
 	if c.opts.Token != "" {
@@ -155,7 +153,7 @@ func (f *follower) connect(ctx context.Context) error {
 			return err
 		}
 		silence.Stop()
-		resp.Body = &watched{resp.Body, silence, c.opts.Silence}
+		resp.Body = &watched{ReadCloser: resp.Body, timer: silence, limit: c.opts.Silence}
 		return nil
 	}
 
@@ -208,12 +206,27 @@ type watched struct {
 	io.ReadCloser
 	timer *time.Timer
 	limit time.Duration
+	end   *strings.Reader // what follows the body
+	err   error
 }
 
-func (w *watched) Read(p []byte) (int, error) {
-	w.timer.Reset(w.limit)
-	defer w.timer.Stop()
-	return w.ReadCloser.Read(p)
+// cutOff makes the id of a message that was cut off, which the SSE client hands
+// out, none: what is left of "id: 01KD…" may be "id: 0". By itself it says nothing.
+const cutOff = "\nid: -"
+
+func (w *watched) Read(p []byte) (n int, err error) {
+	if w.end == nil {
+		w.timer.Reset(w.limit)
+		defer w.timer.Stop()
+		if n, err = w.ReadCloser.Read(p); err != nil {
+			w.end, w.err = strings.NewReader(cutOff), err
+		}
+		return n, nil
+	}
+	if n, _ = w.end.Read(p); n > 0 {
+		return n, nil
+	}
+	return 0, w.err
 }
 
 // message deals with one message of the stream.
@@ -336,21 +349,30 @@ func (f *follower) fetch(ctx context.Context, id, position string) error {
 
 // present says why the last event that was seen is not on the server's log.
 func (f *follower) present(ctx context.Context, position string) error {
-	if f.id == "" {
+	var seen Anchor
+	switch {
+	case f.id != "":
+		seen = Anchor{ID: f.id, Hash: f.hash}
+		line, err := f.client.Get(ctx, f.id)
+		if err == nil && strings.HasPrefix(line.Hash(), f.hash) {
+			return nil
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	case f.hash == "":
 		return nil
 	}
-	line, err := f.client.Get(ctx, f.id)
-	if err == nil && strings.HasPrefix(line.Hash(), f.hash) {
-		return nil
-	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	report, err := f.client.Verify(ctx, seen)
+	switch {
+	case err != nil:
 		return err
+	case !report.OK():
+		return f.fault(report.Verdict, position, report.Fault.Expected, report.Fault.Found)
+	case f.id == "" && report.Pruned.Records > 0:
+		return f.fault(VerdictPruned, frames.Start, "the first event of a log that was empty", "a log that was pruned up to "+report.Pruned.LastID)
 	}
-	report, err := f.client.Verify(ctx, Anchor{ID: f.id, Hash: f.hash})
-	if err != nil || report.OK() { // it is the last of those that were pruned
-		return err
-	}
-	return f.fault(report.Verdict, position, report.Fault.Expected, report.Fault.Found)
+	return nil // it is the last of those that were pruned
 }
 
 func (f *follower) fault(v Verdict, resume, expected, found string) error {

@@ -760,6 +760,50 @@ func TestClientOfAPrunedLog(t *testing.T) {
 	})
 }
 
+// Who saw the log while it was empty, and comes back when its beginning is
+// pruned, is told just that.
+func TestClientOfALogPrunedSinceItWasEmpty(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfstest.New()
+		r := openRampart(t, fs, rampart.Options{})
+		site := newRemote(t, r.Handler(testAuth()))
+		f := site.follow(t.Context(), "")
+		f.expect(connected("0"))
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r = openRampart(t, fs, rampart.Options{})
+		appendN(t, r.Chain, 20)
+		if prune(t, r.Chain, soon()) == 0 {
+			t.Fatal("nothing was pruned")
+		}
+		site.serve(r.Handler(testAuth()))
+		f.expect(connected("0"))
+		f.witness(rampart.VerdictPruned, "0", "0")
+	})
+}
+
+// A position that is cut off can be another: from now on is not from the start.
+func TestClientThatIsCutWhereItBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openRampart(t, vfstest.New(), rampart.Options{})
+		head := position(appendOne(t, r.Chain, event(0)))
+		resp := newSite(t, r.Stream, nil).watch("")
+		frame, err := resp.frame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.body.Close()
+		h := &cut{Handler: r.Handler(testAuth())}
+		site := newRemote(t, h)
+		for limit := range len(frame) {
+			h.plan(limit%2 == 0, limit)
+			f := site.follow(t.Context(), "")
+			f.expect(connected(head))
+		}
+	})
+}
+
 // What someone on the way changes in the messages does not pass either.
 func TestClientIsAWitnessOnTheWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -796,6 +840,17 @@ func TestClientIsAWitnessOnTheWay(t *testing.T) {
 		f := send(auditFrame(t, r.Chain, next))
 		f.expect(connected(position(seen)))
 		f.expect(audits(t, r.Chain, lost, next)...)
+		// And it is checked like any other.
+		honest := api
+		api = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			rec := httptest.NewRecorder()
+			honest.ServeHTTP(rec, req)
+			io.WriteString(w, strings.Replace(rec.Body.String(), "git status", "git push", 1))
+		})
+		f = send(auditFrame(t, r.Chain, next))
+		f.expect(connected(position(seen)))
+		f.witness(rampart.VerdictTampered, position(seen), position(next))
+		api = honest
 		// One that nobody has ends it.
 		r2 := openRampart(t, vfstest.New(), rampart.Options{})
 		for range 4 {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rampartlog/rampart/internal/record"
@@ -62,6 +63,8 @@ type Gate struct {
 	Policy func(ctx context.Context, call AuditEvent) (Decision, error)
 
 	TTL time.Duration // how long a person has for an answer; as [ApprovalRequest].TTL
+
+	asking sync.Map // agents and ToolCallIDs of the calls that wait for an answer
 }
 
 // Do lets call through or refuses it, and returns the event that was recorded
@@ -75,7 +78,8 @@ type Gate struct {
 // and a crash in between leaves the decision. run is given the request in its
 // stored form, which is what was recorded and, for ask, approved: its digest and
 // the tool are held against the approval. Two calls of one agent at the same
-// time need different ToolCallIDs, or none.
+// time need different ToolCallIDs, or none: while one waits for its answer the
+// other is denied, and where they have gates of their own, one yes runs both.
 //
 // The outcome's request is {"action":"call_ran","event_id":…}, which names the
 // event of the decision. The duration is measured when run leaves it zero; an
@@ -87,9 +91,10 @@ type Gate struct {
 // recorded whatever ctx says.
 //
 // When the call did not run: ErrRefused, with the reason in its text and in the
-// event's Decision, for the agent to read; or the Recorder's error, and a zero
-// event. When it ran, which
-// the action ran tells: run's own error, and that of recording the outcome.
+// event's Decision, for the agent to read, and without an ID when a person said
+// no or nothing, which the queue has recorded; or the Recorder's error, and a
+// zero event. When it ran, which the action ran tells: run's own error, and that
+// of recording the outcome.
 func (g *Gate) Do(ctx context.Context, call AuditEvent, run func(ctx context.Context, request json.RawMessage) (Response, error)) (AuditEvent, error) {
 	if g.Recorder == nil || g.Policy == nil || run == nil {
 		return AuditEvent{}, fmt.Errorf("%w: a gate needs a Recorder, a Policy and something to run", ErrInvalid)
@@ -160,6 +165,14 @@ func (g *Gate) ask(ctx context.Context, call *AuditEvent) error {
 		return err
 	}
 	d := &call.Decision
+	if call.ToolCallID != "" {
+		id := [2]string{call.Agent, call.ToolCallID}
+		if _, other := g.asking.LoadOrStore(id, true); other { // one yes is not for two runs
+			d.Action, d.Message = actionDeny, "another call with the same tool_call_id waits for its answer"
+			return nil
+		}
+		defer g.asking.Delete(id)
+	}
 	a, err := g.Recorder.RequestApproval(ctx, ApprovalRequest{
 		Agent: call.Agent, Session: call.Session, RunID: call.RunID, ToolCallID: call.ToolCallID,
 		Tool: call.Tool, Request: call.Request, Message: d.Message, MatchedPolicies: d.MatchedPolicies,

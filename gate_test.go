@@ -297,10 +297,10 @@ func TestGateRunsOnlyWhatWasApproved(t *testing.T) {
 					}
 				})
 				synctest.Wait()
-				second := toolCall("ask")
+				second, other := toolCall("ask"), &rampart.Gate{Recorder: g.Recorder, Policy: g.Policy}
 				change(&second)
 				wg.Go(func() {
-					_, err := g.Do(t.Context(), second, harmful.run)
+					_, err := other.Do(t.Context(), second, harmful.run)
 					wantErr(t, "the second", err, rampart.ErrRefused)
 				})
 				synctest.Wait()
@@ -318,6 +318,35 @@ func TestGateRunsOnlyWhatWasApproved(t *testing.T) {
 			})
 		})
 	}
+}
+
+// One yes is for one run, also when an agent asks for the same twice.
+func TestGateRunsOnceForOneYes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, g := newGate(t, vfstest.New())
+		tool := &ran{}
+		for range 2 {
+			done := make(chan error, 1)
+			go func() {
+				_, err := g.Do(t.Context(), toolCall("ask"), tool.run)
+				done <- err
+			}()
+			synctest.Wait()
+			e, err := g.Do(t.Context(), toolCall("ask"), tool.run)
+			if wantErr(t, "the second", err, rampart.ErrRefused); e.ID == "" || e.ID != lastEvent(t, r.Chain).ID {
+				t.Errorf("the second: %+v", e)
+			}
+			if _, err := r.Approvals.Resolve(t.Context(), r.Approvals.List(rampart.Pending)[0].ID, yes); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if len(tool.with) != 2 {
+			t.Errorf("two answers, %d runs", len(tool.with))
+		}
+	})
 }
 
 func TestGateWithAFullQueue(t *testing.T) {

@@ -141,7 +141,7 @@ func announce(ctx context.Context, r *rampart.Rampart, after string, out io.Writ
 				continue
 			}
 			announced[a.ID] = true
-			fmt.Fprintf(out, "# wants to %s %s (%s)\n# answer: curl -H \"Authorization: Bearer $(cat %s)\" -H 'Content-Type: application/json' -d '{\"approved\":true}' %s/v1/approvals/%s/resolve\n",
+			fmt.Fprintf(out, "# wants to %s %q (%s)\n# answer: curl -H \"Authorization: Bearer $(cat %s)\" -H 'Content-Type: application/json' -d '{\"approved\":true}' %s/v1/approvals/%s/resolve\n",
 				a.Tool, a.Request, a.Message, tokenFile, url, a.ID)
 		}
 	}

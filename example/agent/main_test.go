@@ -166,7 +166,7 @@ func TestAgentStaysInItsDirectory(t *testing.T) {
 	outside := filepath.Join(s.dir, "outside")
 	for _, path := range []string{"../outside", outside, "a/../../outside"} {
 		s.call("write", fmt.Sprintf(`{"path":%q,"content":"x"}`, path))
-		if strings.HasPrefix(path, ".") {
+		if strings.Contains(path, "..") {
 			if err := s.person.ResolveApproval(t.Context(), s.asked(), rampart.Resolution{Status: rampart.Approved}); err != nil {
 				t.Fatal(err)
 			}
@@ -204,6 +204,10 @@ func TestAgentIsRefused(t *testing.T) {
 	if a := s.answer(); a.Action != "invalid" {
 		t.Errorf("a request with two commands: %+v", a)
 	}
+	s.call("exec", `{"command":"ls","Command":"touch ran"}`)
+	if a := s.answer(); a.Action != "ran" || a.Output != "" { // a person would be shown ls
+		t.Errorf("a command in other letters: %+v", a)
+	}
 	for range 2 {
 		s.call("exec", `{"command":"touch ran"}`)
 		if err := s.person.ResolveApproval(t.Context(), s.asked(), rampart.Resolution{Status: rampart.Denied, ResolvedBy: "ann", Reason: "why?"}); err != nil {
@@ -218,7 +222,7 @@ func TestAgentIsRefused(t *testing.T) {
 	}
 	actions := s.finish()
 	slices.Sort(actions)
-	if diff := cmp.Diff([]string{"ask", "ask", "denied", "denied", "deny", "deny", "deny"}, actions); diff != "" {
+	if diff := cmp.Diff([]string{"allow", "ask", "ask", "denied", "denied", "deny", "deny", "deny", "ran"}, actions); diff != "" {
 		t.Errorf("recorded (-want +got):\n%s", diff)
 	}
 }
@@ -286,6 +290,38 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%q: %q, %v, want %q", command, d.Action, err, want)
 		}
 	}
+}
+
+func TestPolicyOfWrites(t *testing.T) {
+	for path, want := range map[string]string{
+		"a.txt": "watch", "a/b.c": "watch", "a..b": "watch",
+		".profile": "ask", "a/.git/hooks/post-commit": "ask", "a/../.profile": "ask", "./a": "ask", `a\.profile`: "ask",
+	} {
+		request, err := json.Marshal(map[string]string{"path": path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := policy(t.Context(), rampart.AuditEvent{Tool: "write", Request: request})
+		if err != nil || d.Action != want {
+			t.Errorf("%q: %q, %v, want %q", path, d.Action, err, want)
+		}
+	}
+}
+
+// What a person is asked has no character that moves others about.
+func TestQuestionIsPlain(t *testing.T) {
+	s := start(t)
+	s.call("exec", "{\"command\":\"touch \u202e \u009b2J\"}")
+	question, how := s.line(), s.line()
+	if strings.ContainsAny(question, "\u202e\u009b") || !strings.Contains(question, `\u202e`) {
+		t.Errorf("asked: %q", question)
+	}
+	id := regexp.MustCompile(`approvals/(\w{26})/resolve`).FindStringSubmatch(how)[1]
+	if err := s.person.ResolveApproval(t.Context(), id, rampart.Resolution{Status: rampart.Denied}); err != nil {
+		t.Fatal(err)
+	}
+	s.answer()
+	s.finish()
 }
 
 func TestTaskIsPlayed(t *testing.T) {

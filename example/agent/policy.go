@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"regexp"
-	"strings"
 
 	"github.com/rampartlog/rampart"
 )
@@ -14,17 +12,15 @@ var (
 	// that could begin another, and no path that leaves the scratch directory.
 	harmless    = regexp.MustCompile(`^(ls|pwd|wc|head|echo)( [\w-][\w.-]*)*$`)
 	destructive = regexp.MustCompile(`\brm\b.*\s(-\w*[rf]\w*\s+)+(--\S+\s+)*(/|~|\$HOME)(\s|\*|$)|\bmkfs\b|\bdd\b.*\bof=/dev/|:\(\)\s*\{`)
+	hidden      = regexp.MustCompile(`(^|[/\\])\.`)
 	pipedShell  = regexp.MustCompile(`\b(curl|wget)\b.*\|\s*(sudo\s+)?(ba|z|da)?sh\b`)
 )
 
 // policy is this host's own: Rampart has none. It knows little for certain,
 // and has a person asked about the rest.
 func policy(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
-	var request struct {
-		Command string `json:"command"`
-		Path    string `json:"path"`
-	}
-	if err := json.Unmarshal(call.Request, &request); err != nil {
+	request, err := parse(call.Request)
+	if err != nil {
 		return rampart.Decision{}, err // the gate denies what a policy can't judge
 	}
 	decide := func(action, policy, message string, suggestions ...string) (rampart.Decision, error) {
@@ -34,17 +30,17 @@ func policy(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error
 	case "read":
 		return decide("allow", "read-scratch", "")
 	case "write":
-		if strings.HasPrefix(request.Path, ".") {
+		if hidden.MatchString(request["path"]) {
 			return decide("ask", "ask-hidden", "writes a hidden file, which other programs may obey")
 		}
 		return decide("watch", "watch-writes", "")
 	case "exec":
 		switch {
-		case destructive.MatchString(request.Command):
+		case destructive.MatchString(request["command"]):
 			return decide("deny", "block-destructive", "destroys more than this agent owns", "delete single files of the scratch directory")
-		case pipedShell.MatchString(request.Command):
+		case pipedShell.MatchString(request["command"]):
 			return decide("deny", "block-pipe-to-shell", "runs code that nobody has read", "download it, read it, then run it")
-		case harmless.MatchString(request.Command):
+		case harmless.MatchString(request["command"]):
 			return decide("allow", "allow-harmless", "")
 		}
 		return decide("ask", "ask-exec", "a command that the policy does not know")

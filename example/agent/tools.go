@@ -23,24 +23,27 @@ const (
 // tools are what the agent can do, in its scratch directory.
 type tools struct{ scratch *os.Root }
 
+// parse reads a request, for the policy and the tools alike. Names count with
+// their case: a person is shown what "command" says, and not what "Command" does.
+func parse(request json.RawMessage) (members map[string]string, err error) {
+	err = json.Unmarshal(request, &members)
+	return members, err
+}
+
 // call does what the request says. It is given the bytes that were recorded
 // and, where a person was asked, approved.
 func (t tools) call(ctx context.Context, tool string, request json.RawMessage) (output string, resp rampart.Response, err error) {
-	var r struct {
-		Command string `json:"command"`
-		Path    string `json:"path"`
-		Content string `json:"content"`
-	}
-	if err := json.Unmarshal(request, &r); err != nil {
+	r, err := parse(request)
+	if err != nil {
 		return "", resp, err
 	}
 	switch tool {
 	case "exec":
-		return t.exec(ctx, r.Command)
+		return t.exec(ctx, r["command"])
 	case "read":
-		output, err = t.read(r.Path)
+		output, err = t.read(r["path"])
 	case "write":
-		err = t.write(r.Path, r.Content)
+		err = t.write(r["path"], r["content"])
 	default:
 		err = fmt.Errorf("no tool %q", tool)
 	}

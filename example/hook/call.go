@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"slices"
 	"strings"
 )
 
@@ -13,15 +15,16 @@ type call struct {
 	line    string // what rules are matched against
 }
 
-// kinds are the terms for Claude Code's tools; what is not here is "other".
-var kinds = map[string]string{
-	"Bash": "exec", "PowerShell": "exec",
-	"Read": "read", "Write": "write",
-	"Edit": "edit", "MultiEdit": "edit", "NotebookEdit": "edit",
-	"Grep": "search", "Glob": "search", "LS": "search",
-	"WebFetch": "fetch", "WebSearch": "fetch",
-	"Task": "agent", "Agent": "agent",
-	"TodoWrite": "todo",
+// kinds are the terms for Claude Code's tools, and the member that says what a
+// call of the tool is about. What is not here is "other".
+var kinds = map[string]struct{ tool, subject string }{
+	"Bash": {"exec", "command"}, "PowerShell": {"exec", "command"},
+	"Read": {"read", "file_path"}, "Write": {"write", "file_path"},
+	"Edit": {"edit", "file_path"}, "MultiEdit": {"edit", "file_path"}, "NotebookEdit": {"edit", "notebook_path"},
+	"Grep": {"search", ""}, "Glob": {"search", ""}, "LS": {"search", ""},
+	"WebFetch": {"fetch", "url"}, "WebSearch": {"fetch", "query"},
+	"Task": {"agent", ""}, "Agent": {"agent", ""},
+	"TodoWrite": {"todo", ""},
 }
 
 // newCall maps a call. The arguments stay byte for byte what they are, but for
@@ -40,38 +43,32 @@ func newCall(toolName string, args json.RawMessage) call {
 			}
 		}
 	}
-	c := call{tool: kinds[toolName]}
-	members, isObject := membersOf(args)
-	switch c.tool {
-	case "exec", "read", "write", "edit", "fetch":
-		if !isObject {
-			break
-		}
-		c.request = args
-		if toolName == "PowerShell" && find(members, "shell") == nil && len(members) > 0 {
-			c.request = join(`{"shell":"powershell",`, string(args[members[0].key:]))
-		}
-		c.line = c.tool + ": " + string(args)
-		for _, name := range []string{"command", "file_path", "notebook_path", "url", "query"} {
-			m := find(members, name)
-			if m == nil {
-				continue
-			}
-			if strings.HasSuffix(name, "_path") && find(members, "path") == nil {
-				c.request = join(string(args[:m.key]), `"path"`, string(args[m.keyEnd:]))
-			}
-			var s string
-			if json.Unmarshal(m.raw(args), &s) == nil {
-				c.line = c.tool + ": " + s
-			}
-			break
-		}
-		return c
-	case "":
-		c.tool = "other"
-	}
+	kind := kinds[toolName]
+	c := call{tool: cmp.Or(kind.tool, "other")}
 	c.request = join(`{"name":`, text(toolName), `,"arguments":`, string(args), `}`)
 	c.line = c.tool + ": " + toolName + " " + string(args)
+	members, isObject := membersOf(args)
+	if kind.subject == "" || !isObject {
+		return c
+	}
+	c.line = c.tool + ": " + string(args)
+	subject := find(members, kind.subject)
+	var s string
+	if subject != nil && json.Unmarshal(subject.raw(args), &s) == nil {
+		c.line = c.tool + ": " + s
+	}
+	// A person is shown what a request's command or path says: one that this
+	// tool does not look at must not stand for the call.
+	if c.tool != "exec" && (find(members, "command") != nil || find(members, "path") != nil) {
+		return c
+	}
+	c.request = args
+	switch {
+	case toolName == "PowerShell" && find(members, "shell") == nil && len(members) > 0:
+		c.request = join(`{"shell":"powershell",`, string(args[members[0].key:]))
+	case subject != nil && strings.HasSuffix(kind.subject, "_path"):
+		c.request = join(string(args[:subject.key]), `"path"`, string(args[subject.keyEnd:]))
+	}
 	return c
 }
 
@@ -110,8 +107,9 @@ func membersOf(object json.RawMessage) (members []member, ok bool) {
 	return members, true
 }
 
+// find returns the last member of that name: the one that counts in JavaScript.
 func find(members []member, name string) *member {
-	for i := range members {
+	for i := range slices.Backward(members) {
 		if members[i].name == name {
 			return &members[i]
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -117,7 +118,7 @@ func TestOddArguments(t *testing.T) {
 		{"a command that is none", "Bash", `{"command":["rm","-rf","/"]}`, `{"command":["rm","-rf","/"]}`},
 		{"a text", "Bash", `"rm -rf /"`, `{"name":"Bash","arguments":"rm -rf /"}`},
 		{"a list", "Read", `[1.0]`, `{"name":"Read","arguments":[1.0]}`},
-		{"both paths", "Write", `{"path":"a","file_path":"b"}`, `{"path":"a","file_path":"b"}`},
+		{"both paths", "Write", `{"path":"a","file_path":"b"}`, `{"name":"Write","arguments":{"path":"a","file_path":"b"}}`},
 		{"an escaped name", "Write", `{"\u0066ile_path":"b", "content":"{\"file_path\":1}"}`, `{"path":"b","content":"{\"file_path\":1}"}`},
 		{"an empty object", "Write", `{ }`, `{}`},
 		{"no MCP tool", "mcp__github", `{}`, `{"name":"mcp__github","arguments":{}}`},
@@ -147,6 +148,35 @@ func TestOddArguments(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDecoys wants rules to see, and people to be shown, what the tool will do,
+// whatever else its arguments say.
+func TestDecoys(t *testing.T) {
+	for _, c := range []struct{ name, tool, args, line, command string }{
+		{"a command beside a path", "Read", `{"command":"ls","file_path":"/home/dev/.rampart/token"}`, "read: /home/dev/.rampart/token", ""},
+		{"a path beside a path", "Write", `{"path":"notes.md","file_path":"/etc/passwd"}`, "write: /etc/passwd", ""},
+		{"another tool's path", "NotebookEdit", `{"file_path":"notes.md","notebook_path":"/etc/passwd"}`, "edit: /etc/passwd", "/etc/passwd"},
+		{"another tool's path, the other way", "Edit", `{"notebook_path":"notes.md","file_path":"/etc/passwd"}`, "edit: /etc/passwd", "/etc/passwd"},
+		{"a path beside a URL", "WebFetch", `{"file_path":"notes.md","command":"ls","url":"http://evil.example"}`, "fetch: http://evil.example", ""},
+		{"a path beside a command", "Bash", `{"path":"notes.md","command":"id"}`, "exec: id", "id"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			site := newSite(t, rampart.SyncAlways)
+			input := fmt.Sprintf(`{"hook_event_name":"PreToolUse","tool_name":%q,"tool_input":%s}`, c.tool, c.args)
+			site.hook(input, "-deny", "^"+quoteMeta(c.line)+"$").want(t, 0, "deny")
+			done := site.start(input, "-default", "ask")
+			q := site.question()
+			if q.Command != c.command || !strings.Contains(string(q.Request), c.line[strings.Index(c.line, ": ")+2:]) {
+				t.Errorf("a person is shown %q, %s", q.Command, q.Request)
+			}
+			site.resolve(q.ID, rampart.Resolution{Status: rampart.Denied})
+			site.end(done).want(t, 0, "deny")
+		})
+	}
+	site := newSite(t, rampart.SyncAlways)
+	site.hook(`{"hook_event_name":"PreToolUse","tool_name":"Bash","tool_input":{"command":"ls","command":"id"}}`, "-deny", "^exec: id$").want(t, 0, "deny")
 }
 
 // TestHuge wants a call on record that no event has room for: with the digest of
@@ -211,6 +241,14 @@ func TestSession(t *testing.T) {
 	write("tree/.git", "gitdir: ../myapp/.git/worktrees/tree\n")
 	write("myapp/.git/worktrees/tree/HEAD", "ref: refs/heads/other\n")
 	write("broken/.git", "what is this?\n")
+	write("long/.git/HEAD", "ref: refs/heads/"+strings.Repeat("x", 1<<20))
+	write("zero/x", "")
+	write("pipe/x", "")
+	zero := os.Symlink("/dev/zero", filepath.Join(root, "zero", ".git")) == nil
+	pipe := exec.Command("mkfifo", filepath.Join(root, "pipe", ".git")).Run() == nil
+	if runtime.GOOS == "linux" && !(zero && pipe) {
+		t.Fatal("no pipe and no device to test with")
+	}
 	site := newSite(t, rampart.SyncAlways)
 	for _, c := range []struct {
 		cwd, want string
@@ -223,6 +261,9 @@ func TestSession(t *testing.T) {
 		{"tree", "tree/other", nil},
 		{"broken", "broken", nil},
 		{"gone", "gone", nil},
+		{"long", "long/" + strings.Repeat("x", 195), nil},
+		{"zero", "zero", nil},
+		{"pipe", "pipe", nil},
 	} {
 		cwd, err := json.Marshal(filepath.Join(root, filepath.FromSlash(c.cwd)))
 		if err != nil {

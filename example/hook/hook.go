@@ -171,7 +171,7 @@ func (h *hook) ask(e rampart.AuditEvent) int {
 		}
 		return h.refuse(e, reason)
 	}
-	if sum, err := rampart.RequestSHA256(e.Request); err != nil || sum != a.RequestSHA256 {
+	if sum, err := rampart.RequestSHA256(e.Request); err != nil || sum != a.RequestSHA256 || a.Tool != e.Tool {
 		e.Decision.Message += "; what was approved under this tool_use_id is another call"
 		return h.deny(e)
 	}

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -202,6 +203,22 @@ func TestOneQuestionForOneCall(t *testing.T) {
 	if got := actions(site); !cmp.Equal(got, []string{"ask", "approved", "deny"}) {
 		t.Errorf("on record: %v", got)
 	}
+}
+
+// A yes to reading a file is none to writing it.
+func TestApprovedForAnotherTool(t *testing.T) {
+	t.Parallel()
+	site := newSite(t, rampart.SyncAlways)
+	call := func(tool string) string {
+		return fmt.Sprintf(`{"hook_event_name":"PreToolUse","tool_name":%q,"tool_input":{"file_path":"/a"},"tool_use_id":"toolu_1"}`, tool)
+	}
+	read := site.start(call("Read"), "-default", "ask")
+	q := site.question()
+	write := site.start(call("Write"), "-default", "ask")
+	site.question()
+	site.resolve(q.ID, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann"})
+	site.end(read).want(t, 0, "allow", "ann")
+	site.end(write).want(t, 0, "deny", "another call")
 }
 
 // A call that is not on record runs if that was asked for, and otherwise not.

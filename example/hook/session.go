@@ -2,17 +2,25 @@ package main
 
 import (
 	"cmp"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
+
+// maxSession is the longest name, and maxHead the most that is read of a file of
+// git's, in bytes.
+const maxSession, maxHead = 200, 4 << 10
 
 // defaultSession is the name of the project's directory and the branch that is
 // checked out there, as in myapp/main. It reads git's files: running git would
 // take longer than all the rest.
 func defaultSession(cwd string) string {
 	// A name that an event can't have must not keep calls off the record.
-	return strings.ToValidUTF8(projectAndBranch(cmp.Or(os.Getenv("CLAUDE_PROJECT_DIR"), cwd)), "\uFFFD")
+	name := projectAndBranch(cmp.Or(os.Getenv("CLAUDE_PROJECT_DIR"), cwd))
+	return strings.ToValidUTF8(name[:min(len(name), maxSession)], "\uFFFD")
 }
 
 func projectAndBranch(dir string) string {
@@ -34,7 +42,7 @@ func projectAndBranch(dir string) string {
 }
 
 func gitHead(git string) (head string, ok bool) {
-	if data, err := os.ReadFile(git); err == nil { // of a worktree: where its own is
+	if data, err := readSmall(git); err == nil { // of a worktree: where its own is
 		dir, ok := strings.CutPrefix(strings.TrimSpace(string(data)), "gitdir: ")
 		if !ok {
 			return "", false
@@ -44,6 +52,21 @@ func gitHead(git string) (head string, ok bool) {
 		}
 		git = dir
 	}
-	data, err := os.ReadFile(filepath.Join(git, "HEAD"))
+	data, err := readSmall(filepath.Join(git, "HEAD"))
 	return strings.TrimSpace(string(data)), err == nil
+}
+
+// readSmall reads the beginning of a plain file. The agent can put there what it
+// likes: a pipe, or /dev/zero, must not hold the hook until its time is over,
+// when Claude Code may run the call.
+func readSmall(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(err, errors.New("no plain file"))
+	}
+	return io.ReadAll(io.LimitReader(f, maxHead))
 }

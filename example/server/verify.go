@@ -37,7 +37,11 @@ func verifyLog(ctx context.Context, c config, out io.Writer) error {
 	if report.OK() {
 		return nil
 	}
-	return errors.New("the log is not whole: " + strings.TrimPrefix(report.Fault.Error(), "rampart: "))
+	why := "the log is not whole: "
+	if report.Verdict == rampart.VerdictPruned {
+		why = "the log is whole, and an anchor is older than what it holds: "
+	}
+	return errors.New(why + strings.TrimPrefix(report.Fault.Error(), "rampart: "))
 }
 
 func hasSegments(dir string) bool {

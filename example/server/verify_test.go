@@ -2,10 +2,14 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/rampartlog/rampart"
 )
 
 // TestVerifyFlag checks a log that is in use, a copy of it, and copies that
@@ -45,4 +49,35 @@ func TestVerifyFlag(t *testing.T) {
 	verify(backup, 1, "truncated", "-anchor", head)
 	verify(filepath.Join(d.dir, "audit"), 0, "ok: 3 events")
 	verify(t.TempDir(), 1, "there is no log in it")
+}
+
+// An anchor from before a pruning can't be checked, which is no fault of the log.
+func TestVerifyFlagOfAPrunedLog(t *testing.T) {
+	dir := t.TempDir()
+	chain, err := rampart.OpenAuditChain(filepath.Join(dir, "audit"), &rampart.AuditOptions{Sync: rampart.SyncNever})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := json.RawMessage(`{"content":"` + strings.Repeat("x", 1000<<10) + `"}`)
+	var first rampart.AuditEvent
+	for i := range 18 { // more than a segment
+		saved, err := chain.Append(t.Context(), rampart.AuditEvent{Agent: "a", Tool: "write", Request: request, Decision: rampart.Decision{Action: "allow"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			first = saved
+		}
+	}
+	if n, err := chain.Prune(t.Context(), time.Now().Add(time.Hour)); n == 0 || err != nil {
+		t.Fatal(n, err)
+	}
+	if err := chain.Close(); err != nil {
+		t.Fatal(err)
+	}
+	v := launch(t, dir, "-verify", "-anchor", first.ID)
+	v.wait()
+	if got := v.out.String(); v.exitCode() != 1 || !strings.Contains(got, "the log is whole, and an anchor is older") {
+		t.Errorf("exit code %d; it prints\n%s", v.exitCode(), got)
+	}
 }
