@@ -91,10 +91,9 @@ type Gate struct {
 // recorded whatever ctx says.
 //
 // When the call did not run: ErrRefused, with the reason in its text and in the
-// event's Decision, for the agent to read, and without an ID when a person said
-// no or nothing, which the queue has recorded; or the Recorder's error, and a
-// zero event. When it ran, which the action ran tells: run's own error, and that
-// of recording the outcome.
+// event's Decision, for the agent to read; or the Recorder's error, and a zero
+// event. When it ran, which the action ran tells: run's own error, and that of
+// recording the outcome.
 func (g *Gate) Do(ctx context.Context, call AuditEvent, run func(ctx context.Context, request json.RawMessage) (Response, error)) (AuditEvent, error) {
 	if g.Recorder == nil || g.Policy == nil || run == nil {
 		return AuditEvent{}, fmt.Errorf("%w: a gate needs a Recorder, a Policy and something to run", ErrInvalid)
