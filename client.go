@@ -39,8 +39,9 @@ type ClientOptions struct {
 // the token's scope does not reach fails with [ErrUnauthorized].
 //
 // Errors: ErrUnauthorized for 401 and 403, ErrInvalid for what the server
-// refused as bad input, ErrNotFound, ErrNotPending; each with the server's own
-// words. Any other error is of the connection, or of a server that cannot
+// refused as bad input, ErrNotFound, ErrNotPending, and, of a server that is full,
+// has lost its log or is stopping, ErrLimit, ErrFailed, ErrClosed; each with the
+// server's own words. Any other error is of the connection, or of a server that cannot
 // answer at the moment: the call may have taken effect or not, and may be tried
 // again. A call fails when it has no answer after a minute, Verify and
 // WaitApproval excepted. No error and no log line has the token in it.
@@ -197,6 +198,12 @@ func refusedBy(resp *http.Response) error {
 		e.kind = ErrNotPending
 	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
 		e.kind = ErrInvalid
+	case http.StatusServiceUnavailable: // which only the words tell apart
+		for _, kind := range []error{ErrLimit, ErrFailed, ErrClosed} {
+			if strings.HasPrefix(body.Error, kind.Error()) {
+				e.kind = kind
+			}
+		}
 	}
 	if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 {
 		e.retryAfter = min(time.Duration(n)*time.Second, mostRetry)

@@ -381,6 +381,8 @@ func TestClientSaysWhatTheServerSaid(t *testing.T) {
 			says string
 		}{
 			"the server's words": {answer(400, `{"error":"limit is a whole number"}`), rampart.ErrInvalid, "rampart: invalid: GET /v1/status: 400 Bad Request: limit is a whole number"},
+			"a full queue":       {answer(503, `{"error":"rampart: limit reached: 3 approvals wait"}`), rampart.ErrLimit, "503 Service Unavailable: 3 approvals wait"},
+			"a lost log":         {answer(503, `{"error":"rampart: audit log failed: disk"}`), rampart.ErrFailed, "disk"},
 			"a proxy's page":     {answer(502, `<h1>Bad Gateway</h1>`), nil, "rampart: GET /v1/status: 502 Bad Gateway"},
 			"no JSON":            {answer(200, `<h1>Hello</h1>`), nil, "Rampart server"},
 			"half an answer":     {answer(200, `{"version":"1`), io.ErrUnexpectedEOF, "cut off"},

@@ -355,11 +355,14 @@ func TestGateWithAFullQueue(t *testing.T) {
 		for i := range 3 {
 			request(t, r.Approvals, question(i))
 		}
-		tool := &ran{}
-		_, err := g.Do(t.Context(), toolCall("ask"), tool.run)
-		wantErr(t, "Do", err, rampart.ErrRefused)
-		if last := lastEvent(t, r.Chain); last.Decision.Action != "deny" || !strings.HasPrefix(last.Decision.Message, "nobody could be asked: ") || len(tool.with) > 0 {
-			t.Errorf("recorded %+v, ran %d times", last, len(tool.with))
+		for name, recorder := range map[string]rampart.Recorder{"embedded": r, "of a client": newRemote(t, r.Handler(testAuth())).client(agentToken)} {
+			g.Recorder = recorder
+			tool := &ran{}
+			e, err := g.Do(t.Context(), toolCall("ask"), tool.run)
+			wantErr(t, name, err, rampart.ErrRefused)
+			if last := lastEvent(t, r.Chain); last.ID != e.ID || last.Decision.Action != "deny" || !strings.HasPrefix(last.Decision.Message, "nobody could be asked: ") || len(tool.with) > 0 {
+				t.Errorf("%s: recorded %+v, ran %d times", name, last, len(tool.with))
+			}
 		}
 	})
 }
