@@ -284,21 +284,24 @@ func (f *follower) audit(ctx context.Context, line Record) error {
 	if fault := selfFault(line, &fields); fault != nil {
 		return f.fault(VerdictTampered, "", fault.Expected, fault.Found)
 	}
-	id, position := string(fields.ID), string(frames.AppendPosition(nil, fields.ID, fields.Hash))
-	switch {
+	switch id := string(fields.ID); {
 	case id <= f.id: // a server that repeats where it resumes
 		return nil
 	case !f.follows(fields.PrevHash):
-		return f.fetch(ctx, id, position)
+		return f.fetch(ctx, id, positionOf(&fields))
 	}
-	return f.accept(&fields, position, line)
+	return f.accept(&fields, line)
+}
+
+func positionOf(fields *record.Fields) string {
+	return string(frames.AppendPosition(nil, fields.ID, fields.Hash))
 }
 
 func (f *follower) follows(prev []byte) bool { return strings.HasPrefix(string(prev), f.hash) }
 
-func (f *follower) accept(fields *record.Fields, position string, line Record) error {
-	f.id, f.hash, f.after = string(fields.ID), string(fields.Hash), position
-	return f.give(Event{Type: TypeAudit, ID: position, Record: line})
+func (f *follower) accept(fields *record.Fields, line Record) error {
+	f.id, f.hash, f.after = string(fields.ID), string(fields.Hash), positionOf(fields)
+	return f.give(Event{Type: TypeAudit, ID: f.after, Record: line})
 }
 
 // batch deals with a message that stands for the events up to a position. Its
@@ -337,7 +340,7 @@ func (f *follower) fetch(ctx context.Context, id, position string) error {
 			}
 			return f.fault(VerdictMissing, position, "prev_hash "+f.hash, fmt.Sprintf("prev_hash %s in event %s", fields.PrevHash, fields.ID))
 		}
-		if err := f.accept(&fields, string(frames.AppendPosition(nil, fields.ID, fields.Hash)), line); err != nil {
+		if err := f.accept(&fields, line); err != nil {
 			return err
 		}
 	}

@@ -65,9 +65,9 @@ type BusStats struct {
 // for none of them.
 //
 // A bus that an [AuditChain] was opened with announces what that chain has made
-// durable, in log order, and can go back to all that the log holds. One without a chain
-// serves a host that keeps its own log: the host publishes, and what the window
-// no longer holds is gone for the bus.
+// durable, in log order, and can go back to all that the log holds. One without
+// a chain serves a host that keeps its own log: the host publishes, and what the
+// window no longer holds is gone for the bus.
 //
 // Its methods may be called concurrently. It must be closed.
 type EventBus struct {

@@ -52,7 +52,8 @@ func (r *Rampart) WaitApproval(ctx context.Context, id string) (Approval, error)
 // Gate stands between an agent's call of a tool and the tool: it asks the
 // host's policy, then, where that says so, a person; it records what was
 // decided, and runs the call only then. Recorder and Policy are required. Its
-// methods may be called concurrently, its fields not changed meanwhile.
+// methods may be called concurrently; once they are, it is neither changed nor
+// copied.
 type Gate struct {
 	Recorder Recorder
 

@@ -127,7 +127,7 @@ func appendTo(list *[]string) func(string) error {
 
 func (c *config) check(rest []string) error {
 	if len(rest) > 0 {
-		return fmt.Errorf("unexpected argument %q: every option is a flag, see -h", rest[0])
+		return fmt.Errorf("unexpected argument %q: every option is a flag", rest[0])
 	}
 	if len(c.anchors) > 0 && !c.verify {
 		return errors.New("-anchor: goes with -verify")
