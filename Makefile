@@ -5,10 +5,11 @@ PACKAGES = $(shell go list -m -f '{{.Dir}}/...')
 .PHONY: run test race e2e lint fmt vet cross static fuzz clean
 
 run:    ; go run ./example/server
-test:   ; ./.ci/setup && go test $(FLAGS) $(PACKAGES)
+# Never from the cache: tests of one module build programs and read docs of others, which the cache does not see.
+test:   ; ./.ci/setup && go test -count=1 $(FLAGS) $(PACKAGES)
 # Without e2e: the race detector would see its test clients, and not the daemon, which is another process.
 race:   ; go test -race $(FLAGS) $(filter-out %/e2e/...,$(PACKAGES))
-e2e:    ; ./.ci/setup && RAMPART_E2E=all go test $(FLAGS) ./e2e/...
+e2e:    ; ./.ci/setup && RAMPART_E2E=all go test -count=1 $(FLAGS) ./e2e/...
 lint:   fmt vet cross static
 fmt:    ; @test -z "$$(gofmt -l . | tee /dev/stderr)"
 vet:    ; go vet $(PACKAGES)
