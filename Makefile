@@ -8,7 +8,7 @@ run:    ; go run ./example/server
 # Never from the cache: tests of one module build programs and read docs of others, which the cache does not see.
 test:   ; ./.ci/setup && go test -count=1 $(FLAGS) $(PACKAGES)
 # Without e2e: the race detector would see its test clients, and not the daemon, which is another process.
-race:   ; go test -race $(FLAGS) $(filter-out %/e2e/...,$(PACKAGES))
+race:   ; go test -count=1 -race $(FLAGS) $(filter-out %/e2e/...,$(PACKAGES))
 e2e:    ; ./.ci/setup && RAMPART_E2E=all go test -count=1 $(FLAGS) ./e2e/...
 lint:   fmt vet cross static
 fmt:    ; @test -z "$$(gofmt -l . | tee /dev/stderr)"
