@@ -231,8 +231,6 @@ func newRequest(o op) (*request, error) {
 	return r, nil
 }
 
-var requestKey, decisionKey = []byte(`,"request":`), []byte(`,"decision":{"action":`)
-
 // encode checks e, fills in what it leaves open and returns its part of the line.
 func encode(e *AuditEvent) ([]byte, error) {
 	switch {
@@ -260,16 +258,11 @@ func encode(e *AuditEvent) ([]byte, error) {
 		e.Decision.MatchedPolicies = []string{}
 	}
 	ev := toRecord(e)
-	body, err := ev.AppendBody(make([]byte, 0, 256+len(e.Request)+len(e.Decision.Message)))
+	body, request, err := ev.AppendBody(make([]byte, 0, 256+len(e.Request)+len(e.Decision.Message)))
 	if err != nil {
 		return nil, err
 	}
-	// Quotes inside strings are escaped, so neither key can stand in one; what
-	// stands before the request and behind the decision is strings and numbers,
-	// and the approval member, which is ours.
-	from := bytes.Index(body, requestKey) + len(requestKey)
-	to := bytes.LastIndex(body, decisionKey)
-	e.Request = json.RawMessage(body[from:to:to])
+	e.Request = request
 	return body, nil
 }
 

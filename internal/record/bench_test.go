@@ -27,7 +27,7 @@ func BenchmarkAppendBody(b *testing.B) {
 	buf := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := e.AppendBody(buf); err != nil {
+		if _, _, err := e.AppendBody(buf); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -35,7 +35,7 @@ func BenchmarkAppendBody(b *testing.B) {
 
 func BenchmarkAppendLine(b *testing.B) {
 	e := sample()
-	body, err := e.AppendBody(nil)
+	body, _, err := e.AppendBody(nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -156,7 +156,7 @@ func FuzzScan(f *testing.F) {
 		if !record.Sum(line, &sum) {
 			t.Fatal("Scan takes a line that ends in no hash")
 		}
-		body, err := e.AppendBody(nil)
+		body, _, err := e.AppendBody(nil)
 		if err != nil {
 			return // request or approval, into which Scan does not look
 		}
@@ -189,7 +189,7 @@ func checkLine(t *testing.T, line []byte) {
 	if !json.Valid(line) {
 		t.Fatalf("not JSON: %q", line)
 	}
-	body, err := e.AppendBody(nil)
+	body, _, err := e.AppendBody(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func TestParseKeepsNothingOfLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	clear(line)
-	if body, err := e.AppendBody(nil); err != nil || !bytes.Contains([]byte(golden), body) {
+	if body, _, err := e.AppendBody(nil); err != nil || !bytes.Contains([]byte(golden), body) {
 		t.Errorf("after the line is overwritten: %s, %v", body, err)
 	}
 }

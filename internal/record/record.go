@@ -54,9 +54,10 @@ type Event struct {
 // the log: from "timestamp" up to and including the comma before "prev_hash".
 //
 // Request and Approval are checked as by [AppendObject], strings as by
-// [AppendString]; nothing else is. The error names the member and wraps a
-// [SyntaxError] whose offset is into that member; dst is then as it was.
-func (e *Event) AppendBody(dst []byte) ([]byte, error) {
+// [AppendString]; nothing else is. request is the part of body that holds the
+// request as stored. The error names the member and wraps a [SyntaxError] whose
+// offset is into that member; body is then dst as it was.
+func (e *Event) AppendBody(dst []byte) (body, request []byte, err error) {
 	w := writer{buf: dst}
 	w.text(`"timestamp":`, "timestamp", e.Timestamp)
 	w.text(`,"agent":`, "agent", e.Agent)
@@ -68,11 +69,14 @@ func (e *Event) AppendBody(dst []byte) ([]byte, error) {
 		w.text(`,"tool_call_id":`, "tool_call_id", e.ToolCallID)
 	}
 	w.text(`,"tool":`, "tool", e.Tool)
+	const requestKey = `,"request":`
+	from := len(w.buf) + len(requestKey)
 	if e.Request == nil {
-		w.buf = append(w.buf, `,"request":{}`...)
+		w.buf = append(w.buf, requestKey+`{}`...)
 	} else {
-		w.object(`,"request":`, "request", e.Request)
+		w.object(requestKey, "request", e.Request)
 	}
+	to := len(w.buf)
 	w.text(`,"decision":{"action":`, "decision.action", e.Action)
 	w.texts(`,"matched_policies":`, "decision.matched_policies", e.MatchedPolicies)
 	w.integer(`,"evaluation_time_us":`, e.EvaluationTimeUS)
@@ -99,9 +103,10 @@ func (e *Event) AppendBody(dst []byte) ([]byte, error) {
 		w.object(`,"approval":`, "approval", e.Approval)
 	}
 	if w.err != nil {
-		return dst, w.err
+		return dst, nil, w.err
 	}
-	return append(w.buf, ','), nil
+	body = append(w.buf, ',')
+	return body, body[from:to:to], nil
 }
 
 // writer appends members to buf. After its first error what it appends has no meaning.

@@ -20,7 +20,7 @@ var zeros = [64]byte(bytes.Repeat([]byte{'0'}, 64))
 
 func appendLine(t testing.TB, e record.Event) []byte {
 	t.Helper()
-	body, err := e.AppendBody(nil)
+	body, _, err := e.AppendBody(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,9 +69,14 @@ func TestAppendBody(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := test.e.AppendBody([]byte("before "))
+			got, request, err := test.e.AppendBody([]byte("before "))
 			if want := "before " + test.want; err != nil || string(got) != want {
 				t.Errorf("got  %s, %v\nwant %s", got, err, want)
+			}
+			_, want, _ := strings.Cut(test.want, `"request":`)
+			want, _, _ = strings.Cut(want, `,"decision"`)
+			if string(request) != want {
+				t.Errorf("the request is %s, want %s", request, want)
 			}
 		})
 	}
@@ -90,7 +95,7 @@ func TestAppendBodyRefuses(t *testing.T) {
 		{record.Event{MatchedPolicies: []string{"a", "\xff"}}, "decision.matched_policies: byte 0: invalid UTF-8"},
 	}
 	for _, test := range tests {
-		got, err := test.e.AppendBody([]byte("before"))
+		got, _, err := test.e.AppendBody([]byte("before"))
 		var syntax *record.SyntaxError
 		if err == nil || err.Error() != test.want || !errors.As(err, &syntax) || string(got) != "before" {
 			t.Errorf("got %q, %v\nwant %s", got, err, test.want)
@@ -116,7 +121,7 @@ func TestGoldenLine(t *testing.T) {
 }
 
 func TestAppendLine(t *testing.T) {
-	body, err := new(record.Event).AppendBody(nil)
+	body, _, err := new(record.Event).AppendBody(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +169,7 @@ func TestSumWithoutHash(t *testing.T) {
 
 func TestAllocations(t *testing.T) {
 	e, buf := full(), make([]byte, 0, 4096)
-	body, err := e.AppendBody(nil)
+	body, _, err := e.AppendBody(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +222,7 @@ func ExampleAppendLine() {
 		Action:          "allow",
 		MatchedPolicies: []string{"allow-git"},
 	}
-	body, err := e.AppendBody(nil)
+	body, _, err := e.AppendBody(nil)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -49,7 +49,7 @@ func build(t testing.TB, n int) ([]byte, *segment.Index) {
 		if i%10 == 0 {
 			e.Approval = []byte(`{"status":"pending"}`)
 		}
-		body, err := e.AppendBody(nil)
+		body, _, err := e.AppendBody(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
