@@ -40,7 +40,9 @@ const (
 // Add may run beside every other method.
 type Index struct {
 	mu      sync.RWMutex
-	head    Head
+	head    Head // but for its LastID and Hash, which change with each line:
+	lastID  []byte
+	hash    []byte
 	offsets []uint32    // of lines 0, 8, 16, …
 	blocks  []timeRange // of lines 0–63, 64–127, …
 	days    []int32     // UTC days since 1970 that have events, sorted
@@ -112,7 +114,7 @@ func (x *Index) Add(line []byte, f *record.Fields) error {
 		h.FirstID, h.PrevHash = string(f.ID), string(f.PrevHash)
 		h.Min, h.Max = sec, sec
 	}
-	h.LastID, h.Hash = string(f.ID), string(f.Hash)
+	x.lastID, x.hash = append(x.lastID[:0], f.ID...), append(x.hash[:0], f.Hash...)
 	h.Min, h.Max = min(h.Min, sec), max(h.Max, sec)
 	h.Count++
 	h.Size += int64(len(line)) + 1
@@ -153,7 +155,14 @@ func (x *Index) set(f Field, raw []byte, line uint32) {
 func (x *Index) Head() Head {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.head
+	return x.headNow()
+}
+
+// headNow is Head for a caller that holds mu.
+func (x *Index) headNow() Head {
+	h := x.head
+	h.LastID, h.Hash = string(x.lastID), string(x.hash)
+	return h
 }
 
 // Days calls fn for each UTC day that has events, as days since 1970, in order.
@@ -177,7 +186,7 @@ func (x *Index) View() View {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	// Both slices only grow, and a complete block no longer changes.
-	return View{x.head, x.offsets, x.blocks[:x.head.Count/blockLines]}
+	return View{x.headNow(), x.offsets, x.blocks[:x.head.Count/blockLines]}
 }
 
 // Want is the values of one field that a line may have.

@@ -81,7 +81,7 @@ func (x *Index) Encode() ([]byte, error) {
 	h = le.AppendUint64(h, x.head.First)
 	h = le.AppendUint64(h, x.head.Count)
 	h = le.AppendUint64(h, uint64(x.head.Size))
-	h = append(h, fmt.Sprintf("%26s%26s%64s%64s", x.head.FirstID, x.head.LastID, x.head.PrevHash, x.head.Hash)...)
+	h = append(h, fmt.Sprintf("%26s%26s%64s%64s", x.head.FirstID, x.lastID, x.head.PrevHash, x.hash)...)
 	h = le.AppendUint64(h, uint64(x.head.Min))
 	h = le.AppendUint64(h, uint64(x.head.Max))
 	h = le.AppendUint64(h, x.head.Approvals)
@@ -135,7 +135,7 @@ func Decode(r io.ReaderAt, size int64) (*Index, error) {
 		return nil, errSidecar
 	}
 	d := decoder{buf: body}
-	x := &Index{head: h}
+	x := &Index{head: h, lastID: []byte(h.LastID), hash: []byte(h.Hash)}
 	x.offsets = make([]uint32, d.length(4))
 	for i := range x.offsets {
 		x.offsets[i] = d.uint32()
