@@ -136,6 +136,9 @@ func (s *scan) segment(ctx context.Context, g *sealedOrLive) (more bool, err err
 	if !partial && (h.Max < s.since || h.Min > s.until || s.q.approval && h.Approvals == 0) {
 		return true, nil
 	}
+	if !s.c.may(g, s.wants) {
+		return true, nil
+	}
 	index, err := s.c.index(ctx, g)
 	if err != nil {
 		return false, err

@@ -167,3 +167,34 @@ func TestIndexesInMemoryAreBounded(t *testing.T) {
 		t.Errorf("%d indexes in memory", n)
 	}
 }
+
+// A query for values that a segment does not have loads none of its index.
+func TestQueryPassesOverSegmentsWithoutTheirIndex(t *testing.T) {
+	fs := vfstest.New()
+	opts := rampart.AuditOptions{}.WithSegmentSize(400).WithFS(fs)
+	c := openChain(t, "", opts)
+	saved := appendN(t, c, 2*rampart.MaxIndexes)
+	rare := event(0)
+	rare.Agent = "rare"
+	want, err := c.Append(t.Context(), rare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendN(t, c, 2*rampart.MaxIndexes)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c = openChain(t, "", opts)
+	for name, q := range map[string]rampart.Query{
+		"absent":       {Filter: rampart.Filter{Agent: []string{"nobody"}}},
+		"one absent":   {Filter: rampart.Filter{Agent: []string{saved[0].Agent}, Tool: []string{"nothing"}}},
+		"other fields": {Filter: rampart.Filter{Agent: []string{saved[0].Tool}}},
+	} {
+		if got := ids(t, c, q); len(got) > 0 || c.LoadedIndexes() > 0 {
+			t.Errorf("%s: %d events, %d indexes in memory", name, len(got), c.LoadedIndexes())
+		}
+	}
+	if got := ids(t, c, rampart.Query{Filter: rampart.Filter{Agent: []string{"nobody", "rare"}}}); len(got) != 1 || got[0] != want.ID || c.LoadedIndexes() != 1 {
+		t.Errorf("rare: %v, %d indexes in memory", got, c.LoadedIndexes())
+	}
+}

@@ -15,6 +15,10 @@ import (
 // with the log.
 const maxIndexes = 32
 
+// maxValues is how many bytes of sealed segments' values stay in memory, some
+// kilobytes each. Those of further segments are read again for each query.
+const maxValues = 16 << 20
+
 // state is what readers see of the log.
 type state struct {
 	mu       sync.RWMutex
@@ -29,7 +33,8 @@ type state struct {
 	failed   error
 	closed   bool
 
-	indexMu sync.Mutex      // held while an index is loaded or let go
+	indexMu sync.Mutex      // held while an index or values are loaded or let go
+	values  int             // bytes of the segments' values
 	loaded  []*sealedOrLive // sealed segments whose index is in memory; used last, last
 }
 
@@ -46,9 +51,10 @@ type sealedOrLive struct {
 	sealed chan struct{} // closed once it is, with its sidecar; nil of one that was at opening
 
 	// Guarded by state.indexMu.
-	head    segment.Head   // of a sealed one
-	partial bool           // head lacks what only an index tells: time range and approvals
-	index   *segment.Index // nil when not in memory
+	head    segment.Head    // of a sealed one
+	partial bool            // head lacks what only an index tells: time range and approvals
+	index   *segment.Index  // nil when not in memory
+	values  *segment.Values // of a sealed one; nil when not in memory
 }
 
 func (s *state) failure() error {
@@ -92,6 +98,14 @@ func (s *state) begin(first uint64) {
 func (s *state) prune(n int, dropped Pruned) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.indexMu.Lock()
+	for _, g := range s.segments[:n] {
+		if g.values != nil {
+			s.values -= g.values.Size()
+			g.values = nil
+		}
+	}
+	s.indexMu.Unlock()
 	s.segments = slices.Clone(s.segments[n:])
 	s.dropped = dropped
 	s.earlier = append(s.earlier, s.readers)

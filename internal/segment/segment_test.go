@@ -135,6 +135,50 @@ func TestSidecarGivesBackTheIndex(t *testing.T) {
 	}
 }
 
+func TestValuesAgreeWithTheIndex(t *testing.T) {
+	for _, n := range []int{5000, 13000} { // the latter has too many runs to index them
+		_, x := build(t, n)
+		data, err := x.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := bytes.NewReader(data)
+		v, err := segment.DecodeValues(r, r.Size(), x.Head())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, wants := range [][]segment.Want{
+			nil,
+			{{Field: segment.Agent, Values: []string{"a3"}}},
+			{{Field: segment.Agent, Values: []string{"a8"}}},
+			{{Field: segment.Agent, Values: []string{"a8", "a3"}}, {Field: segment.Action, Values: []string{"allow"}}},
+			{{Field: segment.Agent, Values: []string{"a3"}}, {Field: segment.Action, Values: []string{"deny"}}},
+			{{Field: segment.Tool, Values: []string{"a3"}}},
+			{{Field: segment.RunID, Values: []string{"run9"}}},
+			{{Field: segment.RunID, Values: []string{"run10"}}},
+			{{Field: segment.RunID, Values: []string{""}}},
+			{{Field: segment.Approval, Values: []string{"1"}}},
+		} {
+			sel := x.Select(wants)
+			if got, want := v.May(wants), sel == nil || !sel.IsEmpty(); got != want {
+				t.Errorf("%d lines, %v: may %v, the index says %v", n, wants, got, want)
+			}
+		}
+		other := x.Head()
+		other.Count++
+		if _, err := segment.DecodeValues(r, r.Size(), other); err == nil {
+			t.Error("took the values of another segment")
+		}
+		for i := range data[:len(data)/50] {
+			data[i] ^= 1
+			if got, err := segment.DecodeValues(bytes.NewReader(data), int64(len(data)), x.Head()); err == nil && !cmp.Equal(got, v, cmp.AllowUnexported(segment.Values{})) {
+				t.Errorf("byte %d changed: other values", i)
+			}
+			data[i] ^= 1
+		}
+	}
+}
+
 // A field with very many values is given up, so that the index stays small;
 // every line is then a candidate.
 func TestFieldWithTooManyValuesIsNotIndexed(t *testing.T) {
@@ -177,7 +221,14 @@ func FuzzDecode(f *testing.F) {
 	f.Add(data)
 	f.Add(data[:300])
 	f.Fuzz(func(t *testing.T, data []byte) {
-		x, err := segment.Decode(bytes.NewReader(segment.Seal(data)), int64(len(data)))
+		wants := []segment.Want{{Field: segment.Agent, Values: []string{"a1"}}}
+		r := bytes.NewReader(segment.Seal(data))
+		if h, err := segment.DecodeHead(r, r.Size()); err == nil {
+			if v, err := segment.DecodeValues(r, r.Size(), h); err == nil {
+				v.May(wants)
+			}
+		}
+		x, err := segment.Decode(r, r.Size())
 		if err != nil || x.Head().Size > 1<<16 { // a log compares the size with its file's
 			return
 		}
@@ -188,7 +239,7 @@ func FuzzDecode(f *testing.F) {
 			v.InTime(i, 0, 1, true)
 		}
 		l.Search("01KD3V5F2R7WQX9Z4M8N000050")
-		x.Select([]segment.Want{{Field: segment.Agent, Values: []string{"a1"}}})
+		x.Select(wants)
 		x.Encode()
 	})
 }

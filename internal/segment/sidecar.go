@@ -14,20 +14,23 @@ import (
 )
 
 // A sidecar is a head of fixed size, so that opening a log reads one small
-// piece per segment, and a body that is read when a query first needs it:
+// piece per segment; the hashes of the values that the segment has, which tell
+// most queries that it is none of theirs; and the rest, which is read when a
+// query needs it:
 //
 //	magic 8 · first 8 · count 8 · size 8 · first id 26 · last id 26 ·
 //	prev_hash 64 · hash 64 · min 8 · max 8 · approvals 8 ·
+//	values length 4 · values CRC-32C 4 ·
 //	body length 8 · body CRC-32C 4 · head CRC-32C 4
 //
-//	body: offsets · blocks · days · per field: values with their bitmaps;
-//	each list preceded by its length
+//	body: values · offsets · blocks · days · per field: values with their
+//	bitmaps; each list but the first preceded by its length
 //
 // All numbers are little-endian.
 const (
-	magic    = "rmpidx\x00\x01"
+	magic    = "rmpidx\x00\x02"
 	maxBody  = 64 << 20 // bytes; that of a full segment has half a million
-	headSize = 8 + 3*8 + 2*26 + 2*64 + 3*8 + 8 + 4 + 4
+	headSize = 8 + 3*8 + 2*26 + 2*64 + 3*8 + 4 + 4 + 8 + 4 + 4
 )
 
 var (
@@ -43,7 +46,8 @@ func (x *Index) Encode() ([]byte, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	le := binary.LittleEndian
-	out := make([]byte, headSize, headSize+len(x.offsets)*5)
+	out := x.appendValues(make([]byte, headSize, headSize+len(x.offsets)*5))
+	values := out[headSize:]
 	out = le.AppendUint32(out, uint32(len(x.offsets)))
 	for _, o := range x.offsets {
 		out = le.AppendUint32(out, o)
@@ -76,7 +80,7 @@ func (x *Index) Encode() ([]byte, error) {
 			out = append(out, bits...)
 		}
 	}
-	h, body := out[:0], out[headSize:]
+	h, body, values := out[:0], out[headSize:], out[headSize:headSize+len(values)]
 	h = append(h, magic...)
 	h = le.AppendUint64(h, x.head.First)
 	h = le.AppendUint64(h, x.head.Count)
@@ -85,6 +89,8 @@ func (x *Index) Encode() ([]byte, error) {
 	h = le.AppendUint64(h, uint64(x.head.Min))
 	h = le.AppendUint64(h, uint64(x.head.Max))
 	h = le.AppendUint64(h, x.head.Approvals)
+	h = le.AppendUint32(h, uint32(len(values)))
+	h = le.AppendUint32(h, crc32.Checksum(values, castagnoli))
 	h = le.AppendUint64(h, uint64(len(body)))
 	h = le.AppendUint32(h, crc32.Checksum(body, castagnoli))
 	le.AppendUint32(h, crc32.Checksum(h, castagnoli))
@@ -93,49 +99,58 @@ func (x *Index) Encode() ([]byte, error) {
 
 // DecodeHead reads the head of a sidecar of the given size.
 func DecodeHead(r io.ReaderAt, size int64) (Head, error) {
-	h, _, _, err := decodeHead(r, size)
-	return h, err
+	h, err := decodeHead(r, size)
+	return h.Head, err
 }
 
-func decodeHead(r io.ReaderAt, size int64) (h Head, bodyLen int64, bodySum uint32, err error) {
+// sidecarHead is what a sidecar begins with.
+type sidecarHead struct {
+	Head
+	valuesLen, bodyLen int64
+	valuesSum, bodySum uint32
+}
+
+func decodeHead(r io.ReaderAt, size int64) (h sidecarHead, err error) {
 	buf := make([]byte, headSize)
 	if size < headSize {
-		return h, 0, 0, errSidecar
+		return h, errSidecar
 	}
 	if _, err := r.ReadAt(buf, 0); err != nil {
-		return h, 0, 0, err
+		return h, err
 	}
 	d := decoder{buf: buf}
 	if string(d.take(8)) != magic || crc32.Checksum(buf[:headSize-4], castagnoli) != binary.LittleEndian.Uint32(buf[headSize-4:]) {
-		return h, 0, 0, errSidecar
+		return h, errSidecar
 	}
 	h.First, h.Count, h.Size = d.uint64(), d.uint64(), int64(d.uint64())
 	h.FirstID, h.LastID = string(d.take(26)), string(d.take(26))
 	h.PrevHash, h.Hash = string(d.take(64)), string(d.take(64))
 	h.Min, h.Max, h.Approvals = int64(d.uint64()), int64(d.uint64()), d.uint64()
-	bodyLen, bodySum = int64(d.uint64()), d.uint32()
-	if bodyLen != size-headSize || bodyLen > maxBody || h.Count == 0 || h.Size <= 0 || h.Size > 1<<32-1+1<<26 {
-		return h, 0, 0, errSidecar
+	h.valuesLen, h.valuesSum = int64(d.uint32()), d.uint32()
+	h.bodyLen, h.bodySum = int64(d.uint64()), d.uint32()
+	if h.bodyLen != size-headSize || h.bodyLen > maxBody || h.valuesLen > h.bodyLen ||
+		h.Count == 0 || h.Size <= 0 || h.Size > 1<<32-1+1<<26 {
+		return h, errSidecar
 	}
-	return h, bodyLen, bodySum, nil
+	return h, nil
 }
 
 // Decode reads a sidecar of the given size. Whatever it holds, the result is
 // an index that can be asked without harm, or an error.
 func Decode(r io.ReaderAt, size int64) (*Index, error) {
-	h, bodyLen, bodySum, err := decodeHead(r, size)
+	h, err := decodeHead(r, size)
 	if err != nil {
 		return nil, err
 	}
-	body := make([]byte, bodyLen)
+	body := make([]byte, h.bodyLen)
 	if _, err := r.ReadAt(body, headSize); err != nil {
 		return nil, err
 	}
-	if crc32.Checksum(body, castagnoli) != bodySum {
+	if crc32.Checksum(body, castagnoli) != h.bodySum {
 		return nil, errSidecar
 	}
-	d := decoder{buf: body}
-	x := &Index{head: h, lastID: []byte(h.LastID), hash: []byte(h.Hash)}
+	d := decoder{buf: body[h.valuesLen:]}
+	x := &Index{head: h.Head, lastID: []byte(h.LastID), hash: []byte(h.Hash)}
 	x.offsets = make([]uint32, d.length(4))
 	for i := range x.offsets {
 		x.offsets[i] = d.uint32()
