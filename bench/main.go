@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command bench measures rampart beside its peers, on loopback and in one
 // directory, and prints tables as Markdown: docs/benchmarks.md has what they
 // say and how to repeat them.
@@ -5,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -14,14 +17,18 @@ import (
 	"syscall"
 
 	"github.com/rampartlog/rampart/bench/child"
+	"github.com/rampartlog/rampart/bench/ingest"
 	"github.com/rampartlog/rampart/bench/report"
 	"github.com/rampartlog/rampart/bench/suite"
 )
 
 // suites in the order in which they are run.
-var suites []suite.Suite
+var suites = []suite.Suite{
+	ingest.Suite,
+}
 
 func main() {
+	ingest.Register()
 	child.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -48,7 +55,9 @@ func run(ctx context.Context, args []string) error {
 		fmt.Fprintln(flags.Output(), "\nFlags:")
 		flags.PrintDefaults()
 	}
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	for _, name := range flags.Args() {
