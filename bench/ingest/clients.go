@@ -201,21 +201,22 @@ func newSender(conn net.Conn, perBody int) *sender {
 	}
 }
 
-// An event is 253 bytes in a body. Its number follows callKey.
 const (
-	eventHead = `{"session":"myapp/main","tool":"exec",`
-	callKey   = `"tool_call_id":"call-`
-	eventTail = `","request":{"command":"git log --oneline internal\n","path":"/home"},"decision":{"action":"allow","matched_policies":["allow-git"],"evaluation_time_us":8,"message":"git command allowed"}}`
+	callKey   = `"tool_call_id":"call-` // the event's number follows
 	digits    = 9
+	eventHead = `{"session":"myapp/main","tool":"exec",` + callKey
+	eventTail = `","request":{"command":"git log --oneline internal\n","path":"/home"},"decision":{"action":"allow","matched_policies":["allow-git"],"evaluation_time_us":8,"message":"git command allowed"}}`
 )
+
+func appendEvent(dst []byte, n int) []byte {
+	return append(fmt.Appendf(append(dst, eventHead...), "%0*d", digits, n), eventTail...)
+}
 
 // post sends the events from number n on.
 func (s *sender) post(log *sent, n int) error {
 	s.body = s.body[:0]
 	for i := range s.perBody {
-		s.body = append(append(s.body, eventHead...), callKey...)
-		s.body = fmt.Appendf(s.body, "%0*d", digits, n+i)
-		s.body = append(append(s.body, eventTail...), '\n')
+		s.body = append(appendEvent(s.body, n+i), '\n')
 	}
 	s.out = append(s.out[:0], s.head...)
 	s.out = strconv.AppendInt(s.out, int64(len(s.body)), 10)
