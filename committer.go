@@ -124,15 +124,17 @@ func (c *AuditChain) link(batch []*request) (hash [64]byte) {
 	t := &c.tail
 	t.buf, t.spans = t.buf[:0], t.spans[:0]
 	hash = t.hash
+	prev := string(hash[:]) // an event and the one before it share the text
 	t.ids.begin(time.Now())
 	for _, r := range batch {
 		for i, body := range r.bodies {
 			e := &r.op.events[i]
 			id := t.ids.take(len(t.spans))
-			e.ID, e.PrevHash = id.String(), string(hash[:])
+			e.ID, e.PrevHash = id.String(), prev
 			from := len(t.buf)
 			t.buf, hash = record.AppendLine(t.buf, e.ID, body, &hash)
-			e.Hash = string(hash[:])
+			prev = string(hash[:])
+			e.Hash = prev
 			t.spans = append(t.spans, span{from, len(t.buf), id, hash})
 			t.buf = append(t.buf, '\n')
 		}
