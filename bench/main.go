@@ -23,9 +23,9 @@ import (
 )
 
 // suites in the order in which they are run.
-var suites = []suite.Suite{
-	ingest.Suite,
-}
+var suites = slices.Concat(
+	ingest.Suites,
+)
 
 func main() {
 	ingest.Register()

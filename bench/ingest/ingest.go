@@ -29,12 +29,12 @@ const (
 	clientsChild = "ingest-clients"
 )
 
-// Suite is the suite ingest.
-var Suite = suite.Suite{
+// Suites are those of this package.
+var Suites = []suite.Suite{{
 	Name: "ingest",
 	Does: "from POST /v1/audit/events to the frame on GET /v1/events/stream; each event durable",
 	Run:  run,
-}
+}}
 
 // cell is a way to send events.
 type cell struct {

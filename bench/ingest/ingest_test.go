@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 func TestTiny(t *testing.T) {
 	out := t.TempDir()
 	r := &suite.Run{Tiny: true, Runs: 1, Dir: t.TempDir(), Profiles: t.TempDir(), Output: report.Output{Dir: out}, Log: t.Logf}
-	if err := Suite.Run(t.Context(), r); err != nil {
+	if err := Suites[0].Run(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
 	table, err := os.ReadFile(filepath.Join(out, "ingest.md"))
