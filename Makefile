@@ -1,19 +1,20 @@
-# FLAGS go to go test, as in make test FLAGS=-v.
-# All packages of all modules that go.work joins.
+# FLAGS go to go test, as in make test FLAGS=-v, and to the benchmarks: make bench FLAGS=-h lists them.
+# All packages of all modules that go.work joins. bench is not one of them: what our peers need must not choose our versions.
 PACKAGES = $(shell go list -m -f '{{.Dir}}/...')
 
-.PHONY: run test race e2e lint fmt vet cross static fuzz clean
+.PHONY: run bench test race e2e lint fmt vet cross static fuzz clean
 
 run:    ; go run ./example/server
+bench:  ; GOWORK=off go run -C bench . $(FLAGS)
 # Never from the cache: tests of one module build programs and read docs of others, which the cache does not see.
-test:   ; ./.ci/setup && go test -count=1 $(FLAGS) $(PACKAGES)
+test:   ; ./.ci/setup && go test -count=1 $(FLAGS) $(PACKAGES) && GOWORK=off go test -C bench -count=1 $(FLAGS) ./...
 # Without e2e: the race detector would see its test clients, and not the daemon, which is another process.
 race:   ; go test -count=1 -race $(FLAGS) $(filter-out %/e2e/...,$(PACKAGES))
 e2e:    ; ./.ci/setup && RAMPART_E2E=all go test -count=1 $(FLAGS) ./e2e/...
 lint:   fmt vet cross static
 fmt:    ; @test -z "$$(gofmt -l . | tee /dev/stderr)"
-vet:    ; go vet $(PACKAGES)
-cross:  ; GOOS=windows go vet $(PACKAGES) && GOOS=darwin go vet $(PACKAGES)
-static: ; GOWORK=off go build -C tools -o ../.cache/ honnef.co/go/tools/cmd/staticcheck && .cache/staticcheck $(PACKAGES)
+vet:    ; go vet $(PACKAGES) && GOWORK=off go vet -C bench ./...
+cross:  ; GOOS=windows $(MAKE) vet && GOOS=darwin $(MAKE) vet
+static: ; GOWORK=off go build -C tools -o ../.cache/ honnef.co/go/tools/cmd/staticcheck && .cache/staticcheck $(PACKAGES) && cd bench && GOWORK=off ../.cache/staticcheck ./...
 fuzz:   ; ./.ci/fuzz 100000x
 clean:  ; rm -rf .cache && go clean -testcache

@@ -110,12 +110,58 @@ func BenchmarkVerify(b *testing.B) {
 	const n = 200_000
 	c := filled(b, n)
 	b.SetBytes(c.Stats().Bytes)
+	b.ReportAllocs()
 	for b.Loop() {
 		if r, err := c.Verify(b.Context()); err != nil || !r.OK() {
 			b.Fatal(r, err)
 		}
 	}
 	b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// The committer's share of it: a frame for each line, in memory.
+func BenchmarkAnnounce(b *testing.B) {
+	const n = 100
+	bus := rampart.NewEventBus(nil)
+	defer bus.Close()
+	announce := bus.Announcer(n, sampleLine(b))
+	b.ReportAllocs()
+	for b.Loop() {
+		announce()
+	}
+	b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "events/s")
+}
+
+// A run of a stream's filter, as each of its chunks is gone over.
+func BenchmarkStreamFilter(b *testing.B) {
+	bus := rampart.NewEventBus(nil)
+	defer bus.Close()
+	bus.Announcer(100, sampleLine(b))()
+	for name, query := range map[string]map[string][]string{
+		"none": nil, "type": {"type": {"audit"}}, "all": {"agent": {"claude-code"}}, "nothing": {"action": {"deny"}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			apply, n, err := bus.Filtering(query)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := apply(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+// sampleLine is a stored line.
+func sampleLine(tb testing.TB) []byte {
+	tb.Helper()
+	c := openChain(tb, tb.TempDir(), nil)
+	appendN(tb, c, 1)
+	return []byte(all(tb, c, rampart.Query{})[0])
 }
 
 // What publishing costs its caller does not depend on how many watch.

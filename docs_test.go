@@ -197,16 +197,20 @@ func TestDocsLinks(t *testing.T) {
 	}
 }
 
-// TestDocsDependencies wants the list of dependencies to be that of go.mod.
+// TestDocsDependencies wants the list of dependencies to be that of go.mod, and
+// to name what the other modules require themselves.
 func TestDocsDependencies(t *testing.T) {
 	text := pages(t)["docs/dependencies.md"]
-	mod, err := os.ReadFile("go.mod")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range regexp.MustCompile(`(?m)^\s+(\S+\.\S+/\S+) v`).FindAllStringSubmatch(string(mod), -1) {
-		if !strings.Contains(text, "`"+m[1]+"`") {
-			t.Errorf("docs/dependencies.md does not name %s", m[1])
+	for _, path := range []string{"go.mod", "bench/go.mod", "e2e/go.mod", "example/mounted/go.mod", "example/server/go.mod", "tools/go.mod"} {
+		mod, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^(?:require)?\s+(\S+\.\S+/\S+) v\S+( // indirect)?$`).FindAllStringSubmatch(string(mod), -1) {
+			inherited := path == "go.mod" || m[2] == ""
+			if inherited && m[1] != module && !strings.Contains(text, "`"+m[1]+"`") {
+				t.Errorf("docs/dependencies.md does not name %s of %s", m[1], path)
+			}
 		}
 	}
 }

@@ -499,12 +499,3 @@ func TestSubscribedBeforeTheLogIsOpened(t *testing.T) {
 		}
 	})
 }
-
-func TestPublishAllocatesOnlyMemory(t *testing.T) {
-	b := newBus(t, nil)
-	line := bytes.Repeat([]byte("x"), 400)
-	const perChunk = 64 << 10 / 476
-	if n := b.AllocsPerPublish(perChunk, line); n > 4 { // a chunk, its bytes, its marks; now and then more marks
-		t.Errorf("%v allocations for %d messages, want no more than a chunk's", n, perChunk)
-	}
-}

@@ -1,9 +1,6 @@
 package rampart
 
-import (
-	"context"
-	"testing"
-)
+import "context"
 
 // AppendBatch appends events as a bulk resolution does: announced as one
 // audit_batch and one approvals.
@@ -17,16 +14,35 @@ func (c *AuditChain) AppendHooked(ctx context.Context, durable func([]AuditEvent
 	return c.commit(ctx, op{events: events, apply: durable})
 }
 
-// AllocsPerPublish is what the committer's call of publish allocates for n
-// audit messages with that line.
-func (b *EventBus) AllocsPerPublish(n int, line []byte) float64 {
+// Announcer returns the committer's call of publish for n audit messages with
+// that line.
+func (b *EventBus) Announcer(n int, line []byte) func() {
 	batch := make([]announcement, n)
 	var seq uint64
-	return testing.AllocsPerRun(20, func() {
+	return func() {
 		for i := range batch {
 			seq++
 			batch[i] = announcement{typ: TypeAudit, seq: seq, id: "01KD3V5F2R7WQX9Z4M8N6B1C0A", hash: "0b77c2e91d3fa604", line: line}
 		}
 		b.publish(batch)
-	})
+	}
+}
+
+// Filtering returns what a stream with that query does with a run of what the
+// bus has in memory, and how many messages the run has. The function returns
+// how many of them are chosen.
+func (b *EventBus) Filtering(query map[string][]string) (apply func() (chosen uint64, err error), messages int, err error) {
+	f, err := parseStreamFilter(query)
+	if err != nil {
+		return nil, 0, err
+	}
+	r := b.log.NewReader()
+	if _, err := r.Attach(b.log.Oldest()); err != nil {
+		return nil, 0, err
+	}
+	run, _, err := r.Next()
+	return func() (uint64, error) {
+		_, counts, err := f.apply(context.Background(), b, run)
+		return counts[kindAudit], err
+	}, len(run.Marks), err
 }

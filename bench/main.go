@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command bench measures rampart beside its peers, on loopback and in one
 // directory, and prints tables as Markdown: docs/benchmarks.md has what they
 // say and how to repeat them.
@@ -5,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -14,14 +17,18 @@ import (
 	"syscall"
 
 	"github.com/rampartlog/rampart/bench/child"
+	"github.com/rampartlog/rampart/bench/ingest"
 	"github.com/rampartlog/rampart/bench/report"
 	"github.com/rampartlog/rampart/bench/suite"
 )
 
 // suites in the order in which they are run.
-var suites []suite.Suite
+var suites = slices.Concat(
+	ingest.Suites,
+)
 
 func main() {
+	ingest.Register()
 	child.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -39,16 +46,18 @@ func run(ctx context.Context, args []string) error {
 	profiles := flags.String("profiles", "", "`directory` for CPU profiles of our rows")
 	dir := flags.String("dir", "", "`directory` for the logs that are measured, on the disk that is to be measured; a temporary one by default")
 	out := flags.String("out", "out", "`directory` for tables and plots")
-	document := flags.String("document", "", "Markdown `file` whose places for tables are filled as well")
+	document := flags.String("document", "", "Markdown `file` whose places for tables are filled as well, with plots in the directory of its name: ../docs/benchmarks.md")
 	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "bench [flags] [suite ...]\n\nAll suites run when none is named:")
+		fmt.Fprintln(flags.Output(), "bench [flags] [suite ...], or make bench FLAGS='[flags] [suite ...]'\n\nAll suites run when none is named:")
 		for _, s := range suites {
 			fmt.Fprintf(flags.Output(), "  %-10s %s\n", s.Name, s.Does)
 		}
 		fmt.Fprintln(flags.Output(), "\nFlags:")
 		flags.PrintDefaults()
 	}
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	for _, name := range flags.Args() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Output is where tables and plots go: a directory, and the document that shows
@@ -47,13 +48,17 @@ func (o Output) Table(t *Table) error {
 	return os.WriteFile(o.Document, doc, 0o644)
 }
 
-// Plot writes p to a file.
+// Plot writes p to a file, and beside the document to one in a directory of its
+// name: docs/benchmarks/ of docs/benchmarks.md.
 func (o Output) Plot(p *Plot) error {
 	var b bytes.Buffer
 	if err := p.SVG(&b); err != nil {
 		return err
 	}
-	return o.file(p.Name+".svg", b.Bytes())
+	if err := o.file(p.Name+".svg", b.Bytes()); err != nil || o.Document == "" {
+		return err
+	}
+	return Output{Dir: strings.TrimSuffix(o.Document, ".md")}.file(p.Name+".svg", b.Bytes())
 }
 
 func (o Output) file(name string, b []byte) error {

@@ -1,0 +1,120 @@
+package rampart_test
+
+import (
+	"bytes"
+	"context"
+	"testing"
+
+	"github.com/rampartlog/rampart"
+)
+
+func TestPublishAllocatesOnlyMemory(t *testing.T) {
+	b := newBus(t, nil)
+	line := bytes.Repeat([]byte("x"), 400)
+	const perChunk = 64 << 10 / 476
+	if n := testing.AllocsPerRun(20, b.Announcer(perChunk, line)); n > 4 { // a chunk, its bytes, its marks; now and then more marks
+		t.Errorf("%v allocations for %d messages, want no more than a chunk's", n, perChunk)
+	}
+}
+
+func TestStreamFilterAllocatesNothing(t *testing.T) {
+	b := newBus(t, nil)
+	const n = 100
+	b.Announcer(n, sampleLine(t))()
+	for _, c := range []struct {
+		name   string
+		query  map[string][]string
+		chosen uint64
+	}{
+		{"none", nil, n},
+		{"type", map[string][]string{"type": {"audit"}}, n},
+		{"all", map[string][]string{"agent": {"claude-code"}, "type": {"audit"}}, n},
+		{"nothing", map[string][]string{"action": {"deny"}}, 0},
+	} {
+		apply, messages, err := b.Filtering(c.query)
+		if err != nil || messages != n {
+			t.Fatalf("%s: a run of %d messages, %v", c.name, messages, err)
+		}
+		if chosen, err := apply(); chosen != c.chosen || err != nil {
+			t.Fatalf("%s: %d chosen, want %d, %v", c.name, chosen, c.chosen, err)
+		}
+		if got := testing.AllocsPerRun(20, func() { apply() }); got != 0 {
+			t.Errorf("%s: %v allocations for %d messages, want 0", c.name, got, n)
+		}
+	}
+}
+
+// What a query costs beside the lines that it gives out, which are their
+// caller's to keep.
+func TestQueryAllocatesItsLines(t *testing.T) {
+	c := openChain(t, t.TempDir(), nil)
+	appendN(t, c, 500)
+	for name, q := range map[string]rampart.Query{
+		"all":       {},
+		"ascending": {Ascending: true},
+		"agent":     {Filter: rampart.Filter{Agent: []string{"claude-code"}}},
+	} {
+		few, many := allocsOfQuery(t, c, q, 100), allocsOfQuery(t, c, q, 500)
+		if perLine := (many - few) / 400; perLine > 1.01 {
+			t.Errorf("%s: %v allocations for each line, want 1", name, perLine)
+		}
+		if fixed := few - 100; fixed > 40 {
+			t.Errorf("%s: %v allocations whatever it finds, want 40 at most", name, fixed)
+		}
+	}
+}
+
+func allocsOfQuery(t *testing.T, c *rampart.AuditChain, q rampart.Query, n int) float64 {
+	t.Helper()
+	return testing.AllocsPerRun(10, func() {
+		left := n
+		for _, err := range c.Query(context.Background(), q) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left--; left == 0 {
+				return
+			}
+		}
+		t.Fatalf("%d lines are missing", left)
+	})
+}
+
+func TestVerifyAllocatesBlocks(t *testing.T) {
+	c := openChain(t, t.TempDir(), &rampart.AuditOptions{Sync: rampart.SyncNever})
+	const n = 2000
+	events := make([]rampart.AuditEvent, n)
+	for i := range events {
+		events[i] = event(i)
+	}
+	if _, err := c.AppendAll(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
+	allocs := testing.AllocsPerRun(10, func() {
+		if r, err := c.Verify(context.Background()); err != nil || r.Events != n {
+			t.Fatal(r, err)
+		}
+	})
+	if allocs > 60 {
+		t.Errorf("%v allocations for %d events, want 60 at most, none for each", allocs, n)
+	}
+}
+
+// An event's timestamp and body as they are encoded, its id and hash as they
+// are given back, and both again in the index as those of the newest.
+func TestAppendAllocates(t *testing.T) {
+	c := openChain(t, t.TempDir(), &rampart.AuditOptions{Sync: rampart.SyncNever})
+	const n = 1000
+	events := make([]rampart.AuditEvent, n)
+	for i := range events {
+		events[i] = event(i)
+	}
+	perEvent := testing.AllocsPerRun(10, func() {
+		if _, err := c.AppendAll(context.Background(), events); err != nil {
+			t.Fatal(err)
+		}
+	}) / n
+	if perEvent > 6.1 {
+		t.Errorf("%v allocations for each event, want 6", perEvent)
+	}
+}
