@@ -13,15 +13,19 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/rampartlog/rampart/bench/audit"
 	"github.com/rampartlog/rampart/bench/child"
 	"github.com/rampartlog/rampart/bench/report"
 	"github.com/rampartlog/rampart/bench/suite"
 )
 
 // suites in the order in which they are run.
-var suites []suite.Suite
+var suites = slices.Concat(
+	audit.Suites,
+)
 
 func main() {
+	audit.Register()
 	child.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
