@@ -28,12 +28,15 @@ const (
 	runs     = 128     // of an agent, before their names come again
 )
 
-// names are made once: formatting them would be a tenth of a bulk append.
-var names = sync.OnceValue(func() (n struct {
+type nameList struct {
 	agents   [agents]string
 	sessions [sessions]string
 	runs     [runs][agents]string
-}) {
+}
+
+// names are made once: formatting them would be a tenth of a bulk append.
+var names = sync.OnceValue(func() *nameList {
+	n := &nameList{}
 	for i := range n.agents {
 		n.agents[i] = fmt.Sprintf("agent-%05d", i)
 	}
