@@ -75,7 +75,20 @@ func profile(r *suite.Run, name string, j *job) string {
 	if j.Target != ours {
 		return ""
 	}
-	return r.Profile(name, fmt.Sprintf("%s-%d-%d", j.Work, j.Writers, j.Events))
+	cell := j.Work
+	if j.Writers > 0 {
+		cell += fmt.Sprintf("-%d", j.Writers)
+	}
+	if j.Events > 0 {
+		cell += fmt.Sprintf("-%d", j.Events)
+	}
+	if j.Work == "bulk" && !j.Mode.NoSync {
+		cell += "-durable"
+	}
+	if j.Decode {
+		cell += "-decoded"
+	}
+	return r.Profile(name, cell)
 }
 
 // appender is one target in a cell of durable appends.

@@ -40,32 +40,31 @@ type chained struct {
 	next  uint64
 }
 
-func peer(open func(dir string, noSync bool) (store, error), bulk int) target {
-	return target{
-		bulk: bulk,
-		open: func(dir string, m mode) (journal, error) {
-			s, err := open(dir, m.NoSync)
-			if err != nil {
-				return nil, err
-			}
-			c := &chained{store: s}
-			if err := c.resume(); err != nil {
-				return nil, err
-			}
-			if m.Group {
-				c.group = newCommitter(c.AppendAll)
-			}
-			return c, nil
-		},
-		verify: func(dir string, _ int, seen func([]byte) error) (n int, err error) {
-			s, err := open(dir, false)
-			if err != nil {
-				return 0, err
-			}
-			defer s.close()
-			return verifyStore(s, seen)
-		},
+// peer is t for a library.
+func peer(open func(dir string, noSync bool) (store, error), t target) target {
+	t.open = func(dir string, m mode) (journal, error) {
+		s, err := open(dir, m.NoSync)
+		if err != nil {
+			return nil, err
+		}
+		c := &chained{store: s}
+		if err := c.resume(); err != nil {
+			return nil, err
+		}
+		if m.Group {
+			c.group = newCommitter(c.AppendAll)
+		}
+		return c, nil
 	}
+	t.verify = func(dir string, _ int, seen func([]byte) error) (n int, err error) {
+		s, err := open(dir, false)
+		if err != nil {
+			return 0, err
+		}
+		defer s.close()
+		return verifyStore(s, seen)
+	}
+	return t
 }
 
 // resume finds the head, as whoever goes on with a chain must.
