@@ -25,10 +25,8 @@ func openBolt(dir string, noSync bool) (store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	// As its users are told to for write loads: the free list is built when opening.
-	db, err := bbolt.Open(filepath.Join(dir, "events.db"), 0o600, &bbolt.Options{
-		NoSync: noSync, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
-	})
+	// The free list stays in the file: without it, opening reads all of that.
+	db, err := bbolt.Open(filepath.Join(dir, "events.db"), 0o600, &bbolt.Options{NoSync: noSync, FreelistType: bbolt.FreelistMapType})
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func TestPeersResume(t *testing.T) {
 		}
 		dir := filepath.Join(t.TempDir(), "log")
 		for i := range 3 {
-			c, err := targets[name].open(dir, mode{})
+			c, err := targets[name].open(dir, mode{Shared: true})
 			if err != nil {
 				t.Fatal(name, err)
 			}

@@ -60,12 +60,12 @@ func growWriters(ctx context.Context, r *suite.Run, writers []int) error {
 	s := sizeOf(r)
 	for run := range r.Runs {
 		for _, n := range writers {
-			r.Log("run %d: durable append, %d writers", run+1, n)
+			r.Log("run %d: durable append, writers: %d", run+1, n)
 			got, err := appends(ctx, r, "growth-audit", n, []appender{{ours, ours, mode{}}, {limit, limit, mode{Group: n > 1}}}, s.turns, s.slice)
 			if err != nil {
 				return err
 			}
-			row := t.Row(fmt.Sprintf("%d writers", n))
+			row := t.Row(fmt.Sprintf("writers: %d", n))
 			add(row, "", got[ours])
 			add(row, "limit-", got[limit])
 			row.Add("share", got[ours]["rate"]/got[limit]["rate"])

@@ -33,7 +33,8 @@ type searcher interface {
 // chained is a store with the chain around it.
 type chained struct {
 	store
-	group *committer[rampart.AuditEvent] // nil: concurrent appends take turns
+	batch func(e rampart.AuditEvent) error // of the library; nil: concurrent appends take turns
+	group *committer[rampart.AuditEvent]   // ours in its place; nil for none
 
 	mu    sync.Mutex
 	chain chain
@@ -50,6 +51,9 @@ func peer(open func(dir string, noSync bool) (store, error), t target) target {
 		c := &chained{store: s}
 		if err := c.resume(); err != nil {
 			return nil, err
+		}
+		if b, ok := s.(batcher); ok && m.Shared {
+			c.batch = b.batch
 		}
 		if m.Group {
 			c.group = newCommitter(c.AppendAll)
@@ -91,8 +95,8 @@ func (c *chained) Append(e rampart.AuditEvent) error {
 	if c.group != nil {
 		return c.group.append(e)
 	}
-	if b, ok := c.store.(batcher); ok {
-		return b.batch(e)
+	if c.batch != nil {
+		return c.batch(e)
 	}
 	return c.AppendAll([]rampart.AuditEvent{e})
 }

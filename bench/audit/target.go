@@ -21,6 +21,7 @@ type journal interface {
 // mode is how a target is to be used.
 type mode struct {
 	NoSync bool // do not wait for the disk
+	Shared bool // many append at a time: where the library has a way for that, take it
 	Group  bool // concurrent appends go through the bench's committer
 }
 
