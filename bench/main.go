@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/rampartlog/rampart/bench/audit"
 	"github.com/rampartlog/rampart/bench/child"
 	"github.com/rampartlog/rampart/bench/ingest"
 	"github.com/rampartlog/rampart/bench/report"
@@ -25,10 +26,12 @@ import (
 // suites in the order in which they are run.
 var suites = slices.Concat(
 	ingest.Suites,
+	audit.Suites,
 )
 
 func main() {
 	ingest.Register()
+	audit.Register()
 	child.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
