@@ -14,14 +14,18 @@ import (
 	"syscall"
 
 	"github.com/rampartlog/rampart/bench/child"
+	"github.com/rampartlog/rampart/bench/fanout"
 	"github.com/rampartlog/rampart/bench/report"
 	"github.com/rampartlog/rampart/bench/suite"
 )
 
 // suites in the order in which they are run.
-var suites []suite.Suite
+var suites = slices.Concat(
+	fanout.Suites,
+)
 
 func main() {
+	fanout.Register()
 	child.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
