@@ -23,13 +23,12 @@ type scenario struct {
 
 // figures are what one run of a target under a scenario measured.
 type figures struct {
-	Server     serverReport
-	Load       loadReport
-	Dropped    int64
-	Seconds    float64 // from the first publish to the last delivery
-	RSS        int64   // by which memory grew while all connected
-	Never      bool    // publishing got stuck, and nothing moved for watch
-	LateWanted bool    // the stalled subscriber began to read again
+	Server  serverReport
+	Load    loadReport
+	Dropped int64
+	Seconds float64 // from the first publish to the last delivery
+	RSS     int64   // by which memory grew while all connected
+	Never   bool    // publishing got stuck, and nothing moved for watch
 }
 
 func (f *figures) perMillion() float64 {
@@ -37,11 +36,13 @@ func (f *figures) perMillion() float64 {
 }
 
 const (
-	watch       = 5 * time.Second  // without any progress, publishing is said to be stuck
-	settle      = 2 * time.Second  // without any progress after publishing, what is missing is lost
+	watch       = 5 * time.Second // without any progress, publishing is said to be stuck
+	settle      = 2 * time.Second // without any progress after publishing, what is missing is lost
+	settleTiny  = 500 * time.Millisecond
 	connectTime = time.Minute      // for all to be connected, and to have got a first event
 	cellTime    = 10 * time.Minute // for publishing and delivery
-	poll        = 50 * time.Millisecond
+	poll        = 100 * time.Millisecond
+	pollTiny    = 10 * time.Millisecond
 )
 
 // measure runs one cell: a process that serves, one that reads.
@@ -56,7 +57,10 @@ func measure(ctx context.Context, r *suite.Run, t target, s scenario, profile st
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	c := &cell{target: t, scenario: s, lanes: min(t.Lanes, s.Events)}
+	c := &cell{target: t, scenario: s, lanes: min(t.Lanes, s.Events), settle: settle, poll: poll}
+	if r.Tiny {
+		c.settle, c.poll = settleTiny, pollTiny
+	}
 	if c.server, err = child.Start(serverChild, profile); err != nil {
 		return nil, err
 	}
@@ -91,6 +95,7 @@ type cell struct {
 	scenario     scenario
 	lanes        int
 	server, load *child.Process
+	settle, poll time.Duration
 }
 
 func ask[T any](p *child.Process, do any) (answer T, err error) {
@@ -145,7 +150,6 @@ func (c *cell) run(ctx context.Context, dir string) (*figures, error) {
 	}
 	f.Dropped, f.Seconds = p.Dropped, float64(p.Last-f.Server.First)/1e9
 	if s.Stalled && !f.Never {
-		f.LateWanted = true
 		if _, err := ask[any](c.load, "resume"); err != nil {
 			return nil, err
 		}
@@ -183,7 +187,7 @@ func (c *cell) connected(ctx context.Context) error {
 			}
 			last = time.Now()
 		}
-		time.Sleep(poll / 5)
+		time.Sleep(c.poll / 10)
 	}
 }
 
@@ -208,7 +212,7 @@ func (c *cell) deliver(ctx context.Context, f *figures, wanted int64) (loadProgr
 		}
 		still := time.Since(moved)
 		switch {
-		case q.Done && (p.Received >= wanted || still > settle):
+		case q.Done && (p.Received >= wanted || still > c.settle):
 			return p, nil
 		case !q.Done && still > max(watch, 2*c.scenario.Every):
 			f.Never = true
@@ -218,6 +222,6 @@ func (c *cell) deliver(ctx context.Context, f *figures, wanted int64) (loadProgr
 		case ctx.Err() != nil:
 			return p, ctx.Err()
 		}
-		time.Sleep(poll)
+		time.Sleep(c.poll)
 	}
 }

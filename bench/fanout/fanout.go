@@ -81,7 +81,13 @@ func parts(tiny bool) []part {
 	}
 }
 
-func count(n int) string { return report.Format(float64(n)) }
+// count writes n with thousands apart.
+func count(n int) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%s,%03d", count(n/1000), n%1000)
+}
 
 func run(ctx context.Context, r *suite.Run) error {
 	for _, p := range parts(r.Tiny) {
@@ -124,7 +130,7 @@ func runPart(ctx context.Context, r *suite.Run, p part) error {
 	if len(table.Rows) == 0 {
 		return nil
 	}
-	table.Notes = append(table.Notes, fmt.Sprintf("CPU is the server process's, with its publishers. An event takes %.0f to %.0f bytes on the wire; those fed with fewer than one event a write have a chunk of HTTP for each. Latency is from publishing to the subscriber's read, of every delivery%s. A dropped subscriber does not come back here.", frames.low, frames.high, sampled(p.Sample)))
+	table.Notes = append(table.Notes, fmt.Sprintf("CPU is the server process's, with its publishers. An event takes %.0f to %.0f bytes on the wire; those fed with fewer than one event a write have a chunk of HTTP for each. Latency is from publishing to the subscriber's read, of %s. A dropped subscriber does not come back here.", frames.low, frames.high, sampled(p.Sample)))
 	if p.note != "" {
 		table.Notes = append(table.Notes, p.note)
 	}
@@ -134,9 +140,9 @@ func runPart(ctx context.Context, r *suite.Run, p part) error {
 
 func sampled(n int) string {
 	if n == 1 {
-		return ""
+		return "every delivery"
 	}
-	return fmt.Sprintf(" of every %dth event", n)
+	return fmt.Sprintf("every %dth event's deliveries", n)
 }
 
 // spread is of the bytes that an event took.

@@ -44,12 +44,16 @@ func digits(b []byte) (v int64) {
 	return v
 }
 
-// appendPayload appends a JSON object of that many bytes, with a marker.
+// appendPayload appends a JSON object with a marker, of that many bytes, unless
+// that is too few.
 func appendPayload(b []byte, size, lane, number int, ns int64) []byte {
 	const fill = `git log --oneline --decorate internal docs example `
 	end := len(b) + size - len(`"}`)
 	b = append(b, `{`...)
 	b = appendMarker(b, lane, number, ns)
+	if len(b)+len(`,"c":"`) > end {
+		return append(b, '}')
+	}
 	b = append(b, `,"c":"`...)
 	for len(b) < end {
 		b = append(b, fill[:min(len(fill), end-len(b))]...)

@@ -6,7 +6,7 @@ import (
 
 // frameSize is about what an event takes on the wire, with HTTP's chunk around
 // it, whoever sends it.
-const frameSize = 485
+const frameSize = 490
 
 // target is one way to tell many subscribers over SSE.
 type target struct {

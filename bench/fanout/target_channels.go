@@ -10,7 +10,7 @@ import (
 func channelsTarget() target {
 	return target{
 		Name: "channels", Title: "channels", Query: "/",
-		Lanes: 1, Overhead: 30,
+		Lanes: 1, Overhead: 22,
 		Note: "channels: a map of 32-slot channels, and sends that drop the event when a channel is full.",
 		Start: func(string) (*running, error) {
 			h := &hub{subscribers: map[chan message]struct{}{}}

@@ -21,7 +21,7 @@ const topic = "audit"
 func r3labsTarget() target {
 	return target{
 		Name: "r3labs", Title: "r3labs/sse 2.10.0", Query: "/?stream=" + topic,
-		Lanes: 1, Overhead: 30, Note: "r3labs/sse: `AutoReplay` off.",
+		Lanes: 1, Overhead: 22, Note: "r3labs/sse: `AutoReplay` off.",
 		Start: func(string) (*running, error) {
 			s := r3labs.New()
 			s.AutoReplay = false
@@ -41,7 +41,7 @@ func r3labsTarget() target {
 func goSSETarget() target {
 	return target{
 		Name: "go-sse", Title: "tmaxmax/go-sse 0.12.0", Query: "/",
-		Lanes: 1, Overhead: 30,
+		Lanes: 1, Overhead: 22,
 		Start: func(string) (*running, error) {
 			s := &gosse.Server{}
 			return &running{
@@ -66,7 +66,7 @@ func (e eventsourceEvent) Data() string  { return e.data }
 func eventsourceTarget() target {
 	return target{
 		Name: "eventsource", Title: "launchdarkly/eventsource 1.11.0", Query: "/",
-		Lanes: 1, Overhead: 30, Note: "launchdarkly/eventsource: drops a subscriber that is 128 events behind (its default).",
+		Lanes: 1, Overhead: 22, Note: "launchdarkly/eventsource: drops a subscriber that is 128 events behind (its default).",
 		Start: func(string) (*running, error) {
 			s := eventsource.NewServer()
 			return &running{
@@ -84,7 +84,7 @@ func eventsourceTarget() target {
 func mercureTarget() target {
 	return target{
 		Name: "mercure", Title: "dunglas/mercure 0.24.2", Query: "/.well-known/mercure?topic=" + topic,
-		Lanes: 1, Overhead: 30, Note: "dunglas/mercure: the library with its local transport and anonymous subscribers; drops a subscriber that is 1,000 events behind or blocks a write for 5 s (its defaults).",
+		Lanes: 1, Overhead: 22, Note: "dunglas/mercure: the library with its local transport and anonymous subscribers; drops a subscriber that is 1,000 events behind or blocks a write for 5 s (its defaults).",
 		Start: func(string) (*running, error) {
 			h, err := mercure.NewHub(context.Background(), mercure.WithAnonymous(), mercure.WithLogger(slog.New(slog.DiscardHandler)))
 			if err != nil {
@@ -107,7 +107,7 @@ func mercureTarget() target {
 func centrifugeTarget() target {
 	return target{
 		Name: "centrifuge", Title: "centrifugal/centrifuge 0.40.1", Query: "/?cf_connect=" + url.QueryEscape(`{"id":1,"connect":{}}`),
-		Lanes: 1, Overhead: 75, Note: "centrifugal/centrifuge: its SSE transport, the channel subscribed to by the server, with the positions that recovery needs and a history of 300 events; drops a subscriber that is 1 MiB behind (its default).",
+		Lanes: 1, Overhead: 71, Note: "centrifugal/centrifuge: its SSE transport, the channel subscribed to by the server, with the positions that recovery needs and a history of 300 events; drops a subscriber that is 1 MiB behind (its default).",
 		Start: func(string) (*running, error) {
 			node, err := centrifuge.New(centrifuge.Config{})
 			if err != nil {
