@@ -181,7 +181,7 @@ func (c *cell) connected(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
-		if time.Since(last) > time.Second {
+		if time.Since(last) > 10*c.poll {
 			if _, err := ask[any](c.server, publishing{Do: "warm"}); err != nil {
 				return err
 			}

@@ -142,7 +142,7 @@ func sampled(n int) string {
 	if n == 1 {
 		return "every delivery"
 	}
-	return fmt.Sprintf("every %dth event's deliveries", n)
+	return fmt.Sprintf("every %dth delivery", n)
 }
 
 // spread is of the bytes that an event took.

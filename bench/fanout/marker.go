@@ -13,8 +13,6 @@ const (
 	markerHead = `"m":"@`
 	markerLen  = len(markerHead) + 2 + 1 + 10 + 1 + 19 + 1
 
-	// maxLanes is what two digits can name, less warmLane.
-	maxLanes = 99
 	// warmLane marks events that only show that a subscriber is subscribed.
 	warmLane = 99
 )

@@ -32,7 +32,7 @@ func (t *tally) add(o tally) {
 func newReader(lanes int) *reader { return &reader{header: []byte{}, last: make([]uint32, lanes)} }
 
 // feed takes what was read at now, and reports whether the stream goes on.
-// Every sample-th event's latency is counted.
+// Every sample-th delivery's latency is counted.
 func (r *reader) feed(p []byte, now int64, sample int, l *latencies) bool {
 	if r.header != nil {
 		r.header = append(r.header, p...)
@@ -61,7 +61,7 @@ func (r *reader) feed(p []byte, now int64, sample int, l *latencies) bool {
 				r.last[lane] = uint32(number)
 			}
 			r.Received++
-			if number%sample == 0 {
+			if r.Received%sample == 0 {
 				l.add(time.Duration(now - ns))
 			}
 		})
