@@ -18,6 +18,7 @@ import (
 
 	"github.com/rampartlog/rampart/bench/audit"
 	"github.com/rampartlog/rampart/bench/child"
+	"github.com/rampartlog/rampart/bench/fanout"
 	"github.com/rampartlog/rampart/bench/ingest"
 	"github.com/rampartlog/rampart/bench/report"
 	"github.com/rampartlog/rampart/bench/suite"
@@ -25,11 +26,13 @@ import (
 
 // suites in the order in which they are run.
 var suites = slices.Concat(
+	fanout.Suites,
 	ingest.Suites,
 	audit.Suites,
 )
 
 func main() {
+	fanout.Register()
 	ingest.Register()
 	audit.Register()
 	child.Main()

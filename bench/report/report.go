@@ -112,10 +112,11 @@ func ratio(x float64) string {
 	return strconv.FormatFloat(x, 'g', 2, 64)
 }
 
-// Format writes a figure with three significant digits, thousands apart.
+// Format writes a figure with three significant digits, thousands apart; a
+// small count stays one.
 func Format(v float64) string {
-	if v == 0 {
-		return "0"
+	if v == math.Trunc(v) && math.Abs(v) < 1000 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
 	}
 	digits := 2 - int(math.Floor(math.Log10(math.Abs(v))))
 	if digits >= 0 {

@@ -1,0 +1,81 @@
+package fanout
+
+import (
+	"bytes"
+	"time"
+)
+
+// reader is one subscriber's side of a stream: it checks the sequence.
+type reader struct {
+	header  []byte // as far as it has come; nil once it is complete
+	refused string // the answer, when it is not 200 and a chunked body
+	chunks  chunked
+	scan    scanner
+	warm    bool // an event of warmLane has come
+	last    []uint32
+	tally
+}
+
+// tally is what one subscriber, or all of them, got.
+type tally struct {
+	Received   int // distinct events
+	Lost       int // passed over by a later one
+	Duplicates int // came again, or after a later one
+}
+
+func (t *tally) add(o tally) {
+	t.Received += o.Received
+	t.Lost += o.Lost
+	t.Duplicates += o.Duplicates
+}
+
+func newReader(lanes int) *reader { return &reader{header: []byte{}, last: make([]uint32, lanes)} }
+
+// feed takes what was read at now, and reports whether the stream goes on.
+// Every sample-th delivery's latency is counted.
+func (r *reader) feed(p []byte, now int64, sample int, l *latencies) bool {
+	if r.header != nil {
+		r.header = append(r.header, p...)
+		i := bytes.Index(r.header, []byte("\r\n\r\n"))
+		if i < 0 {
+			return true
+		}
+		if head := r.header[:i]; !bytes.HasPrefix(head, []byte("HTTP/1.1 200")) || !bytes.Contains(head, []byte("Transfer-Encoding: chunked")) {
+			r.refused = string(head)
+			return false
+		}
+		p, r.header = r.header[i+4:], nil
+	}
+	return r.chunks.feed(p, func(b []byte) {
+		r.scan.scan(b, func(lane, number int, ns int64) {
+			if lane == warmLane {
+				r.warm = true
+				return
+			}
+			switch last := int(r.last[lane]); {
+			case number <= last:
+				r.Duplicates++
+				return
+			default:
+				r.Lost += number - last - 1
+				r.last[lane] = uint32(number)
+			}
+			r.Received++
+			if r.Received%sample == 0 {
+				l.add(time.Duration(now - ns))
+			}
+		})
+	})
+}
+
+// end is the tally once nothing more comes: what each lane's last events lack is lost.
+func (r *reader) end(events int) tally {
+	t := r.tally
+	for lane, last := range r.last {
+		t.Lost += onLane(lane, len(r.last), events) - int(last)
+	}
+	return t
+}
+
+// onLane is how many of the events a lane publishes: they go round.
+func onLane(lane, lanes, events int) int { return (events - lane + lanes - 1) / lanes }
