@@ -49,7 +49,7 @@ func grow(ctx context.Context, r *suite.Run) error {
 			p50, p99,
 			{Key: "memory", Name: "KB per subscriber", Lower: true},
 		},
-		Notes: []string{"At full speed: as many events as make three million deliveries, 50,000 at most; latency there is not shown. Paced: 100 events/s for 5 s, fewer where that would be more than 200,000 deliveries/s. Memory as in the table of idle subscribers."},
+		Notes: []string{"At full speed: as many events as make three million deliveries, 50,000 at most; latency there is not shown. CPU is the server process's with its publishers, so that with few subscribers it is mostly the appending. Paced: 100 events/s for 5 s, fewer where that would be more than 200,000 deliveries/s. Memory as in the table of idle subscribers."},
 	}
 	at := func(t target, subscribers int) *report.Row {
 		return table.Row(fmt.Sprintf("%s, %s", t.Title, count(subscribers)))
