@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package audit measures the log beside what else a Go program would keep an
 // audit log in, and beside the least that the machine has to do.
 package audit

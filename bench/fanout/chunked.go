@@ -1,3 +1,5 @@
+//go:build linux
+
 package fanout
 
 // chunked takes HTTP's chunked coding off a body that comes in pieces. Chunks

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package fanout measures telling many subscribers over SSE: rampart beside its
 // peers, and beside what the physical work alone costs.
 //
