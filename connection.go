@@ -20,12 +20,16 @@ const (
 	// is small until it is seen that a larger one is taken at once.
 	firstPiece = 4 << 10
 	swift      = 100 * time.Millisecond
+
+	shortRest = 100 * time.Millisecond
 )
 
 // connection is one open stream, driven by its handler's goroutine.
 type connection struct {
 	stream *Stream
 	sub    *subscriber
+	after  string // the position that it resumes after, as it was given
+	how    string // what became of that
 	filter streamFilter
 	w      http.ResponseWriter
 	rc     *http.ResponseController
@@ -40,68 +44,78 @@ type connection struct {
 }
 
 // serve sends until something ends the stream, and returns what.
-func (c *connection) serve(ctx context.Context, after, how string) (reason string) {
-	s := c.stream
-	c.timer = time.NewTimer(s.opts.Heartbeat)
+func (c *connection) serve(ctx context.Context) (reason string) {
+	c.timer = time.NewTimer(c.stream.opts.Heartbeat)
 	defer c.timer.Stop()
-	stop := context.AfterFunc(s.closing, c.finish)
+	stop := context.AfterFunc(c.stream.closing, c.finish)
 	defer stop()
-	defer c.finish() // the end of the chunked body gets its moment too
+	defer c.finish() // the end of the body gets its moment too
 
 	setStreamHeader(c.w.Header())
-	if err := c.greet(after, how); err != nil {
+	if err := c.greet(); err != nil {
 		return c.blame(ctx)
 	}
 	for {
-		if s.closing.Err() != nil {
-			return closedShutdown
+		wait, d, reason := c.turn(ctx)
+		if reason != "" {
+			return reason
 		}
-		if ctx.Err() != nil {
-			return closedClient
-		}
-		silent := time.Since(c.last)
-		if silent >= s.opts.Heartbeat {
-			if err := c.send([]byte(sse.Keepalive)); err != nil {
-				return c.blame(ctx)
-			}
-			silent = 0
-		}
-		run, wait, err := c.sub.next(ctx)
-		if err != nil {
-			return c.fault(ctx, err)
-		}
-		if wait != nil {
-			c.pause(ctx, wait, s.opts.Heartbeat-silent)
-			continue
-		}
-		b, counts, err := c.filter.apply(ctx, s.bus, run)
-		if err != nil {
-			return c.fault(ctx, err)
-		}
-		if len(b) == 0 {
-			continue
-		}
-		if err := c.send(b); err != nil {
-			return c.blame(ctx)
-		}
-		s.count(counts)
-		if !run.More && s.opts.FlushEvery > 0 {
-			c.pause(ctx, nil, s.opts.FlushEvery)
-		}
+		c.pause(ctx, wait, d)
 	}
 }
 
+// turn sends what there is. It returns for how long to rest, or until when to
+// wait for more, or why the stream ends.
+func (c *connection) turn(ctx context.Context) (wait <-chan struct{}, d time.Duration, reason string) {
+	s := c.stream
+	if s.closing.Err() != nil {
+		return nil, 0, closedShutdown
+	}
+	if ctx.Err() != nil {
+		return nil, 0, closedClient
+	}
+	silent := time.Since(c.last)
+	if silent >= s.opts.Heartbeat {
+		if err := c.send([]byte(sse.Keepalive)); err != nil {
+			return nil, 0, c.blame(ctx)
+		}
+		silent = 0
+	}
+	run, wait, err := c.sub.next(ctx)
+	if err != nil {
+		return nil, 0, c.fault(ctx, err)
+	}
+	if wait != nil {
+		return wait, s.opts.Heartbeat - silent, ""
+	}
+	b, counts, err := c.filter.apply(ctx, s.bus, run)
+	if err != nil {
+		return nil, 0, c.fault(ctx, err)
+	}
+	if len(b) == 0 {
+		return nil, 0, ""
+	}
+	if err := c.send(b); err != nil {
+		return nil, 0, c.blame(ctx)
+	}
+	s.count(counts)
+	if !run.More {
+		d = s.rest()
+	}
+	return nil, d, ""
+}
+
 // greet sends what a stream begins with.
-func (c *connection) greet(after, how string) error {
-	id, counts := after, framelog.Counts{}
-	switch how {
+func (c *connection) greet() error {
+	id, counts := c.after, framelog.Counts{}
+	switch c.how {
 	case resumeNone:
 		id = c.sub.head
 	case resumeMalformed:
 		id = "" // the client keeps its own
 	}
 	b := sse.AppendConnected(nil, []byte(id))
-	if how != resumeNone && how != resumeOK {
+	if c.how != resumeNone && c.how != resumeOK {
 		if c.filter.shows(kindLarge) { // in place of audit messages
 			b = sse.AppendBatch(b, "", []byte(c.sub.head))
 			counts[kindLarge]++
@@ -126,7 +140,7 @@ func (c *connection) send(b []byte) error {
 	for len(b) > 0 {
 		n := min(len(b), max(c.piece, firstPiece))
 		began := time.Now()
-		if err := c.setDeadline(began.Add(c.stream.opts.WriteTimeout)); err != nil {
+		if err := c.extend(began); err != nil {
 			return err
 		}
 		if _, err := c.w.Write(b[:n]); err != nil {
@@ -148,6 +162,16 @@ func (c *connection) send(b []byte) error {
 		return c.setDeadline(time.Time{})
 	}
 	return nil
+}
+
+// extend gives a write that begins now its time, and up to a sixteenth more: to
+// set a deadline for each costs a tenth of a small write.
+func (c *connection) extend(now time.Time) error {
+	t := c.stream.opts.WriteTimeout
+	if c.deadline.Sub(now) >= t {
+		return nil
+	}
+	return c.setDeadline(now.Add(t + t/16))
 }
 
 func (c *connection) setDeadline(t time.Time) error {
@@ -175,8 +199,16 @@ func (c *connection) finish() {
 	c.rc.SetWriteDeadline(time.Now().Add(lastWrite))
 }
 
-// pause waits until wait is closed, for d, or until the stream is to end.
+// pause waits until wait is closed, for d, or until the stream is to end, which
+// a short rest does not look out for: that would cost as much as a small write.
 func (c *connection) pause(ctx context.Context, wait <-chan struct{}, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	if wait == nil && d <= shortRest {
+		time.Sleep(d)
+		return
+	}
 	c.timer.Reset(d)
 	select {
 	case <-wait:

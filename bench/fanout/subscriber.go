@@ -10,7 +10,8 @@ import (
 // reader is one subscriber's side of a stream: it checks the sequence.
 type reader struct {
 	header  []byte // as far as it has come; nil once it is complete
-	refused string // the answer, when it is not 200 and a chunked body
+	refused string // the answer, when it is not 200
+	plain   bool   // the body is not chunked
 	chunks  chunked
 	scan    scanner
 	warm    bool // an event of warmLane has come
@@ -42,13 +43,15 @@ func (r *reader) feed(p []byte, now int64, sample int, l *latencies) bool {
 		if i < 0 {
 			return true
 		}
-		if head := r.header[:i]; !bytes.HasPrefix(head, []byte("HTTP/1.1 200")) || !bytes.Contains(head, []byte("Transfer-Encoding: chunked")) {
+		head := r.header[:i]
+		if !bytes.HasPrefix(head, []byte("HTTP/1.1 200")) {
 			r.refused = string(head)
 			return false
 		}
+		r.plain = !bytes.Contains(head, []byte("Transfer-Encoding: chunked"))
 		p, r.header = r.header[i+4:], nil
 	}
-	return r.chunks.feed(p, func(b []byte) {
+	data := func(b []byte) {
 		r.scan.scan(b, func(lane, number int, ns int64) {
 			if lane == warmLane {
 				r.warm = true
@@ -67,7 +70,12 @@ func (r *reader) feed(p []byte, now int64, sample int, l *latencies) bool {
 				l.add(time.Duration(now - ns))
 			}
 		})
-	})
+	}
+	if r.plain {
+		data(p)
+		return true
+	}
+	return r.chunks.feed(p, data)
 }
 
 // end is the tally once nothing more comes: what each lane's last events lack is lost.
