@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -129,12 +130,19 @@ type AuditChain struct {
 // an object without duplicate member names, at most 64 levels deep. The whole
 // event is at most 1 MiB in its stored form.
 func (c *AuditChain) Append(ctx context.Context, e AuditEvent) (AuditEvent, error) {
-	saved, err := c.AppendAll(ctx, []AuditEvent{e})
-	if err != nil {
+	if e.Approval != nil {
+		return AuditEvent{}, invalid(0, 1, approvalGiven)
+	}
+	r := new(request)
+	r.event[0] = e
+	r.op.events = r.event[:]
+	if err := c.commitRequest(ctx, r); err != nil {
 		return AuditEvent{}, err
 	}
-	return saved[0], nil
+	return r.event[0], nil
 }
+
+const approvalGiven = "approval is written by the approvals queue alone"
 
 // AppendAll appends events in one write: they follow one another in the log
 // and are stored all or not at all. At most 65536 events and 64 MiB. For the
@@ -142,7 +150,7 @@ func (c *AuditChain) Append(ctx context.Context, e AuditEvent) (AuditEvent, erro
 func (c *AuditChain) AppendAll(ctx context.Context, events []AuditEvent) ([]AuditEvent, error) {
 	for i := range events {
 		if events[i].Approval != nil {
-			return nil, invalid(i, len(events), "approval is written by the approvals queue alone")
+			return nil, invalid(i, len(events), approvalGiven)
 		}
 	}
 	return c.commit(ctx, op{events: events})
@@ -161,33 +169,40 @@ type op struct {
 // commit is AppendAll for the parts of this package: it does not refuse an
 // approval member.
 func (c *AuditChain) commit(ctx context.Context, o op) ([]AuditEvent, error) {
-	if err := ctx.Err(); err != nil {
+	o.events = slices.Clone(o.events)
+	if err := c.commitRequest(ctx, &request{op: o}); err != nil {
 		return nil, err
 	}
-	if len(o.events) == 0 {
-		return nil, nil
+	return o.events, nil
+}
+
+// commitRequest is commit for events that are the request's own.
+func (c *AuditChain) commitRequest(ctx context.Context, r *request) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(r.op.events) == 0 {
+		return nil
 	}
 	began := time.Now()
-	r, err := newRequest(o)
-	if err != nil {
-		return nil, err
+	if err := r.encode(); err != nil {
+		return err
 	}
 	if err := c.queue.push(ctx, r); err != nil {
-		return nil, err
+		return err
 	}
 	select {
 	case <-r.done:
 	case <-ctx.Done():
 		if c.queue.withdraw(r) {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 		<-r.done
 	}
-	if r.err != nil {
-		return nil, r.err
+	if r.err == nil {
+		c.appends.observe(time.Since(began).Seconds())
 	}
-	c.appends.observe(time.Since(began).Seconds())
-	return r.op.events, nil
+	return r.err
 }
 
 func invalid(i, n int, format string, args ...any) error {
@@ -205,30 +220,38 @@ type request struct {
 	size   int
 	done   chan struct{}
 	err    error // set before done is closed
+
+	// Of a single event, so that it takes one allocation.
+	event [1]AuditEvent
+	body  [1][]byte
 }
 
-func newRequest(o op) (*request, error) {
-	o.events = append([]AuditEvent(nil), o.events...)
-	n := len(o.events)
+// encode checks the request's events and encodes what does not depend on their
+// place in the log.
+func (r *request) encode() error {
+	n := len(r.op.events)
 	if n > maxBatch {
-		return nil, fmt.Errorf("%w: %d events in one append, at most %d are taken; append them in parts", ErrInvalid, n, maxBatch)
+		return fmt.Errorf("%w: %d events in one append, at most %d are taken; append them in parts", ErrInvalid, n, maxBatch)
 	}
-	r := &request{op: o, bodies: make([][]byte, n), done: make(chan struct{})}
-	for i := range o.events {
-		body, err := encode(&o.events[i])
+	r.done = make(chan struct{})
+	if r.bodies = r.body[:]; n > 1 {
+		r.bodies = make([][]byte, n)
+	}
+	for i := range r.op.events {
+		body, err := encode(&r.op.events[i])
 		if err != nil {
-			return nil, invalid(i, n, "%v", err)
+			return invalid(i, n, "%v", err)
 		}
 		if line := len(body) + lineOverhead; line > maxEvent {
-			return nil, invalid(i, n, "%d bytes in its stored form, at most %d are taken; keep the large part elsewhere and record its digest", line, maxEvent)
+			return invalid(i, n, "%d bytes in its stored form, at most %d are taken; keep the large part elsewhere and record its digest", line, maxEvent)
 		}
 		r.bodies[i] = body
 		r.size += len(body) + lineOverhead + 1
 		if r.size > maxAppend {
-			return nil, fmt.Errorf("%w: more than %d bytes in one append; append them in parts", ErrInvalid, maxAppend)
+			return fmt.Errorf("%w: more than %d bytes in one append; append them in parts", ErrInvalid, maxAppend)
 		}
 	}
-	return r, nil
+	return nil
 }
 
 // encode checks e, fills in what it leaves open and returns its part of the line.

@@ -53,6 +53,7 @@ func (c *AuditChain) run() {
 					r.err = err
 					close(r.done)
 				}
+				c.queue.answered(len(batch))
 				clear(batch)
 			}
 		case <-tick:

@@ -17,7 +17,7 @@ type queue struct {
 	closed  bool
 
 	kick chan struct{} // something waits, or the queue was closed
-	last int           // requests in the batch taken last; owned by the committer
+	back int           // requests that may wait soon; owned by the committer
 }
 
 func (q *queue) init() { q.kick = make(chan struct{}, 1) }
@@ -96,21 +96,29 @@ func (q *queue) close() {
 	q.signal()
 }
 
-// Writers that were answered together come back together. Waiting for them a
-// moment fills one write where there would be two: 64 writers then share a
-// sync 50 at a time in place of 30.
+// Writers that were answered together come back together, and those that came
+// meanwhile wait: for as many it is worth waiting a moment, since that fills one
+// write where there would be two. A lone writer is never waited for.
 const (
-	gatherFor   = 60 * time.Microsecond
-	gatherTurns = 256 // bounds the wait where time stands still, as in a synctest bubble
+	gatherFor   = 100 * time.Microsecond
+	gatherTurns = 1024 // bounds the wait where time stands still, as in a synctest bubble
 )
+
+// answered notes that n requests were answered: their callers may come back, and
+// with those that wait already fill the next write.
+func (q *queue) answered(n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.back = n + len(q.waiting)
+}
 
 // take moves requests that wait into batch, as many as one write holds, and
 // reports whether more may ever come. Only the committer calls it.
 func (q *queue) take(batch []*request) (_ []*request, open bool) {
 	q.mu.Lock()
-	if q.last > 1 && len(q.waiting) > 0 {
+	if q.back > 1 && len(q.waiting) > 0 {
 		began := time.Now()
-		for turn := 0; len(q.waiting) < q.last && !q.closed && turn < gatherTurns && time.Since(began) < gatherFor; turn++ {
+		for turn := 0; len(q.waiting) < q.back && !q.closed && turn < gatherTurns && time.Since(began) < gatherFor; turn++ {
 			q.mu.Unlock()
 			runtime.Gosched()
 			q.mu.Lock()
@@ -127,7 +135,6 @@ func (q *queue) take(batch []*request) (_ []*request, open bool) {
 	batch = append(batch, q.waiting[:n]...)
 	q.waiting = slices.Delete(q.waiting, 0, n)
 	if n > 0 {
-		q.last = n
 		q.freed(size)
 	}
 	if len(q.waiting) > 0 {
