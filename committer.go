@@ -48,7 +48,8 @@ func (c *AuditChain) run() {
 		case <-c.queue.kick:
 			batch, open = c.queue.take(batch[:0])
 			if len(batch) > 0 {
-				err := c.write(batch)
+				var err error
+				batch, err = c.write(batch)
 				for _, r := range batch {
 					r.err = err
 					close(r.done)
@@ -62,8 +63,9 @@ func (c *AuditChain) run() {
 	}
 }
 
-// write appends the batch's events in one write, makes them durable, shows
-// them to readers and announces them.
+// write appends the batch's events, and those that come while it links them, in
+// one write, makes them durable, shows them to readers and announces them. It
+// returns all requests whose outcome err is.
 //
 //	pwrite(live, lines, size); fdatasync(live)
 //
@@ -74,18 +76,29 @@ func (c *AuditChain) run() {
 // and before it, when the live segment is full:
 //
 //	open(next, O_CREAT|O_EXCL); fsync(next); fsync(dir)
-func (c *AuditChain) write(batch []*request) error {
+func (c *AuditChain) write(batch []*request) (_ []*request, err error) {
 	if err := c.state.failure(); err != nil {
-		return err
+		return batch, err
 	}
 	t := &c.tail
 	if t.size >= c.opts.segmentSize {
 		if err := c.roll(); err != nil {
-			return err
+			return batch, err
 		}
 	}
-	hash := c.link(batch)
+	hash := t.hash
+	t.buf, t.spans = t.buf[:0], t.spans[:0]
+	t.ids.begin(time.Now())
+	for linked := 0; linked < len(batch); batch = c.queue.gather(batch) {
+		hash = c.link(batch[linked:], hash)
+		linked = len(batch)
+	}
+	return batch, c.store(batch, hash)
+}
 
+// store is write once all is encoded.
+func (c *AuditChain) store(batch []*request, hash [64]byte) error {
+	t := &c.tail
 	if n, err := t.file.WriteAt(t.buf, t.size); err != nil {
 		c.errors.add("write")
 		err = fmt.Errorf("rampart: append to %s, %d of %d bytes written: %w", segment.Name(c.state.live().first), n, len(t.buf), err)
@@ -120,13 +133,10 @@ func (c *AuditChain) write(batch []*request) error {
 	return nil
 }
 
-// link gives the batch's events their ids and hashes, and encodes them.
-func (c *AuditChain) link(batch []*request) (hash [64]byte) {
+// link gives the events their ids and hashes, and encodes them.
+func (c *AuditChain) link(batch []*request, hash [64]byte) [64]byte {
 	t := &c.tail
-	t.buf, t.spans = t.buf[:0], t.spans[:0]
-	hash = t.hash
 	prev := string(hash[:])
-	t.ids.begin(time.Now())
 	for _, r := range batch {
 		for i, body := range r.bodies {
 			e := &r.op.events[i]

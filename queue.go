@@ -17,7 +17,12 @@ type queue struct {
 	closed  bool
 
 	kick chan struct{} // something waits, or the queue was closed
-	back int           // requests that may wait soon; owned by the committer
+
+	// Owned by the committer.
+	back  int       // requests that may wait soon
+	began time.Time // the write that is being made
+	size  int       // bytes in it
+	lines int       // events in it
 }
 
 func (q *queue) init() { q.kick = make(chan struct{}, 1) }
@@ -112,33 +117,46 @@ func (q *queue) answered(n int) {
 	q.back = n + len(q.waiting)
 }
 
-// take moves requests that wait into batch, as many as one write holds, and
-// reports whether more may ever come. Only the committer calls it.
+// take begins a write: it moves requests that wait into batch, as many as one
+// write holds, and reports whether more may ever come.
 func (q *queue) take(batch []*request) (_ []*request, open bool) {
 	q.mu.Lock()
-	if q.back > 1 && len(q.waiting) > 0 {
-		began := time.Now()
-		for turn := 0; len(q.waiting) < q.back && !q.closed && turn < gatherTurns && time.Since(began) < gatherFor; turn++ {
-			q.mu.Unlock()
-			runtime.Gosched()
-			q.mu.Lock()
-		}
-	}
 	defer q.mu.Unlock()
-	n, size, events := 0, 0, 0
+	q.began, q.size, q.lines = time.Now(), 0, 0
+	batch = q.move(batch)
+	return batch, !q.closed || len(q.waiting) > 0
+}
+
+// gather adds to a write the requests that come while it is worth waiting for
+// them; none when that time is over.
+func (q *queue) gather(batch []*request) []*request {
+	n := len(batch)
+	for turn := 0; len(batch) == n && n < q.back && turn < gatherTurns && time.Since(q.began) < gatherFor; turn++ {
+		runtime.Gosched()
+		q.mu.Lock()
+		batch = q.move(batch)
+		q.mu.Unlock()
+	}
+	return batch
+}
+
+// move is take within a write. The caller holds q.mu.
+func (q *queue) move(batch []*request) []*request {
+	n, size := 0, 0
 	for _, r := range q.waiting {
-		if n > 0 && (size+r.size > maxWrite || events+len(r.bodies) > maxBatch) {
+		if q.lines > 0 && (q.size+r.size > maxWrite || q.lines+len(r.bodies) > maxBatch) {
 			break
 		}
-		n, size, events = n+1, size+r.size, events+len(r.bodies)
+		n, size = n+1, size+r.size
+		q.size, q.lines = q.size+r.size, q.lines+len(r.bodies)
 	}
-	batch = append(batch, q.waiting[:n]...)
-	q.waiting = slices.Delete(q.waiting, 0, n)
 	if n > 0 {
+		batch = append(batch, q.waiting[:n]...)
+		q.waiting = slices.Delete(q.waiting, 0, n)
 		q.freed(size)
 	}
 	if len(q.waiting) > 0 {
 		q.signal()
 	}
-	return batch, !q.closed || len(q.waiting) > 0
+	return batch
 }
