@@ -37,7 +37,7 @@ type running struct {
 
 // targets in the order of the tables.
 func targets() []target {
-	return []target{chainTarget(), busTarget(), limitTarget(), r3labsTarget(), goSSETarget(), eventsourceTarget(), mercureTarget(), centrifugeTarget(), channelsTarget()}
+	return []target{chainTarget(), busTarget(), limitTarget(), takenOverTarget(), r3labsTarget(), goSSETarget(), eventsourceTarget(), mercureTarget(), centrifugeTarget(), channelsTarget()}
 }
 
 func targetNamed(name string) (target, bool) {
