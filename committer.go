@@ -12,7 +12,8 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs"
 )
 
-// tail is the end of the log. Owned by the committer.
+// tail is the end of the log. It belongs to who has put a value into
+// queue.tail: the committer, or a lone writer.
 type tail struct {
 	ids   idSource
 	hash  [64]byte // of the newest record
@@ -33,7 +34,7 @@ type span struct {
 	hash     [64]byte
 }
 
-// run is the committer: the one goroutine that owns the tail.
+// run is the committer, which writes what waits in the queue.
 func (c *AuditChain) run() {
 	defer close(c.stopped)
 	var tick <-chan time.Time
@@ -46,6 +47,7 @@ func (c *AuditChain) run() {
 	for open := true; open; {
 		select {
 		case <-c.queue.kick:
+			c.queue.tail <- struct{}{}
 			batch, open = c.queue.take(batch[:0])
 			if len(batch) > 0 {
 				var err error
@@ -57,10 +59,14 @@ func (c *AuditChain) run() {
 				c.queue.answered(len(batch))
 				clear(batch)
 			}
+			<-c.queue.tail
 		case <-tick:
+			c.queue.tail <- struct{}{}
 			c.syncDirty()
+			<-c.queue.tail
 		}
 	}
+	c.queue.tail <- struct{}{} // once a lone writer that came before has it no longer
 }
 
 // write appends the batch's events, and those that come while it links them, in

@@ -157,7 +157,7 @@ func (b *EventBus) Publish(e Event) error {
 	return nil
 }
 
-// announcement is what the committer hands to the bus for one message.
+// announcement is what the chain hands to the bus for one message.
 type announcement struct {
 	typ   string // TypeAudit, TypeAuditBatch or TypeApprovals
 	seq   uint64 // number of the last record it covers; for approvals, of the newest record
@@ -185,7 +185,7 @@ func (b *EventBus) attach(c *AuditChain, seq uint64, id, hash string) error {
 	return nil
 }
 
-// publish announces durable records, in order. Only the committer calls it. On
+// publish announces durable records, in order. Only who has the tail calls it. On
 // a closed bus nobody is left to be told.
 func (b *EventBus) publish(batch []announcement) {
 	b.mu.Lock()

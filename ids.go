@@ -19,7 +19,7 @@ import (
 // begun right after the last good line, hence to one that was never
 // acknowledged; anything else after a bad region is corruption.
 //
-// Owned by the committer.
+// It belongs to the tail of the log.
 type idSource struct {
 	last ulid.ULID // zero while the log is empty
 	next ulid.ULID // its random bits are set anew for each record
