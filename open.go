@@ -301,18 +301,59 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 // repair checks the live segment line by line, cuts a torn tail and replaces
 // the file by a durable copy of its good lines. Its first synced bytes were
 // there when the log was closed: what is bad among them is no torn tail.
+//
+// The disk takes as long for the copy as the check does, which is why it begins
+// before that has ended. It has another name until the check is passed.
 func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head) (*segment.Index, error) {
 	name := segment.Name(first)
+	if size == 0 {
+		return segment.NewIndex(first), nil
+	}
 	data := make([]byte, size)
-	if size > 0 {
-		if _, err := c.tail.file.ReadAt(data, 0); err != nil {
-			return nil, err
+	if _, err := c.tail.file.ReadAt(data, 0); err != nil {
+		return nil, err
+	}
+	aside := make(chan error, 1)
+	go func() { aside <- writeAside(c.fs, name, data) }()
+	index, good, fault := checkLive(data, first, synced, prev)
+	err := <-aside
+	if fault != nil {
+		if err == nil {
+			c.fs.Remove(name + asideSuffix)
+		}
+		return nil, fault
+	}
+	if c.state.torn = size - int64(good); c.state.torn > 0 {
+		c.log.Warn("audit log: cut off an unfinished write that was never acknowledged",
+			"segment", name, "bytes", c.state.torn, "records", index.Head().Count)
+		if err == nil {
+			err = c.fs.Remove(name + asideSuffix)
+		}
+		if err == nil {
+			err = writeAside(c.fs, name, data[:good])
 		}
 	}
-	index := segment.NewIndex(first)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.tail.file.Close(); err != nil {
+		return nil, err
+	}
+	c.tail.file = nil
+	if err := putInPlace(c.fs, name); err != nil {
+		return nil, err
+	}
+	f, err := c.fs.OpenWrite(name)
+	c.tail.file = f
+	return index, err
+}
+
+// checkLive makes the index of the good lines of segment first, good bytes of
+// data, after which there may be a torn tail.
+func checkLive(data []byte, first uint64, synced int64, prev segment.Head) (index *segment.Index, good int, _ *CorruptError) {
+	index = segment.NewIndex(first)
 	prevHash, prevID := []byte(prev.Hash), []byte(prev.LastID)
 	var fields record.Fields
-	good := 0 // bytes
 	for good < len(data) {
 		line, rest, whole := bytes.Cut(data[good:], []byte("\n"))
 		fault := selfFault(line, &fields)
@@ -324,8 +365,8 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 			// of zeros. A whole line of text that is wrong was somebody's.
 			edited := whole && bytes.IndexByte(line, 0) < 0
 			if int64(good) < synced || edited || !tornWrite(string(prevID), validAfter(rest)) {
-				fault.Segment, fault.Line, fault.Offset = name, int(index.Head().Count)+1, int64(good)
-				return nil, fault
+				fault.Segment, fault.Line, fault.Offset = segment.Name(first), int(index.Head().Count)+1, int64(good)
+				return nil, 0, fault
 			}
 			break
 		}
@@ -333,29 +374,13 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 			fault = addTo(index, line, &fields)
 		}
 		if fault != nil {
-			fault.Segment, fault.Line, fault.Offset = name, int(index.Head().Count)+1, int64(good)
-			return nil, fault
+			fault.Segment, fault.Line, fault.Offset = segment.Name(first), int(index.Head().Count)+1, int64(good)
+			return nil, 0, fault
 		}
 		prevHash, prevID = fields.Hash, fields.ID // into data
 		good += len(line) + 1
 	}
-	if c.state.torn = size - int64(good); c.state.torn > 0 {
-		c.log.Warn("audit log: cut off an unfinished write that was never acknowledged",
-			"segment", name, "bytes", c.state.torn, "records", index.Head().Count)
-	}
-	if size == 0 {
-		return index, nil
-	}
-	if err := c.tail.file.Close(); err != nil {
-		return nil, err
-	}
-	c.tail.file = nil
-	if err := replaceFile(c.fs, name, data[:good]); err != nil {
-		return nil, err
-	}
-	f, err := c.fs.OpenWrite(name)
-	c.tail.file = f
-	return index, err
+	return index, good, nil
 }
 
 // selfFault says what of line, by itself, is not as a chain writes it.
