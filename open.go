@@ -303,7 +303,8 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 // there when the log was closed: what is bad among them is no torn tail.
 //
 // The disk takes as long for the copy as the check does, which is why it begins
-// before that has ended. It has another name until the check is passed.
+// before that has ended. It has another name until the check is passed. A third
+// of the check is hashing, which another core does.
 func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head) (*segment.Index, error) {
 	name := segment.Name(first)
 	if size == 0 {
@@ -315,7 +316,13 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 	}
 	aside := make(chan error, 1)
 	go func() { aside <- writeAside(c.fs, name, data) }()
-	index, good, fault := checkLive(data, first, synced, prev)
+	hashed := make(chan bool, 1)
+	go func() { hashed <- hashesRight(data) }()
+	index, good, fault := checkLive(data, first, synced, prev, scanFault)
+	// What is not as it should be is looked at line by line, to say what comes first.
+	if !<-hashed || fault != nil || good < len(data) {
+		index, good, fault = checkLive(data, first, synced, prev, selfFault)
+	}
 	err := <-aside
 	if fault != nil {
 		if err == nil {
@@ -349,14 +356,14 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 }
 
 // checkLive makes the index of the good lines of segment first, good bytes of
-// data, after which there may be a torn tail.
-func checkLive(data []byte, first uint64, synced int64, prev segment.Head) (index *segment.Index, good int, _ *CorruptError) {
+// data, after which there may be a torn tail. self is what checks a line by itself.
+func checkLive(data []byte, first uint64, synced int64, prev segment.Head, self func([]byte, *record.Fields) *CorruptError) (index *segment.Index, good int, _ *CorruptError) {
 	index = segment.NewIndex(first)
 	prevHash, prevID := []byte(prev.Hash), []byte(prev.LastID)
 	var fields record.Fields
 	for good < len(data) {
 		line, rest, whole := bytes.Cut(data[good:], []byte("\n"))
-		fault := selfFault(line, &fields)
+		fault := self(line, &fields)
 		if fault == nil && !whole {
 			fault = &CorruptError{ID: string(fields.ID), Expected: "a newline", Found: "the end of the file"}
 		}
@@ -383,10 +390,30 @@ func checkLive(data []byte, first uint64, synced int64, prev segment.Head) (inde
 	return index, good, nil
 }
 
-// selfFault says what of line, by itself, is not as a chain writes it.
-func selfFault(line []byte, f *record.Fields) *CorruptError {
+// hashesRight reports whether data is whole lines that have the hash they should.
+func hashesRight(data []byte) bool {
+	var sum [64]byte
+	for line := range bytes.Lines(data) {
+		line, whole := bytes.CutSuffix(line, []byte("\n"))
+		if !whole || !record.Sum(line, &sum) || string(line[len(line)-66:len(line)-2]) != string(sum[:]) {
+			return false
+		}
+	}
+	return true
+}
+
+// scanFault says what of line's form is not as a chain writes it.
+func scanFault(line []byte, f *record.Fields) *CorruptError {
 	if err := record.Scan(line, f); err != nil {
 		return &CorruptError{Expected: "an event in the stored form", Found: err.Error()}
+	}
+	return nil
+}
+
+// selfFault says what of line, by itself, is not as a chain writes it.
+func selfFault(line []byte, f *record.Fields) *CorruptError {
+	if fault := scanFault(line, f); fault != nil {
+		return fault
 	}
 	var sum [64]byte
 	if !record.Sum(line, &sum) || !bytes.Equal(sum[:], f.Hash) {
