@@ -31,11 +31,19 @@ func createSegment(fs vfs.FS, first uint64) (vfs.File, error) {
 const asideSuffix = ".tmp"
 
 // replaceFile puts data in place of name's content, all of it or nothing.
-//
-//	open(tmp, O_CREAT|O_EXCL); pwrite; fdatasync; rename(tmp, name); fsync(dir)
 func replaceFile(fs vfs.FS, name string, data []byte) error {
-	aside := name + asideSuffix
-	f, err := fs.Create(aside)
+	if err := writeAside(fs, name, data); err != nil {
+		return err
+	}
+	return putInPlace(fs, name)
+}
+
+// writeAside makes a durable file of data that putInPlace can put in place of
+// name's content. Where none does, it is to be removed, or is at the next opening.
+//
+//	open(tmp, O_CREAT|O_EXCL); pwrite; fdatasync
+func writeAside(fs vfs.FS, name string, data []byte) error {
+	f, err := fs.Create(name + asideSuffix)
 	if err != nil {
 		return err
 	}
@@ -46,11 +54,16 @@ func replaceFile(fs vfs.FS, name string, data []byte) error {
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	if err == nil {
-		err = fs.Rename(aside, name)
-	}
 	if err != nil {
-		fs.Remove(aside) // or at the next opening
+		fs.Remove(name + asideSuffix)
+	}
+	return err
+}
+
+// putInPlace: rename(tmp, name); fsync(dir)
+func putInPlace(fs vfs.FS, name string) error {
+	if err := fs.Rename(name+asideSuffix, name); err != nil {
+		fs.Remove(name + asideSuffix)
 		return err
 	}
 	return fs.SyncDir()

@@ -301,21 +301,69 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 // repair checks the live segment line by line, cuts a torn tail and replaces
 // the file by a durable copy of its good lines. Its first synced bytes were
 // there when the log was closed: what is bad among them is no torn tail.
+//
+// The disk takes as long for the copy as the check does, which is why it begins
+// before that has ended. It has another name until the check is passed. A third
+// of the check is hashing, which another core does.
 func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head) (*segment.Index, error) {
 	name := segment.Name(first)
+	if size == 0 {
+		return segment.NewIndex(first), nil
+	}
 	data := make([]byte, size)
-	if size > 0 {
-		if _, err := c.tail.file.ReadAt(data, 0); err != nil {
-			return nil, err
+	if _, err := c.tail.file.ReadAt(data, 0); err != nil {
+		return nil, err
+	}
+	aside := make(chan error, 1)
+	go func() { aside <- writeAside(c.fs, name, data) }()
+	hashed := make(chan bool, 1)
+	go func() { hashed <- hashesRight(data) }()
+	index, good, fault := checkLive(data, first, synced, prev, scanFault)
+	// What is not as it should be is looked at line by line, to say what comes first.
+	if !<-hashed || fault != nil || good < len(data) {
+		index, good, fault = checkLive(data, first, synced, prev, selfFault)
+	}
+	err := <-aside
+	if fault != nil {
+		if err == nil {
+			c.fs.Remove(name + asideSuffix)
+		}
+		return nil, fault
+	}
+	if c.state.torn = size - int64(good); c.state.torn > 0 {
+		c.log.Warn("audit log: cut off an unfinished write that was never acknowledged",
+			"segment", name, "bytes", c.state.torn, "records", index.Head().Count)
+		if err == nil {
+			err = c.fs.Remove(name + asideSuffix)
+		}
+		if err == nil {
+			err = writeAside(c.fs, name, data[:good])
 		}
 	}
-	index := segment.NewIndex(first)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.tail.file.Close(); err != nil {
+		return nil, err
+	}
+	c.tail.file = nil
+	if err := putInPlace(c.fs, name); err != nil {
+		return nil, err
+	}
+	f, err := c.fs.OpenWrite(name)
+	c.tail.file = f
+	return index, err
+}
+
+// checkLive makes the index of the good lines of segment first, good bytes of
+// data, after which there may be a torn tail. self is what checks a line by itself.
+func checkLive(data []byte, first uint64, synced int64, prev segment.Head, self func([]byte, *record.Fields) *CorruptError) (index *segment.Index, good int, _ *CorruptError) {
+	index = segment.NewIndex(first)
 	prevHash, prevID := []byte(prev.Hash), []byte(prev.LastID)
 	var fields record.Fields
-	good := 0 // bytes
 	for good < len(data) {
 		line, rest, whole := bytes.Cut(data[good:], []byte("\n"))
-		fault := selfFault(line, &fields)
+		fault := self(line, &fields)
 		if fault == nil && !whole {
 			fault = &CorruptError{ID: string(fields.ID), Expected: "a newline", Found: "the end of the file"}
 		}
@@ -324,8 +372,8 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 			// of zeros. A whole line of text that is wrong was somebody's.
 			edited := whole && bytes.IndexByte(line, 0) < 0
 			if int64(good) < synced || edited || !tornWrite(string(prevID), validAfter(rest)) {
-				fault.Segment, fault.Line, fault.Offset = name, int(index.Head().Count)+1, int64(good)
-				return nil, fault
+				fault.Segment, fault.Line, fault.Offset = segment.Name(first), int(index.Head().Count)+1, int64(good)
+				return nil, 0, fault
 			}
 			break
 		}
@@ -333,35 +381,39 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 			fault = addTo(index, line, &fields)
 		}
 		if fault != nil {
-			fault.Segment, fault.Line, fault.Offset = name, int(index.Head().Count)+1, int64(good)
-			return nil, fault
+			fault.Segment, fault.Line, fault.Offset = segment.Name(first), int(index.Head().Count)+1, int64(good)
+			return nil, 0, fault
 		}
 		prevHash, prevID = fields.Hash, fields.ID // into data
 		good += len(line) + 1
 	}
-	if c.state.torn = size - int64(good); c.state.torn > 0 {
-		c.log.Warn("audit log: cut off an unfinished write that was never acknowledged",
-			"segment", name, "bytes", c.state.torn, "records", index.Head().Count)
+	return index, good, nil
+}
+
+// hashesRight reports whether data is whole lines that have the hash they should.
+func hashesRight(data []byte) bool {
+	var sum [64]byte
+	for line := range bytes.Lines(data) {
+		line, whole := bytes.CutSuffix(line, []byte("\n"))
+		if !whole || !record.Sum(line, &sum) || string(line[len(line)-66:len(line)-2]) != string(sum[:]) {
+			return false
+		}
 	}
-	if size == 0 {
-		return index, nil
+	return true
+}
+
+// scanFault says what of line's form is not as a chain writes it.
+func scanFault(line []byte, f *record.Fields) *CorruptError {
+	if err := record.Scan(line, f); err != nil {
+		return &CorruptError{Expected: "an event in the stored form", Found: err.Error()}
 	}
-	if err := c.tail.file.Close(); err != nil {
-		return nil, err
-	}
-	c.tail.file = nil
-	if err := replaceFile(c.fs, name, data[:good]); err != nil {
-		return nil, err
-	}
-	f, err := c.fs.OpenWrite(name)
-	c.tail.file = f
-	return index, err
+	return nil
 }
 
 // selfFault says what of line, by itself, is not as a chain writes it.
 func selfFault(line []byte, f *record.Fields) *CorruptError {
-	if err := record.Scan(line, f); err != nil {
-		return &CorruptError{Expected: "an event in the stored form", Found: err.Error()}
+	if fault := scanFault(line, f); fault != nil {
+		return fault
 	}
 	var sum [64]byte
 	if !record.Sum(line, &sum) || !bytes.Equal(sum[:], f.Hash) {

@@ -162,15 +162,16 @@ func newVerification(anchors []Anchor) (*verification, error) {
 	return v, nil
 }
 
-const verifyBlock = 1 << 20
+// verifyBlock is small enough that a block is still in its core's cache when
+// its lines are checked.
+const verifyBlock = 512 << 10
 
 // block is some whole lines of one segment, and what was found in them.
 type block struct {
 	segment int
-	line    int   // number of the first one, from 1
-	offset  int64 // of it
-	data    []byte
-	last    bool // of the segment
+	offset  int64  // of the first one; the segment begins with the block at 0
+	data    []byte // nil once it is checked
+	last    bool   // of the segment
 	err     error
 	done    chan struct{}
 
@@ -195,20 +196,16 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 
 	ctx, cancel := context.WithCancel(ctx)
 	workers := runtime.GOMAXPROCS(0)
-	work := make(chan *block, workers)
 	order := make(chan *block, 2*workers)
+	split := splitter{v: v, order: order}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	wg.Go(func() {
-		defer close(work)
-		defer close(order)
-		v.split(ctx, work, order)
-	})
 	for range workers {
 		wg.Go(func() {
 			var f record.Fields
-			for b := range work {
+			buf := make([]byte, 0, verifyBlock) // of one block after the other
+			for b := split.next(ctx, &buf); b != nil; b = split.next(ctx, &buf) {
 				if b.err == nil && ctx.Err() == nil {
 					b.check(&f, v)
 				}
@@ -220,6 +217,7 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 	r := Report{Verdict: VerdictOK, Pruned: p.Pruned}
 	seen := map[string]string{}
 	prevHash, prevID, next := cmp.Or(p.LastHash, string(zeroHash[:])), p.LastID, p.Records+1
+	line := 1 // the block's first
 	for b := range order {
 		<-b.done
 		if err := ctx.Err(); err != nil {
@@ -229,12 +227,15 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 		if b.err != nil {
 			return v.found(r, VerdictUnreadable, &CorruptError{Segment: name, Offset: b.offset, Expected: "to read the file", Found: b.err.Error()}), nil
 		}
-		if b.line == 1 && v.segments[b.segment] != next {
-			fault := missingSegment(next, v.segments[b.segment])
-			if b.segment == 0 {
-				fault = p.fault(v.segments[0], "", "")
+		if b.offset == 0 {
+			line = 1
+			if first := v.segments[b.segment]; first != next {
+				fault := missingSegment(next, first)
+				if b.segment == 0 {
+					fault = p.fault(first, "", "")
+				}
+				return v.found(r, VerdictMissing, fault), nil
 			}
-			return v.found(r, VerdictMissing, fault), nil
 		}
 		if b.count > 0 {
 			if r.Events == 0 {
@@ -249,7 +250,7 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 				fault = &CorruptError{ID: b.firstID, Expected: "an id after " + prevID, Found: b.firstID}
 			}
 			if fault != nil {
-				fault.Segment, fault.Line, fault.Offset = name, b.line, b.offset
+				fault.Segment, fault.Line, fault.Offset = name, line, b.offset
 				return v.found(r, VerdictMissing, fault), nil
 			}
 			if r.FirstID == "" {
@@ -258,6 +259,7 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 			r.Events += b.count
 			r.LastID, r.HeadHash, prevID, prevHash = b.lastID, b.lastHash, b.lastID, b.lastHash
 			next += b.count
+			line += int(b.count)
 		}
 		for _, a := range b.seen {
 			seen[a.ID] = a.Hash
@@ -267,7 +269,7 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 			if verdict == VerdictTornTail && (!b.last || b.segment < len(v.segments)-1 || !tornWrite(prevID, b.after)) {
 				verdict = VerdictTampered
 			}
-			b.fault.Segment = name
+			b.fault.Segment, b.fault.Line = name, line
 			r = v.found(r, verdict, b.fault)
 			if verdict != VerdictTornTail {
 				return r, nil
@@ -308,67 +310,82 @@ func (v *verification) unreadable(name string, err error) Report {
 	return v.found(Report{}, VerdictUnreadable, &CorruptError{Segment: name, Expected: "to read it", Found: err.Error()})
 }
 
-// split reads the log and hands out blocks that end at the end of a line.
-func (v *verification) split(ctx context.Context, work, order chan<- *block) {
-	send := func(b *block) bool {
-		b.done = make(chan struct{})
-		select {
-		case order <- b:
-		case <-ctx.Done():
-			return false
-		}
-		select {
-		case work <- b:
-			return b.err == nil
-		case <-ctx.Done():
-			close(b.done)
-			return false
-		}
-	}
-	for i := range v.segments {
-		f, err := v.open(segment.Name(v.segments[i]))
-		if err != nil {
-			send(&block{segment: i, line: 1, err: err})
-			return
-		}
-		ok := splitSegment(i, f, send)
-		f.Close()
-		if !ok {
-			return
-		}
-	}
+// splitter reads the log in blocks that end at the end of a line. Whoever is to
+// check a block reads it, one at a time, and so has it in the cache.
+type splitter struct {
+	v     *verification
+	order chan<- *block // gets them in their order, and is closed after the last
+
+	mu      sync.Mutex
+	over    bool
+	segment int
+	file    io.ReadCloser // nil between segments
+	offset  int64         // of what comes next in it, which begins with rest
+	rest    []byte
 }
 
-func splitSegment(i int, f io.Reader, send func(*block) bool) bool {
-	var rest []byte
-	for line, offset := 1, int64(0); ; {
-		data := make([]byte, len(rest)+verifyBlock)
-		n, err := io.ReadFull(f, data[copy(data, rest):])
-		data = data[:len(rest)+n]
-		end := err == io.EOF || err == io.ErrUnexpectedEOF
-		if err != nil && !end {
-			return send(&block{segment: i, line: line, offset: offset, err: err})
-		}
-		cut := len(data)
-		if !end {
-			// A line longer than any event has no end worth looking for.
-			if cut = bytes.LastIndexByte(data, '\n') + 1; cut == 0 && len(data) <= 2*verifyBlock {
-				rest = data
-				continue
-			} else if cut == 0 {
-				cut, end = len(data), true
-			}
-		}
-		rest = bytes.Clone(data[cut:])
-		if !send(&block{segment: i, line: line, offset: offset, data: data[:cut:cut], last: end}) {
-			return false
-		}
-		if end {
-			return true
-		}
-		line += bytes.Count(data[:cut], []byte("\n"))
-		offset += int64(cut)
+// next returns a block to check, in buf, or nil after the last one.
+func (s *splitter) next(ctx context.Context, buf *[]byte) *block {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return nil
 	}
+	var b *block
+	if s.segment < len(s.v.segments) && ctx.Err() == nil {
+		b = s.read(buf)
+		select {
+		case s.order <- b:
+		case <-ctx.Done():
+			b = nil
+		}
+	}
+	if b == nil || b.err != nil {
+		s.over = true
+		close(s.order)
+	}
+	if s.file != nil && (s.over || b.last) {
+		s.file.Close()
+		s.file = nil
+	}
+	return b
+}
+
+func (s *splitter) read(buf *[]byte) *block {
+	b := &block{segment: s.segment, offset: s.offset, done: make(chan struct{})}
+	if s.file == nil {
+		if s.file, b.err = s.v.open(segment.Name(s.v.segments[s.segment])); b.err != nil {
+			return b
+		}
+	}
+	data := append(*buf, s.rest...)
+	defer func() { *buf = data[:0] }()
+	cut := 0
+	for cut == 0 && !b.last {
+		have := len(data)
+		if have == cap(data) {
+			data = slices.Grow(data, have)
+		}
+		n, err := io.ReadFull(s.file, data[have:cap(data)])
+		data = data[:have+n]
+		if b.last = err == io.EOF || err == io.ErrUnexpectedEOF; err != nil && !b.last {
+			b.err = err
+			return b
+		}
+		cut = bytes.LastIndexByte(data[have:], '\n') + 1
+		if cut > 0 {
+			cut += have
+		}
+		// A line longer than any event has no end worth looking for.
+		b.last = b.last || cut == 0 && len(data) > 2*maxEvent
+	}
+	if b.last {
+		cut, s.segment, s.offset = len(data), s.segment+1, 0
+	} else {
+		s.offset += int64(cut)
+	}
+	b.data, s.rest = data[:cut:cut], append(s.rest[:0], data[cut:]...)
+	return b
 }
 
 // check goes over the block's lines up to the first fault.
@@ -409,6 +426,6 @@ func (b *block) check(f *record.Fields, v *verification) {
 }
 
 func (b *block) fail(at int, verdict Verdict, fault *CorruptError) {
-	fault.Line, fault.Offset = b.line+int(b.count), b.offset+int64(at)
+	fault.Offset = b.offset + int64(at)
 	b.fault, b.verdict = fault, verdict
 }

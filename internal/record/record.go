@@ -20,6 +20,7 @@ package record
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"strconv"
 )
 
@@ -203,10 +204,14 @@ func Sum(line []byte, dst *[64]byte) bool {
 
 var closing = []byte{'}'}
 
+// encodeHex makes eight digits at a time, of four bytes.
 func encodeHex(dst *[64]byte, sum *[sha256.Size]byte) {
-	const digits = "0123456789abcdef"
-	for i, b := range sum {
-		dst[2*i] = digits[b>>4]
-		dst[2*i+1] = digits[b&15]
+	for i := 0; i < len(sum); i += 4 {
+		w := uint64(binary.LittleEndian.Uint32(sum[i:]))
+		w = (w | w<<16) & 0x0000FFFF0000FFFF
+		w = (w | w<<8) & 0x00FF00FF00FF00FF
+		w = (w>>4 | w<<8) & (15 * ones) // a digit in each byte, the higher one first
+		letters := (w + 6*ones) >> 4 & ones
+		binary.LittleEndian.PutUint64(dst[2*i:], w+'0'*ones+letters*('a'-'9'-1))
 	}
 }

@@ -35,23 +35,23 @@ type Fields struct {
 func Scan(line []byte, f *Fields) error {
 	s := lineScanner{line: line}
 	ok := s.lit(`{"id":"`) && s.ulid(&f.ID) &&
-		s.lit(`","timestamp":"`) && s.text(&f.Timestamp) &&
-		s.lit(`","agent":"`) && s.text(&f.Agent) &&
-		s.lit(`","session":"`) && s.text(&f.Session) &&
+		s.key(`","timestamp":"`) && s.text(&f.Timestamp) &&
+		s.key(`","agent":"`) && s.text(&f.Agent) &&
+		s.key(`","session":"`) && s.text(&f.Session) &&
 		s.optionalText(`","run_id":"`, &f.RunID) &&
 		s.optionalText(`","tool_call_id":"`, &f.ToolCallID) &&
-		s.lit(`","tool":"`) && s.text(&f.Tool) &&
-		s.lit(`","request":`) && s.object(&f.Request) &&
-		s.lit(`,"decision":{`) && s.lit(`"action":"`) && s.text(&f.Action) &&
-		s.lit(`","matched_policies":`) && s.texts(&f.MatchedPolicies) &&
-		s.lit(`,"evaluation_time_us":`) && s.natural(&f.EvaluationTimeUS) &&
+		s.key(`","tool":"`) && s.text(&f.Tool) &&
+		s.key(`","request":`) && s.object(&f.Request) &&
+		s.key(`,"decision":{`) && s.key(`"action":"`) && s.text(&f.Action) &&
+		s.key(`","matched_policies":`) && s.texts(&f.MatchedPolicies) &&
+		s.key(`,"evaluation_time_us":`) && s.natural(&f.EvaluationTimeUS) &&
 		s.message(&f.Message) &&
 		s.optionalTexts(`,"suggestions":`, &f.Suggestions) &&
 		s.lit(`}`) &&
 		s.optionalResponse(&f.Response) &&
 		s.approval(&f.Approval) &&
-		s.lit(`,"prev_hash":"`) && s.hash(&f.PrevHash) &&
-		s.lit(`","hash":"`) && s.hash(&f.Hash) &&
+		s.key(`,"prev_hash":"`) && s.hash(&f.PrevHash) &&
+		s.key(`","hash":"`) && s.hash(&f.Hash) &&
 		s.lit(`"}`) && s.end()
 	if !ok {
 		return s.fault()
@@ -64,7 +64,7 @@ func Scan(line []byte, f *Fields) error {
 type lineScanner struct {
 	line []byte
 	pos  int
-	want string // the last argument of lit, which is to be inlined and so makes no error
+	want string // the last argument of lit or key, which are to be inlined and so make no error
 	err  *SyntaxError
 }
 
@@ -73,6 +73,7 @@ func (s *lineScanner) fail(offset int, msg string) bool {
 	return false
 }
 
+// has is for one byte or two: inlined, it is one comparison.
 func (s *lineScanner) has(lit string) bool {
 	return len(s.line)-s.pos >= len(lit) && string(s.line[s.pos:s.pos+len(lit)]) == lit
 }
@@ -80,6 +81,25 @@ func (s *lineScanner) has(lit string) bool {
 func (s *lineScanner) lit(lit string) bool {
 	s.want = lit
 	if !s.has(lit) {
+		return false
+	}
+	s.pos += len(lit)
+	return true
+}
+
+// hasKey is has for 8 to 24 bytes, compared as two or three words.
+func (s *lineScanner) hasKey(lit string) bool {
+	n := len(lit)
+	if len(s.line)-s.pos < n {
+		return false
+	}
+	b := s.line[s.pos : s.pos+n]
+	return word(b, 0) == word(lit, 0) && (n <= 16 || word(b, 8) == word(lit, 8)) && word(b, n-8) == word(lit, n-8)
+}
+
+func (s *lineScanner) key(lit string) bool {
+	s.want = lit
+	if !s.hasKey(lit) {
 		return false
 	}
 	s.pos += len(lit)
@@ -121,7 +141,7 @@ func (s *lineScanner) text(f *[]byte) bool {
 }
 
 func (s *lineScanner) optionalText(lit string, f *[]byte) bool {
-	if *f = nil; !s.has(lit) {
+	if *f = nil; !s.hasKey(lit) {
 		return true
 	}
 	s.pos += len(lit)
@@ -177,7 +197,7 @@ func (s *lineScanner) texts(f *[]byte) bool {
 }
 
 func (s *lineScanner) optionalTexts(lit string, f *[]byte) bool {
-	if *f = nil; !s.has(lit) {
+	if *f = nil; !s.hasKey(lit) {
 		return true
 	}
 	s.pos += len(lit)
@@ -282,7 +302,7 @@ func quoted(b []byte) int {
 
 func (s *lineScanner) approval(f *[]byte) bool {
 	const lit = `,"approval":`
-	if *f = nil; !s.has(lit) {
+	if *f = nil; !s.hasKey(lit) {
 		return true
 	}
 	s.pos += len(lit)
@@ -291,7 +311,7 @@ func (s *lineScanner) approval(f *[]byte) bool {
 
 func (s *lineScanner) optionalResponse(f *[]byte) bool {
 	const lit = `,"response":`
-	if *f = nil; !s.has(lit) {
+	if *f = nil; !s.hasKey(lit) {
 		return true
 	}
 	s.pos += len(lit)
@@ -312,13 +332,13 @@ func (s *lineScanner) response(r *responseFields) bool {
 	if !s.lit(`{`) {
 		return false
 	}
-	if s.has(exitCode) {
+	if s.hasKey(exitCode) {
 		s.pos += len(exitCode)
 		if !s.integer(&r.exitCode) || !s.lit(`,`) {
 			return false
 		}
 	}
-	return s.lit(`"duration_ms":`) && s.natural(&r.durationMS) &&
+	return s.key(`"duration_ms":`) && s.natural(&r.durationMS) &&
 		s.optionalTexts(`,"flags":`, &r.flags) && s.lit(`}`)
 }
 
@@ -326,11 +346,11 @@ func (s *lineScanner) response(r *responseFields) bool {
 func (s *lineScanner) ulid(f *[]byte) bool {
 	if len(s.line)-s.pos >= 26 {
 		id := s.line[s.pos : s.pos+26]
-		bad := id[0] > '7'
+		var bad byte
 		for _, c := range id {
-			bad = bad || !crockford[c]
+			bad |= notCrockford[c]
 		}
-		if !bad {
+		if bad == 0 && id[0] <= '7' {
 			*f = id
 			s.pos += 26
 			return true
@@ -339,11 +359,14 @@ func (s *lineScanner) ulid(f *[]byte) bool {
 	return s.fail(s.pos, "expected a ULID")
 }
 
-var crockford = func() (digits [256]bool) {
-	for _, c := range "0123456789ABCDEFGHJKMNPQRSTVWXYZ" {
-		digits[c] = true
+var notCrockford = func() (bad [256]byte) {
+	for c := range bad {
+		bad[c] = 1
 	}
-	return digits
+	for _, c := range "0123456789ABCDEFGHJKMNPQRSTVWXYZ" {
+		bad[c] = 0
+	}
+	return bad
 }()
 
 func (s *lineScanner) hash(f *[]byte) bool {
