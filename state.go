@@ -10,8 +10,8 @@ import (
 	"github.com/rampartlog/rampart/internal/segment"
 )
 
-// maxIndexes is how many sealed segments' indexes stay in memory, about half a
-// megabyte each at 16 MiB a segment: what queries cost in memory does not grow
+// maxIndexes is how many sealed segments' indexes stay in memory, about a quarter
+// of a megabyte each at 16 MiB a segment: what queries cost in memory does not grow
 // with the log.
 const maxIndexes = 32
 
