@@ -158,10 +158,10 @@ func (s *state) touch(g *sealedOrLive) {
 func (s *state) headOf(g *sealedOrLive) (h segment.Head, partial bool) {
 	s.indexMu.Lock()
 	defer s.indexMu.Unlock()
-	if g.index != nil {
-		return g.index.Head(), false
+	if g.head.Count > 0 {
+		return g.head, g.partial
 	}
-	return g.head, g.partial
+	return g.index.Head(), false // live
 }
 
 func (s *state) close() {
