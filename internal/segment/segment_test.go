@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,6 +134,34 @@ func TestSidecarGivesBackTheIndex(t *testing.T) {
 	}
 	if n := x.Select([]segment.Want{{Field: segment.Agent, Values: []string{"a3"}}}).GetCardinality(); n != 714 {
 		t.Errorf("%d lines of a3", n)
+	}
+}
+
+func TestIndexIsReadWhileLinesAreAdded(t *testing.T) {
+	const n = 1000
+	file, _ := build(t, n)
+	lines, fields := scanned(t, file)
+	x := segment.NewIndex(5)
+	go func() {
+		for i := range lines {
+			if err := x.Add(lines[i], &fields[i]); err != nil {
+				t.Error(err)
+			}
+			runtime.Gosched()
+		}
+	}()
+	wants := []segment.Want{{Field: segment.Agent, Values: []string{"a3"}}, {Field: segment.RunID, Values: []string{""}}}
+	for count := 0; count < n; {
+		count = int(x.View().Count)
+		var want []int
+		for i := range count {
+			if i%7 == 3 && i%3 != 0 {
+				want = append(want, i)
+			}
+		}
+		if got := x.Select(wants).Append(nil, 0, count); !slices.Equal(got, want) {
+			t.Fatalf("of %d lines %v, want %v", count, got, want)
+		}
 	}
 }
 
