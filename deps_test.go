@@ -13,12 +13,9 @@ const module = "github.com/rampartlog/rampart"
 // TestDependencies keeps what a host inherits to what docs/dependencies.md names.
 func TestDependencies(t *testing.T) {
 	allowed := []string{
-		"github.com/RoaringBitmap/roaring/v2",
-		"github.com/bits-and-blooms/bitset",
 		"github.com/oklog/ulid/v2",
 		"github.com/r3labs/sse/v2",
 		"golang.org/x/net",
-		"golang.org/x/sys",
 		"gopkg.in/cenkalti/backoff.v1",
 	}
 	used := make(map[string]bool)

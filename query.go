@@ -8,8 +8,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/RoaringBitmap/roaring/v2"
-
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/segment"
 )
@@ -144,7 +142,7 @@ func (s *scan) segment(ctx context.Context, g *sealedOrLive) (more bool, err err
 		return false, err
 	}
 	view := index.View()
-	var chosen *roaring.Bitmap
+	var chosen *segment.Selection
 	if len(s.wants) > 0 {
 		if chosen = index.Select(s.wants); chosen != nil && chosen.IsEmpty() {
 			return true, nil
@@ -156,6 +154,7 @@ func (s *scan) segment(ctx context.Context, g *sealedOrLive) (more bool, err err
 	}
 	defer f.Close()
 	lines := segment.NewLines(f, view)
+	defer lines.Release()
 	from, to := 0, int(min(view.Count, s.upto+1-g.first)) // line numbers, half open
 	if s.q.After != "" {
 		if from, err = lines.Search(s.q.After); err != nil {
@@ -174,20 +173,16 @@ func (s *scan) segment(ctx context.Context, g *sealedOrLive) (more bool, err err
 		}
 		to = min(to, before)
 	}
-	w := newWalk(from, to, s.q.Ascending, chosen)
+	w := walk{view: view, since: s.since, until: s.until, from: from, to: to, backward: !s.q.Ascending, chosen: chosen}
 	for n := 1; ; n++ {
-		i, ok := w.next()
+		i, next, ok := w.next()
 		if !ok {
 			return true, nil
 		}
 		if n%1024 == 0 && ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		if may, skip := view.InTime(i, s.since, s.until, !s.q.Ascending); !may {
-			w.skip(i, skip)
-			continue
-		}
-		line, err := lines.Line(i)
+		line, err := lines.Line(i, next...)
 		if err != nil {
 			return false, err
 		}
@@ -218,43 +213,3 @@ func (s *scan) chosen() (bool, error) {
 	}
 	return (s.q.Since.IsZero() || !t.Before(s.q.Since)) && (s.q.Until.IsZero() || t.Before(s.q.Until)), nil
 }
-
-// walk gives line numbers, all or the chosen ones, in one direction.
-type walk struct {
-	at, end, step int
-	chosen        roaring.IntIterable // nil: all
-}
-
-func newWalk(from, to int, ascending bool, chosen *roaring.Bitmap) *walk {
-	w := &walk{at: from, end: to, step: 1}
-	if !ascending {
-		w = &walk{at: to - 1, end: from - 1, step: -1}
-	}
-	switch {
-	case chosen == nil:
-	case ascending:
-		w.chosen = chosen.Iterator()
-	default:
-		w.chosen = chosen.ReverseIterator()
-	}
-	return w
-}
-
-func (w *walk) next() (i int, ok bool) {
-	if w.chosen == nil {
-		i = w.at
-		w.at += w.step
-		return i, (w.end-i)*w.step > 0
-	}
-	for w.chosen.HasNext() {
-		i = int(w.chosen.Next())
-		if (i-w.at)*w.step < 0 {
-			continue
-		}
-		return i, (w.end-i)*w.step > 0
-	}
-	return 0, false
-}
-
-// skip goes on n lines past i.
-func (w *walk) skip(i, n int) { w.at = i + n*w.step }

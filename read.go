@@ -61,6 +61,7 @@ func (c *AuditChain) find(ctx context.Context, id string, fn func(seq uint64, li
 	defer f.Close()
 	view := index.View()
 	lines := segment.NewLines(f, view)
+	defer lines.Release()
 	at, err := lines.Search(id)
 	if err != nil {
 		return err

@@ -10,8 +10,8 @@ import (
 	"github.com/rampartlog/rampart/internal/segment"
 )
 
-// maxIndexes is how many sealed segments' indexes stay in memory, about half a
-// megabyte each at 16 MiB a segment: what queries cost in memory does not grow
+// maxIndexes is how many sealed segments' indexes stay in memory, about a quarter
+// of a megabyte each at 16 MiB a segment: what queries cost in memory does not grow
 // with the log.
 const maxIndexes = 32
 
@@ -158,10 +158,10 @@ func (s *state) touch(g *sealedOrLive) {
 func (s *state) headOf(g *sealedOrLive) (h segment.Head, partial bool) {
 	s.indexMu.Lock()
 	defer s.indexMu.Unlock()
-	if g.index != nil {
-		return g.index.Head(), false
+	if g.head.Count > 0 {
+		return g.head, g.partial
 	}
-	return g.head, g.partial
+	return g.index.Head(), false // live
 }
 
 func (s *state) close() {

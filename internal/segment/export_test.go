@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 )
 
 // Seal gives data checksums that fit, so that a fuzzer gets past them.
@@ -21,4 +22,17 @@ func Claim(data []byte, size int64) []byte {
 	le.PutUint64(data[headSize-16:], uint64(size-headSize))
 	le.PutUint32(data[headSize-4:], crc32.Checksum(data[:headSize-4], castagnoli))
 	return data
+}
+
+// GetCardinality is the number of lines.
+func (s *Selection) GetCardinality() uint64 { return uint64(len(s.all())) }
+
+// Equals reports whether both are the same lines.
+func (s *Selection) Equals(o *Selection) bool { return slices.Equal(s.all(), o.all()) }
+
+func (s *Selection) all() []int {
+	if s.none {
+		return nil
+	}
+	return s.Append(nil, 0, len(s.terms[0].low))
 }

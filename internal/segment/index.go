@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/RoaringBitmap/roaring/v2"
-
 	"github.com/rampartlog/rampart/internal/record"
 )
 
@@ -20,13 +18,13 @@ const (
 	Tool
 	Action
 	RunID
-	Approval // "1" for events that have an approval member; has no value otherwise
+	Approval // "1" for events that have an approval member, "" for others
 	fields
 )
 
 const (
 	groupLines = 8  // lines between two known offsets
-	blockLines = 64 // lines that share a range of timestamps
+	blockLines = 16 // lines that share a range of timestamps
 
 	// A field with more values than this in one segment is not indexed there:
 	// every line is then a candidate, and the index stays small.
@@ -43,10 +41,10 @@ type Index struct {
 	head    Head // but for its LastID and Hash, which change with each line:
 	lastID  []byte
 	hash    []byte
-	offsets []uint32    // of lines 0, 8, 16, …
-	blocks  []timeRange // of lines 0–63, 64–127, …
-	days    []int32     // UTC days since 1970 that have events, sorted
-	values  [fields]map[string]*roaring.Bitmap
+	offsets []uint32        // of lines 0, 8, 16, …
+	blocks  []timeRange     // of lines 0–15, 16–31, …
+	days    []int32         // UTC days since 1970 that have events, sorted
+	columns [fields]*column // nil: not indexed
 }
 
 // Head is what the log must know of a segment without reading it.
@@ -67,8 +65,8 @@ func (t *timeRange) add(sec int64) { t.min, t.max = min(t.min, sec), max(t.max, 
 // NewIndex returns the index of an empty segment.
 func NewIndex(first uint64) *Index {
 	x := &Index{head: Head{First: first}}
-	for f := range x.values {
-		x.values[f] = map[string]*roaring.Bitmap{}
+	for f := range x.columns {
+		x.columns[f] = &column{numbers: map[string]uint16{}}
 	}
 	return x
 }
@@ -101,14 +99,15 @@ func (x *Index) Add(line []byte, f *record.Fields) error {
 	if at, found := slices.BinarySearch(x.days, day); !found {
 		x.days = slices.Insert(x.days, at, day)
 	}
-	x.set(Agent, f.Agent, i)
-	x.set(Session, f.Session, i)
-	x.set(Tool, f.Tool, i)
-	x.set(Action, f.Action, i)
-	x.set(RunID, f.RunID, i) // "" when left out
+	var approval []byte
 	if f.Approval != nil {
-		x.set(Approval, []byte("1"), i)
+		approval = []byte{'1'}
 		h.Approvals++
+	}
+	for field, raw := range [fields][]byte{f.Agent, f.Session, f.Tool, f.Action, f.RunID, approval} {
+		if c := x.columns[field]; c != nil && !c.add(raw, int(i)) {
+			x.columns[field] = nil
+		}
 	}
 	if h.Count == 0 {
 		h.FirstID, h.PrevHash = string(f.ID), string(f.PrevHash)
@@ -126,29 +125,6 @@ func floorDiv(a, b int64) int64 {
 		return -((-a + b - 1) / b)
 	}
 	return a / b
-}
-
-func (x *Index) set(f Field, raw []byte, line uint32) {
-	m := x.values[f]
-	if m == nil {
-		return
-	}
-	// A value with escapes is kept as its text, so that a filter finds it
-	// however the event spelled it.
-	key := raw
-	if slices.Contains(raw, '\\') {
-		key = []byte(record.Text(raw))
-	}
-	b := m[string(key[:min(len(key), maxKey)])]
-	if b == nil {
-		if len(m) == maxValues {
-			x.values[f] = nil
-			return
-		}
-		b = roaring.New()
-		m[string(key[:min(len(key), maxKey)])] = b
-	}
-	b.Add(line)
 }
 
 // Head returns the segment's figures.
@@ -189,47 +165,12 @@ func (x *Index) View() View {
 	return View{x.headNow(), x.offsets, x.blocks[:x.head.Count/blockLines]}
 }
 
-// Want is the values of one field that a line may have.
-type Want struct {
-	Field  Field
-	Values []string
-}
-
-// Select returns the lines, from 0, that may have one of the wanted values in
-// each wanted field, or nil when that may be any line.
-func (x *Index) Select(wants []Want) *roaring.Bitmap {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	var sel *roaring.Bitmap
-	for _, w := range wants {
-		m := x.values[w.Field]
-		if m == nil {
-			continue
-		}
-		either := roaring.New()
-		for _, v := range w.Values {
-			if b := m[v[:min(len(v), maxKey)]]; b != nil {
-				either.Or(b)
-			}
-		}
-		if sel == nil {
-			sel = either
-		} else {
-			sel.And(either)
-		}
+// group returns the byte range of the lines between two known offsets.
+func (v *View) group(g int) (from, to int64) {
+	if g+1 < len(v.offsets) {
+		return int64(v.offsets[g]), int64(v.offsets[g+1])
 	}
-	return sel
-}
-
-// group returns the byte range of the lines around line i that lie between
-// offsets known, n groups of them at the most.
-func (v *View) group(i, n int) (first int, from, to int64) {
-	g := i / groupLines
-	from, to = int64(v.offsets[g]), v.Size
-	if g+n < len(v.offsets) {
-		to = int64(v.offsets[g+n])
-	}
-	return g * groupLines, from, to
+	return int64(v.offsets[g]), v.Size
 }
 
 // InTime reports whether line i may have a timestamp in [since, until], Unix

@@ -4,69 +4,102 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
+	"sync"
 )
 
-// Lines gives the lines of a segment by their number within it, from 0. Lines
-// asked for one after the other, in either direction, come from one read.
+const (
+	// Lines that are wanted together come from one read when no more than this
+	// lies between them: a system call costs what copying some 30 KB does.
+	maxGap  = 16 << 10
+	maxRead = 64 << 10 // bytes of such a read, unless eight lines have more
+)
+
+// Lines gives the lines of a segment by their number within it, from 0.
 type Lines struct {
-	view View
-	r    io.ReaderAt
-	buf  []byte
-	ends []int // of the lines in buf, past their newline
-	from int   // number of the first line in buf
-	last int   // line asked for before
+	view  View
+	r     io.ReaderAt
+	buf   []byte // of the file
+	at    int64  // offset of buf
+	group int    // of lines, -1 when none is at hand
+	text  []byte // of group
+	ends  []int  // of its lines in text, past their newline
 }
 
+// A buffer for each query would be half of what it allocates.
+var idle = sync.Pool{New: func() any { return new(Lines) }}
+
 // NewLines reads r, the file that view describes.
-func NewLines(r io.ReaderAt, view View) *Lines { return &Lines{view: view, r: r, last: -2} }
+func NewLines(r io.ReaderAt, view View) *Lines {
+	l := idle.Get().(*Lines)
+	*l = Lines{view: view, r: r, buf: l.buf[:0], group: -1, ends: l.ends[:0]}
+	return l
+}
+
+// Release ends the use of l and of its lines.
+func (l *Lines) Release() {
+	if cap(l.buf) > maxRead {
+		l.buf = nil
+	}
+	*l = Lines{buf: l.buf, ends: l.ends}
+	idle.Put(l)
+}
 
 // Line returns line i without its newline; it is valid until the next call.
-func (l *Lines) Line(i int) ([]byte, error) {
-	if i < l.from || i >= l.from+len(l.ends) {
-		groups := 1
-		if i == l.last+1 || i == l.last-1 {
-			groups = blockLines / groupLines
-		}
-		if err := l.load(i, groups); err != nil {
+// Those that will be asked for next are read with it where that costs less.
+func (l *Lines) Line(i int, next ...int) ([]byte, error) {
+	if g := i / groupLines; g != l.group {
+		if err := l.load(g, next); err != nil {
 			return nil, err
 		}
 	}
-	l.last = i
+	k := i % groupLines
+	if k >= len(l.ends) {
+		return nil, fmt.Errorf("line %d of %s is not where its index says", i+1, Name(l.view.First))
+	}
 	start := 0
-	if k := i - l.from; k > 0 {
+	if k > 0 {
 		start = l.ends[k-1]
 	}
-	return l.buf[start : l.ends[i-l.from]-1], nil
+	return l.text[start : l.ends[k]-1], nil
 }
 
-func (l *Lines) load(i, groups int) error {
-	at := i
-	if i == l.last-1 { // backwards: the groups before this one, too
-		at = max(0, i-(groups-1)*groupLines)
+func (l *Lines) load(g int, next []int) error {
+	l.group = -1
+	from, to := l.view.group(g)
+	if from < l.at || to > l.at+int64(len(l.buf)) {
+		if err := l.read(from, to, next); err != nil {
+			return err
+		}
 	}
-	first, from, to := l.view.group(at, groups)
-	n := int(to - from)
-	if cap(l.buf) < n {
-		l.buf = make([]byte, n)
-	}
-	l.buf, l.ends, l.from = l.buf[:n], l.ends[:0], first
-	if _, err := l.r.ReadAt(l.buf, from); err != nil {
-		return err
-	}
-	for pos := 0; pos < n; {
-		k := bytes.IndexByte(l.buf[pos:], '\n')
+	l.group, l.text, l.ends = g, l.buf[from-l.at:to-l.at], l.ends[:0]
+	for pos := 0; len(l.ends) < groupLines; {
+		k := bytes.IndexByte(l.text[pos:], '\n')
 		if k < 0 {
 			break
 		}
 		pos += k + 1
 		l.ends = append(l.ends, pos)
 	}
-	if i >= first+len(l.ends) {
-		l.ends = l.ends[:0]
-		return fmt.Errorf("line %d of %s is not where its index says", i+1, Name(l.view.First))
-	}
 	return nil
+}
+
+func (l *Lines) read(from, to int64, next []int) error {
+	for _, i := range next {
+		f, t := l.view.group(i / groupLines)
+		if max(f-to, from-t) > maxGap || max(to, t)-min(from, f) > maxRead {
+			break
+		}
+		from, to = min(from, f), max(to, t)
+	}
+	n := int(to - from)
+	l.at, l.buf = from, slices.Grow(l.buf[:0], n)[:n]
+	_, err := l.r.ReadAt(l.buf, from)
+	if err != nil {
+		l.buf = l.buf[:0]
+	}
+	return err
 }
 
 const idAt = len(`{"id":"`)
@@ -136,6 +169,6 @@ func Each(r io.ReaderAt, from, to int64, fn func(offset int64, line []byte) bool
 
 // Offset returns a known offset at or before line i, and the line there.
 func (v *View) Offset(i int) (first int, offset int64) {
-	first, offset, _ = v.group(i, 1)
-	return first, offset
+	offset, _ = v.group(i / groupLines)
+	return i / groupLines * groupLines, offset
 }

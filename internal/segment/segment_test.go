@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -135,6 +137,71 @@ func TestSidecarGivesBackTheIndex(t *testing.T) {
 	}
 }
 
+func TestIndexIsReadWhileLinesAreAdded(t *testing.T) {
+	const n = 1000
+	file, _ := build(t, n)
+	lines, fields := scanned(t, file)
+	x := segment.NewIndex(5)
+	go func() {
+		for i := range lines {
+			if err := x.Add(lines[i], &fields[i]); err != nil {
+				t.Error(err)
+			}
+			runtime.Gosched()
+		}
+	}()
+	wants := []segment.Want{{Field: segment.Agent, Values: []string{"a3"}}, {Field: segment.RunID, Values: []string{""}}}
+	for count := 0; count < n; {
+		count = int(x.View().Count)
+		var want []int
+		for i := range count {
+			if i%7 == 3 && i%3 != 0 {
+				want = append(want, i)
+			}
+		}
+		if got := x.Select(wants).Append(nil, 0, count); !slices.Equal(got, want) {
+			t.Fatalf("of %d lines %v, want %v", count, got, want)
+		}
+	}
+}
+
+// A log that was closed goes on with the index of its live segment.
+func TestDecodedIndexTakesFurtherLines(t *testing.T) {
+	const n = 1000 // 334 runs, which is more than a byte tells apart
+	file, x := build(t, n)
+	lines, fields := scanned(t, file)
+	for _, cut := range []int{1, 2, 700, 999} {
+		got := segment.NewIndex(5)
+		for i := range lines {
+			if i == cut {
+				data, err := got.Encode()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err = segment.Decode(bytes.NewReader(data), int64(len(data))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := got.Add(lines[i], &fields[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if d := cmp.Diff(x.Head(), got.Head()); d != "" {
+			t.Errorf("cut at %d: %s", cut, d)
+		}
+		for _, w := range [][]segment.Want{
+			{{Field: segment.Agent, Values: []string{"a3"}}}, {{Field: segment.RunID, Values: []string{"", "run9"}}},
+			{{Field: segment.RunID, Values: []string{"run3"}}}, {{Field: segment.RunID, Values: []string{"run999"}}},
+			{{Field: segment.Approval, Values: []string{"1"}}, {Field: segment.Agent, Values: []string{"a2", "a1"}}},
+		} {
+			want, have := x.Select(w), got.Select(w)
+			if want.GetCardinality() == 0 || !want.Equals(have) {
+				t.Errorf("cut at %d, %v: %d lines, want %d", cut, w, have.GetCardinality(), want.GetCardinality())
+			}
+		}
+	}
+}
+
 func TestValuesAgreeWithTheIndex(t *testing.T) {
 	for _, n := range []int{5000, 13000} { // the latter has too many runs to index them
 		_, x := build(t, n)
@@ -239,7 +306,9 @@ func FuzzDecode(f *testing.F) {
 			v.InTime(i, 0, 1, true)
 		}
 		l.Search("01KD3V5F2R7WQX9Z4M8N000050")
-		x.Select(wants)
+		if s := x.Select(wants); s != nil {
+			s.Append(nil, 0, int(v.Count))
+		}
 		x.Encode()
 	})
 }

@@ -1,16 +1,12 @@
 package segment
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
-	"maps"
 	"slices"
-
-	"github.com/RoaringBitmap/roaring/v2"
 )
 
 // A sidecar is a head of fixed size, so that opening a log reads one small
@@ -23,13 +19,15 @@ import (
 //	values length 4 · values CRC-32C 4 ·
 //	body length 8 · body CRC-32C 4 · head CRC-32C 4
 //
-//	body: values · offsets · blocks · days · per field: values with their
-//	bitmaps; each list but the first preceded by its length
+//	body: values · offsets, each from the one before · blocks, each as its
+//	first second from the one before and how many follow · days · per field:
+//	values, each with its number of lines, and the column's bytes; each list
+//	of what has no fixed length preceded by its length
 //
-// All numbers are little-endian.
+// Offsets and blocks are varints, all other numbers little-endian.
 const (
 	magic    = "rmpidx\x00\x02"
-	maxBody  = 64 << 20 // bytes; that of a full segment has half a million
+	maxBody  = 64 << 20 // bytes; that of a full segment has 200,000
 	headSize = 8 + 3*8 + 2*26 + 2*64 + 3*8 + 4 + 4 + 8 + 4 + 4
 )
 
@@ -49,36 +47,38 @@ func (x *Index) Encode() ([]byte, error) {
 	out := x.appendValues(make([]byte, headSize, headSize+len(x.offsets)*5))
 	values := out[headSize:]
 	out = le.AppendUint32(out, uint32(len(x.offsets)))
+	last := uint32(0)
 	for _, o := range x.offsets {
-		out = le.AppendUint32(out, o)
+		out = binary.AppendUvarint(out, uint64(o-last))
+		last = o
 	}
 	out = le.AppendUint32(out, uint32(len(x.blocks)))
+	sec := int64(0)
 	for _, b := range x.blocks {
-		out = le.AppendUint64(out, uint64(b.min))
-		out = le.AppendUint64(out, uint64(b.max))
+		out = binary.AppendVarint(out, b.min-sec)
+		out = binary.AppendUvarint(out, uint64(b.max-b.min))
+		sec = b.min
 	}
 	out = le.AppendUint32(out, uint32(len(x.days)))
 	for _, d := range x.days {
 		out = le.AppendUint32(out, uint32(d))
 	}
-	for _, m := range x.values {
-		if m == nil {
+	for _, c := range x.columns {
+		if c == nil {
 			out = le.AppendUint32(out, notIndexed)
 			continue
 		}
-		out = le.AppendUint32(out, uint32(len(m)))
-		for _, key := range slices.Sorted(maps.Keys(m)) {
-			b := m[key].Clone() // readers share the original
-			b.RunOptimize()
-			bits, err := b.ToBytes()
-			if err != nil {
-				return nil, err
-			}
+		out = le.AppendUint32(out, uint32(len(c.counts)))
+		keys := make([]string, len(c.counts))
+		for key, n := range c.numbers {
+			keys[n] = key
+		}
+		for n, key := range keys {
+			out = le.AppendUint32(out, c.counts[n])
 			out = le.AppendUint32(out, uint32(len(key)))
 			out = append(out, key...)
-			out = le.AppendUint32(out, uint32(len(bits)))
-			out = append(out, bits...)
 		}
+		out = append(append(out, c.low...), c.high...)
 	}
 	h, body, values := out[:0], out[headSize:], out[headSize:headSize+len(values)]
 	h = append(h, magic...)
@@ -151,51 +151,67 @@ func Decode(r io.ReaderAt, size int64) (*Index, error) {
 	}
 	d := decoder{buf: body[h.valuesLen:]}
 	x := &Index{head: h.Head, lastID: []byte(h.LastID), hash: []byte(h.Hash)}
-	x.offsets = make([]uint32, d.length(4))
+	x.offsets = make([]uint32, d.length(1))
+	offset := uint64(0)
 	for i := range x.offsets {
-		x.offsets[i] = d.uint32()
-		if int64(x.offsets[i]) >= h.Size || i > 0 && x.offsets[i] <= x.offsets[i-1] {
+		step := d.uvarint()
+		offset += step
+		if step > 1<<32-1 || offset > 1<<32-1 || offset >= uint64(h.Size) || i > 0 && step == 0 {
 			return nil, errSidecar
 		}
+		x.offsets[i] = uint32(offset)
 	}
-	x.blocks = make([]timeRange, d.length(16))
+	x.blocks = make([]timeRange, d.length(2))
+	sec := int64(0)
 	for i := range x.blocks {
-		x.blocks[i] = timeRange{int64(d.uint64()), int64(d.uint64())}
+		sec += d.varint()
+		x.blocks[i] = timeRange{sec, sec + int64(d.uvarint())}
 	}
 	x.days = make([]int32, d.length(4))
 	for i := range x.days {
 		x.days[i] = int32(d.uint32())
 	}
-	for f := range x.values {
-		n := d.uint32()
-		if n == notIndexed {
-			continue
-		}
-		if n > maxValues {
-			return nil, errSidecar
-		}
-		x.values[f] = make(map[string]*roaring.Bitmap, n)
-		for range n {
-			key := string(d.take(d.length(1)))
-			b := roaring.New()
-			if err := b.UnmarshalBinary(bytes.Clone(d.take(d.length(1)))); err != nil {
-				return nil, err
-			}
-			if err := b.Validate(); err != nil {
-				return nil, err
-			}
-			if b.IsEmpty() || uint64(b.Maximum()) >= h.Count {
-				return nil, errSidecar
-			}
-			x.values[f][key] = b
+	if uint64(len(x.offsets)) != (h.Count-1)/groupLines+1 || uint64(len(x.blocks)) != (h.Count-1)/blockLines+1 {
+		return nil, errSidecar
+	}
+	for f := range x.columns {
+		if x.columns[f], err = d.column(int(h.Count)); err != nil {
+			return nil, err
 		}
 	}
-	if d.short || len(d.buf) > 0 ||
-		uint64(len(x.offsets)) != (h.Count+groupLines-1)/groupLines ||
-		uint64(len(x.blocks)) != (h.Count+blockLines-1)/blockLines {
+	if d.short || len(d.buf) > 0 {
 		return nil, errSidecar
 	}
 	return x, nil
+}
+
+// column takes one of so many lines off d. What its bytes say of a line may be
+// wrong, and costs then a look at that line.
+func (d *decoder) column(lines int) (*column, error) {
+	if len(d.buf) >= 4 && binary.LittleEndian.Uint32(d.buf) == notIndexed {
+		d.uint32()
+		return nil, nil
+	}
+	n := d.length(8)
+	if n == 0 || n > maxValues {
+		return nil, errSidecar
+	}
+	c := &column{numbers: make(map[string]uint16, n), counts: make([]uint32, n)}
+	for i := range n {
+		c.counts[i] = d.uint32()
+		c.numbers[string(d.take(d.length(1)))] = uint16(i)
+	}
+	if len(c.numbers) != n {
+		return nil, errSidecar
+	}
+	// What is added goes elsewhere: after each of them comes the next.
+	if n > 1 {
+		c.low = slices.Clip(d.take(lines))
+	}
+	if n > 256 {
+		c.high = slices.Clip(d.take(lines))
+	}
+	return c, nil
 }
 
 // decoder takes values off a buffer; past its end it gives zeros and says so.
@@ -216,6 +232,18 @@ func (d *decoder) take(n int) []byte {
 
 func (d *decoder) uint32() uint32 { return binary.LittleEndian.Uint32(d.take(4)) }
 func (d *decoder) uint64() uint64 { return binary.LittleEndian.Uint64(d.take(8)) }
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.buf)
+	d.take(max(n, 1)) // of none that is whole
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.buf)
+	d.take(max(n, 1))
+	return v
+}
 
 // length is the number of entries of the given size that follow.
 func (d *decoder) length(size int) int {

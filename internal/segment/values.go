@@ -39,13 +39,13 @@ func hashOf(f Field, value string) uint32 {
 // appendValues appends, for each field, whether it may have any value, then all hashes.
 func (x *Index) appendValues(dst []byte) []byte {
 	var hashes []uint32
-	for f, m := range x.values {
-		if m == nil {
+	for f, c := range x.columns {
+		if c == nil {
 			dst = append(dst, 1)
 			continue
 		}
 		dst = append(dst, 0)
-		for key := range m {
+		for key := range c.numbers {
 			hashes = append(hashes, hashOf(Field(f), key))
 		}
 	}

@@ -143,7 +143,7 @@ func openRegular(path string, flag int) (*os.File, error) {
 	if err := checkRegular(path, before); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, flag|noFollow, 0)
+	f, err := openFile(path, flag)
 	if err != nil {
 		return nil, err
 	}

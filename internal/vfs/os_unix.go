@@ -12,6 +12,22 @@ import (
 
 const noFollow = syscall.O_NOFOLLOW
 
+// openFile is os.OpenFile without its attempt to have the file polled, which
+// for a regular one is five system calls in vain: a third of what a query that
+// opens a segment spends on that.
+func openFile(path string, flag int) (*os.File, error) {
+	for {
+		fd, err := syscall.Open(path, flag|noFollow|syscall.O_CLOEXEC, 0)
+		switch err {
+		case nil:
+			return os.NewFile(uintptr(fd), path), nil
+		case syscall.EINTR:
+		default:
+			return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		}
+	}
+}
+
 // syncDir: open(path, O_RDONLY) fsync(fd) close(fd).
 func syncDir(path string) error {
 	d, err := os.Open(path)
