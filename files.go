@@ -3,6 +3,7 @@ package rampart
 import (
 	"bytes"
 	"fmt"
+	"io"
 
 	"github.com/rampartlog/rampart/internal/segment"
 	"github.com/rampartlog/rampart/internal/vfs"
@@ -30,40 +31,27 @@ func createSegment(fs vfs.FS, first uint64) (vfs.File, error) {
 
 const asideSuffix = ".tmp"
 
-// replaceFile puts data in place of name's content, all of it or nothing.
-func replaceFile(fs vfs.FS, name string, data []byte) error {
-	if err := writeAside(fs, name, data); err != nil {
-		return err
-	}
-	return putInPlace(fs, name)
-}
-
-// writeAside makes a durable file of data that putInPlace can put in place of
-// name's content. Where none does, it is to be removed, or is at the next opening.
+// replaceFile puts what src holds in place of name's content, all of it or nothing.
 //
-//	open(tmp, O_CREAT|O_EXCL); pwrite; fdatasync
-func writeAside(fs vfs.FS, name string, data []byte) error {
-	f, err := fs.Create(name + asideSuffix)
+//	open(tmp, O_CREAT|O_EXCL); pwrite; fdatasync; rename(tmp, name); fsync(dir)
+func replaceFile(fs vfs.FS, name string, src io.Reader) error {
+	aside := name + asideSuffix
+	f, err := fs.Create(aside)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(data, 0)
+	_, err = io.CopyBuffer(io.NewOffsetWriter(f, 0), src, make([]byte, 256<<10))
 	if err == nil {
 		err = f.Sync()
 	}
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	if err != nil {
-		fs.Remove(name + asideSuffix)
+	if err == nil {
+		err = fs.Rename(aside, name)
 	}
-	return err
-}
-
-// putInPlace: rename(tmp, name); fsync(dir)
-func putInPlace(fs vfs.FS, name string) error {
-	if err := fs.Rename(name+asideSuffix, name); err != nil {
-		fs.Remove(name + asideSuffix)
+	if err != nil {
+		fs.Remove(aside) // or at the next opening
 		return err
 	}
 	return fs.SyncDir()

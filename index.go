@@ -1,6 +1,7 @@
 package rampart
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -121,7 +122,7 @@ func (c *AuditChain) writeIndex(x *segment.Index) {
 	first := x.Head().First
 	data, err := x.Encode()
 	if err == nil {
-		err = replaceFile(c.fs, segment.IndexName(first), data)
+		err = replaceFile(c.fs, segment.IndexName(first), bytes.NewReader(data))
 	}
 	if err != nil {
 		c.errors.add("index")

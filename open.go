@@ -301,119 +301,92 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 // repair checks the live segment line by line, cuts a torn tail and replaces
 // the file by a durable copy of its good lines. Its first synced bytes were
 // there when the log was closed: what is bad among them is no torn tail.
-//
-// The disk takes as long for the copy as the check does, which is why it begins
-// before that has ended. It has another name until the check is passed. A third
-// of the check is hashing, which another core does.
 func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head) (*segment.Index, error) {
 	name := segment.Name(first)
 	if size == 0 {
 		return segment.NewIndex(first), nil
 	}
-	data := make([]byte, size)
-	if _, err := c.tail.file.ReadAt(data, 0); err != nil {
+	index, good, err := checkLive(c.tail.file, first, size, synced, prev)
+	if err != nil {
 		return nil, err
 	}
-	aside := make(chan error, 1)
-	go func() { aside <- writeAside(c.fs, name, data) }()
-	hashed := make(chan bool, 1)
-	go func() { hashed <- hashesRight(data) }()
-	index, good, fault := checkLive(data, first, synced, prev, scanFault)
-	// What is not as it should be is looked at line by line, to say what comes first.
-	if !<-hashed || fault != nil || good < len(data) {
-		index, good, fault = checkLive(data, first, synced, prev, selfFault)
-	}
-	err := <-aside
-	if fault != nil {
-		if err == nil {
-			c.fs.Remove(name + asideSuffix)
-		}
-		return nil, fault
-	}
-	if c.state.torn = size - int64(good); c.state.torn > 0 {
+	if c.state.torn = size - good; c.state.torn > 0 {
 		c.log.Warn("audit log: cut off an unfinished write that was never acknowledged",
 			"segment", name, "bytes", c.state.torn, "records", index.Head().Count)
-		if err == nil {
-			err = c.fs.Remove(name + asideSuffix)
-		}
-		if err == nil {
-			err = writeAside(c.fs, name, data[:good])
-		}
 	}
-	if err != nil {
+	if err := replaceFile(c.fs, name, io.NewSectionReader(c.tail.file, 0, good)); err != nil {
 		return nil, err
 	}
 	if err := c.tail.file.Close(); err != nil {
 		return nil, err
 	}
 	c.tail.file = nil
-	if err := putInPlace(c.fs, name); err != nil {
-		return nil, err
-	}
 	f, err := c.fs.OpenWrite(name)
 	c.tail.file = f
 	return index, err
 }
 
 // checkLive makes the index of the good lines of segment first, good bytes of
-// data, after which there may be a torn tail. self is what checks a line by itself.
-func checkLive(data []byte, first uint64, synced int64, prev segment.Head, self func([]byte, *record.Fields) *CorruptError) (index *segment.Index, good int, _ *CorruptError) {
+// f, after which there may be a torn tail. It goes over f piece by piece: to
+// have 16 MiB of memory given takes longer than what is done with them.
+func checkLive(f vfs.File, first uint64, size, synced int64, prev segment.Head) (index *segment.Index, good int64, err error) {
 	index = segment.NewIndex(first)
 	prevHash, prevID := []byte(prev.Hash), []byte(prev.LastID)
 	var fields record.Fields
-	for good < len(data) {
-		line, rest, whole := bytes.Cut(data[good:], []byte("\n"))
-		fault := self(line, &fields)
-		if fault == nil && !whole {
-			fault = &CorruptError{ID: string(fields.ID), Expected: "a newline", Found: "the end of the file"}
-		}
-		if fault != nil {
-			// A disk leaves of an unfinished write what is cut short or has blocks
-			// of zeros. A whole line of text that is wrong was somebody's.
-			edited := whole && bytes.IndexByte(line, 0) < 0
-			if int64(good) < synced || edited || !tornWrite(string(prevID), validAfter(rest)) {
-				fault.Segment, fault.Line, fault.Offset = segment.Name(first), int(index.Head().Count)+1, int64(good)
-				return nil, 0, fault
-			}
-			break
+	var fault *CorruptError // of a line that is good by itself
+	err = segment.Each(f, 0, size, func(_ int64, line []byte) bool {
+		if selfFault(line, &fields) != nil {
+			return false
 		}
 		if fault = linkFault(&fields, prevHash, prevID); fault == nil {
 			fault = addTo(index, line, &fields)
 		}
 		if fault != nil {
-			fault.Segment, fault.Line, fault.Offset = segment.Name(first), int(index.Head().Count)+1, int64(good)
-			return nil, 0, fault
+			return false
 		}
-		prevHash, prevID = fields.Hash, fields.ID // into data
-		good += len(line) + 1
+		prevHash, prevID = append(prevHash[:0], fields.Hash...), append(prevID[:0], fields.ID...)
+		good += int64(len(line)) + 1
+		return true
+	})
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) { // an unterminated line
+		return nil, 0, err
+	}
+	if fault == nil && good < size {
+		tail := make([]byte, size-good)
+		if _, err := f.ReadAt(tail, good); err != nil {
+			return nil, 0, err
+		}
+		fault = tailFault(tail, string(prevID), good < synced)
+	}
+	if fault != nil {
+		fault.Segment, fault.Line, fault.Offset = segment.Name(first), int(index.Head().Count)+1, good
+		return nil, 0, fault
 	}
 	return index, good, nil
 }
 
-// hashesRight reports whether data is whole lines that have the hash they should.
-func hashesRight(data []byte) bool {
-	var sum [64]byte
-	for line := range bytes.Lines(data) {
-		line, whole := bytes.CutSuffix(line, []byte("\n"))
-		if !whole || !record.Sum(line, &sum) || string(line[len(line)-66:len(line)-2]) != string(sum[:]) {
-			return false
-		}
+// tailFault says what is wrong with a tail that begins with a line which is bad
+// by itself, or returns nil where it may be an unfinished write.
+func tailFault(tail []byte, prevID string, synced bool) *CorruptError {
+	var fields record.Fields
+	line, rest, whole := bytes.Cut(tail, []byte("\n"))
+	fault := selfFault(line, &fields)
+	if fault == nil {
+		fault = &CorruptError{ID: string(fields.ID), Expected: "a newline", Found: "the end of the file"}
 	}
-	return true
-}
-
-// scanFault says what of line's form is not as a chain writes it.
-func scanFault(line []byte, f *record.Fields) *CorruptError {
-	if err := record.Scan(line, f); err != nil {
-		return &CorruptError{Expected: "an event in the stored form", Found: err.Error()}
+	// A disk leaves of an unfinished write what is cut short or has blocks
+	// of zeros. A whole line of text that is wrong was somebody's.
+	edited := whole && bytes.IndexByte(line, 0) < 0
+	if synced || edited || !tornWrite(prevID, validAfter(rest)) {
+		return fault
 	}
 	return nil
 }
 
 // selfFault says what of line, by itself, is not as a chain writes it.
 func selfFault(line []byte, f *record.Fields) *CorruptError {
-	if fault := scanFault(line, f); fault != nil {
-		return fault
+	if err := record.Scan(line, f); err != nil {
+		return &CorruptError{Expected: "an event in the stored form", Found: err.Error()}
 	}
 	var sum [64]byte
 	if !record.Sum(line, &sum) || !bytes.Equal(sum[:], f.Hash) {
