@@ -10,8 +10,8 @@ import (
 // reader is one subscriber's side of a stream: it checks the sequence.
 type reader struct {
 	header  []byte // as far as it has come; nil once it is complete
-	refused string // the answer, when it is not 200
-	plain   bool   // the body is not chunked
+	refused string // the answer, when it is not 200 and a stream
+	plain   bool   // the end of the connection ends the body, which has no chunks
 	chunks  chunked
 	scan    scanner
 	warm    bool // an event of warmLane has come
@@ -44,11 +44,11 @@ func (r *reader) feed(p []byte, now int64, sample int, l *latencies) bool {
 			return true
 		}
 		head := r.header[:i]
-		if !bytes.HasPrefix(head, []byte("HTTP/1.1 200")) {
+		r.plain = bytes.Contains(head, []byte("Connection: close"))
+		if !bytes.HasPrefix(head, []byte("HTTP/1.1 200")) || !r.plain && !bytes.Contains(head, []byte("Transfer-Encoding: chunked")) {
 			r.refused = string(head)
 			return false
 		}
-		r.plain = !bytes.Contains(head, []byte("Transfer-Encoding: chunked"))
 		p, r.header = r.header[i+4:], nil
 	}
 	data := func(b []byte) {

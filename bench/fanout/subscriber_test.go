@@ -79,6 +79,17 @@ func TestReaderSeesTheEnd(t *testing.T) {
 	}
 }
 
+func TestReaderTakesABodyWithoutChunks(t *testing.T) {
+	r, l := newReader(1), &latencies{}
+	event := "data: " + string(appendPayload(nil, 60, 0, 1, 1)) + "\n\n"
+	if !r.feed([]byte("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"+event[:20]), 2, 1, l) || !r.feed([]byte(event[20:]), 2, 1, l) {
+		t.Error(r.refused)
+	}
+	if got := r.end(1); got != (tally{Received: 1}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestPayload(t *testing.T) {
 	for _, size := range []int{0, 42, 50, 51, 60, 500} {
 		b := appendPayload(nil, size, 7, 123, 1_764_102_117_123_456_789)
