@@ -95,8 +95,8 @@ func TestVerifyAllocatesBlocks(t *testing.T) {
 			t.Fatal(r, err)
 		}
 	})
-	if allocs > 55 {
-		t.Errorf("%v allocations for %d events, want 55 at most, none for each", allocs, n)
+	if allocs > 70 {
+		t.Errorf("%v allocations for %d events, want 70 at most, none for each", allocs, n)
 	}
 }
 
