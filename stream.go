@@ -269,8 +269,8 @@ func (s *Stream) begin(how string) {
 }
 
 // perStream is by how much all streams rest longer for each that is open, with
-// one processor. A flush takes some 10 µs of one, however little it holds:
-// flushes then take a fifth of all, and who appends events finds one free.
+// one processor. A flush takes 10 to 20 µs of one, however little it holds:
+// flushes then take a third of all, and who appends events finds one free.
 const perStream = 50 * time.Microsecond
 
 // rest is how long a stream rests after a flush.
