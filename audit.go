@@ -189,9 +189,7 @@ func (c *AuditChain) commitRequest(ctx context.Context, r *request) error {
 		return err
 	}
 	if c.queue.alone() {
-		_, r.err = c.write([]*request{r})
-		c.queue.answered(1)
-		<-c.queue.tail
+		c.writeAlone(r)
 	} else if err := c.await(ctx, r); err != nil {
 		return err
 	}

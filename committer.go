@@ -1,6 +1,7 @@
 package rampart
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -52,11 +53,11 @@ func (c *AuditChain) run() {
 			if len(batch) > 0 {
 				var err error
 				batch, err = c.write(batch)
+				c.queue.answered(len(batch))
 				for _, r := range batch {
 					r.err = err
 					close(r.done)
 				}
-				c.queue.answered(len(batch))
 				clear(batch)
 			}
 			<-c.queue.tail
@@ -67,6 +68,20 @@ func (c *AuditChain) run() {
 		}
 	}
 	c.queue.tail <- struct{}{} // once a lone writer that came before has it no longer
+}
+
+// writeAlone is write for a request whose caller has the tail, which it gives up.
+func (c *AuditChain) writeAlone(r *request) {
+	panicked := true
+	defer func() {
+		if panicked { // file and memory may disagree, and a server may go on after this
+			c.state.fail(errors.New("a write panicked"))
+		}
+		c.queue.answered(1)
+		<-c.queue.tail
+	}()
+	_, r.err = c.write([]*request{r})
+	panicked = false
 }
 
 // write appends the batch's events, and those that come while it links them, in

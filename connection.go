@@ -171,7 +171,7 @@ func (c *connection) extend(now time.Time) error {
 	if c.deadline.Sub(now) >= t {
 		return nil
 	}
-	return c.setDeadline(now.Add(t + t/16))
+	return c.setDeadline(now.Add(t).Add(t / 16)) // t alone may be the longest there is
 }
 
 func (c *connection) setDeadline(t time.Time) error {

@@ -22,6 +22,23 @@ func (c *AuditChain) LoadedIndexes() int {
 	return len(c.state.loaded)
 }
 
+// KeptValues is how many bytes of values are counted, and how many there are.
+func (c *AuditChain) KeptValues() (counted, kept int) {
+	v, err := c.state.view()
+	if err != nil {
+		return 0, 0
+	}
+	defer v.release()
+	c.state.indexMu.Lock()
+	defer c.state.indexMu.Unlock()
+	for _, g := range v.segments {
+		if g.values != nil {
+			kept += g.values.Size()
+		}
+	}
+	return c.state.values, kept
+}
+
 const (
 	MaxQueued  = maxQueued
 	MaxIndexes = maxIndexes

@@ -31,16 +31,19 @@ func createSegment(fs vfs.FS, first uint64) (vfs.File, error) {
 
 const asideSuffix = ".tmp"
 
-// replaceFile puts what src holds in place of name's content, all of it or nothing.
+// replaceFile puts the size bytes that src holds in place of name's content, all of it or nothing.
 //
 //	open(tmp, O_CREAT|O_EXCL); pwrite; fdatasync; rename(tmp, name); fsync(dir)
-func replaceFile(fs vfs.FS, name string, src io.Reader) error {
+func replaceFile(fs vfs.FS, name string, src io.Reader, size int64) error {
 	aside := name + asideSuffix
 	f, err := fs.Create(aside)
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyBuffer(io.NewOffsetWriter(f, 0), src, make([]byte, 256<<10))
+	n, err := io.CopyBuffer(io.NewOffsetWriter(f, 0), src, make([]byte, 256<<10))
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
 	if err == nil {
 		err = f.Sync()
 	}

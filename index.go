@@ -74,7 +74,7 @@ func (c *AuditChain) may(g *sealedOrLive, wants []segment.Want) bool {
 		}); err != nil {
 			return true // the index is built again
 		}
-		if s.values+v.Size() <= maxValues {
+		if !g.gone && s.values+v.Size() <= maxValues {
 			g.values = v
 			s.values += v.Size()
 		}
@@ -122,7 +122,7 @@ func (c *AuditChain) writeIndex(x *segment.Index) {
 	first := x.Head().First
 	data, err := x.Encode()
 	if err == nil {
-		err = replaceFile(c.fs, segment.IndexName(first), bytes.NewReader(data))
+		err = replaceFile(c.fs, segment.IndexName(first), bytes.NewReader(data), int64(len(data)))
 	}
 	if err != nil {
 		c.errors.add("index")

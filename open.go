@@ -314,7 +314,7 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 		c.log.Warn("audit log: cut off an unfinished write that was never acknowledged",
 			"segment", name, "bytes", c.state.torn, "records", index.Head().Count)
 	}
-	if err := replaceFile(c.fs, name, io.NewSectionReader(c.tail.file, 0, good)); err != nil {
+	if err := replaceFile(c.fs, name, io.NewSectionReader(c.tail.file, 0, good), good); err != nil {
 		return nil, err
 	}
 	if err := c.tail.file.Close(); err != nil {

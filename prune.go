@@ -142,7 +142,7 @@ func (c *AuditChain) putOnRecord(ctx context.Context, last Pruned, before time.T
 	}
 	line, err := c.Get(context.WithoutCancel(ctx), saved[0].ID)
 	if err == nil {
-		err = replaceFile(c.fs, prunedName, bytes.NewReader(append(line, '\n')))
+		err = replaceFile(c.fs, prunedName, bytes.NewReader(append(line, '\n')), int64(len(line))+1)
 	}
 	if err != nil {
 		c.errors.add("prune")

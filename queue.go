@@ -127,8 +127,8 @@ const (
 	gatherTurns = 1024 // bounds the wait where time stands still, as in a synctest bubble
 )
 
-// answered notes that n requests were answered: their callers may come back, and
-// with those that wait already fill the next write.
+// answered notes that n requests are about to be answered: their callers may come
+// back, and with those that wait already fill the next write.
 func (q *queue) answered(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

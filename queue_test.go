@@ -198,3 +198,58 @@ func TestQueryPassesOverSegmentsWithoutTheirIndex(t *testing.T) {
 		t.Errorf("rare: %v, %d indexes in memory", got, c.LoadedIndexes())
 	}
 }
+
+// A query that began before a pruning looks at segments that are gone. What it
+// reads of them is not counted: nobody would ever let go of it.
+func TestQueryThatOutlivesAPruningKeepsNoValues(t *testing.T) {
+	fs := vfstest.New()
+	opts := rampart.AuditOptions{}.WithSegmentSize(400).WithFS(fs)
+	c := openChain(t, "", opts)
+	appendN(t, c, 20)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c = openChain(t, "", opts)
+	appendN(t, c, 1)
+	first := true
+	agents := []string{event(0).Agent, "nobody"}
+	for _, err := range c.Query(t.Context(), rampart.Query{Filter: rampart.Filter{Agent: agents}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !first {
+			continue
+		}
+		first = false
+		if _, err := c.Prune(t.Context(), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ids(t, c, rampart.Query{Filter: rampart.Filter{Agent: []string{"nobody"}}})
+	if counted, kept := c.KeptValues(); counted != kept {
+		t.Errorf("%d bytes are counted, %d are kept", counted, kept)
+	}
+}
+
+// A server may recover from a panic in a request: the log then says that it
+// failed, and closes.
+func TestPanicInALoneWriteFailsTheLog(t *testing.T) {
+	c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithFS(vfstest.New()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		c.AppendHooked(t.Context(), func([]rampart.AuditEvent) { panic("hook") }, event(0))
+	}()
+	if _, err := c.Append(t.Context(), event(1)); !errors.Is(err, rampart.ErrFailed) {
+		t.Errorf("append after a panic: %v", err)
+	}
+	if err := c.Close(); !errors.Is(err, rampart.ErrFailed) {
+		t.Errorf("close after a panic: %v", err)
+	}
+}

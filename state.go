@@ -55,6 +55,7 @@ type sealedOrLive struct {
 	partial bool            // head lacks what only an index tells: time range and approvals
 	index   *segment.Index  // nil when not in memory
 	values  *segment.Values // of a sealed one; nil when not in memory
+	gone    bool            // pruned: an older query may still look at it
 }
 
 func (s *state) failure() error {
@@ -97,19 +98,22 @@ func (s *state) begin(first uint64) {
 // prune lets go of the first n segments.
 func (s *state) prune(n int, dropped Pruned) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	gone := s.segments[:n]
+	s.segments = slices.Clone(s.segments[n:])
+	s.dropped = dropped
+	s.earlier = append(s.earlier, s.readers)
+	s.readers = &readers{first: s.segments[0].first}
+	s.mu.Unlock()
+
 	s.indexMu.Lock()
-	for _, g := range s.segments[:n] {
+	defer s.indexMu.Unlock()
+	for _, g := range gone {
+		g.gone = true
 		if g.values != nil {
 			s.values -= g.values.Size()
 			g.values = nil
 		}
 	}
-	s.indexMu.Unlock()
-	s.segments = slices.Clone(s.segments[n:])
-	s.dropped = dropped
-	s.earlier = append(s.earlier, s.readers)
-	s.readers = &readers{first: s.segments[0].first}
 }
 
 // needed is the number of the first segment that somebody may still read.

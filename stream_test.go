@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -278,6 +279,15 @@ func TestStreamHeartbeat(t *testing.T) {
 		if d := time.Since(start); d != 15*time.Second {
 			t.Errorf("after an event it came after %v, want 15s", d)
 		}
+	})
+}
+
+// The longest WriteTimeout there is, which some give for none, is none in the past.
+func TestStreamTakesTheLongestWriteTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := newLog(t, nil)
+		site := newSite(t, newStream(t, b, &rampart.StreamOptions{WriteTimeout: math.MaxInt64}), nil)
+		site.watch("").expect(connectedFrame("0"))
 	})
 }
 

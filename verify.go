@@ -164,7 +164,7 @@ func newVerification(anchors []Anchor) (*verification, error) {
 
 // verifyBlock is small enough that a block is still in its core's cache when
 // its lines are checked.
-const verifyBlock = 512 << 10
+const verifyBlock = 1 << 20
 
 // block is some whole lines of one segment, and what was found in them.
 type block struct {
