@@ -55,8 +55,8 @@ func growWriters(ctx context.Context, r *suite.Run, writers []int) error {
 		Name: "growth-append", Title: "Durable append",
 		Columns: []report.Column{
 			{Key: "rate", Name: "events/s"}, {Key: "limit-rate", Name: "limit"}, {Key: "share", Name: "of the limit"},
-			{Key: "p50", Name: "p50 ms", Lower: true}, {Key: "p99", Name: "p99 ms", Lower: true}, {Key: "limit-p99", Name: "limit p99 ms", Lower: true},
-			{Key: "cpu", Name: "CPU µs/event", Lower: true},
+			{Key: "p50", Name: "p50 ms"}, {Key: "p99", Name: "p99 ms"}, {Key: "limit-p99", Name: "limit p99 ms"},
+			{Key: "cpu", Name: "CPU µs/event"},
 		},
 	}
 	s := sizeOf(r)
@@ -84,12 +84,12 @@ func growEvents(ctx context.Context, r *suite.Run, sizes []int) error {
 	t := &report.Table{
 		Name: "growth-size", Title: "The log's length",
 		Columns: []report.Column{
-			{Key: "newest", Name: "newest 50 of all, µs", Lower: true}, {Key: "agent", Name: "of an agent, 1 %", Lower: true},
-			{Key: "deny", Name: "deny and exec, 0.1 %", Lower: true}, {Key: "middle", Name: "10 minutes in the middle", Lower: true},
-			{Key: "absent", Name: "of no agent", Lower: true},
-			{Key: "clean", Name: "open after Close, ms", Lower: true}, {Key: "unclean", Name: "after a kill, ms", Lower: true},
+			{Key: "newest", Name: "newest 50 of all, µs"}, {Key: "agent", Name: "of an agent, 1 %"},
+			{Key: "deny", Name: "deny and exec, 0.1 %"}, {Key: "middle", Name: "10 minutes in the middle"},
+			{Key: "absent", Name: "of no agent"},
+			{Key: "clean", Name: "open after Close, ms"}, {Key: "unclean", Name: "after a kill, ms"},
 			{Key: "verify", Name: "verify, events/s"}, {Key: "limit", Name: "limit"}, {Key: "share", Name: "of the limit"},
-			{Key: "heap", Name: "index, heap MiB", Lower: true}, {Key: "index", Name: "disk, % of lines", Lower: true},
+			{Key: "heap", Name: "index, heap MiB"}, {Key: "index", Name: "disk, % of lines"},
 		},
 		Notes: []string{"Opening after a kill: with 15 of at most 16 MiB in the live segment, added after the other figures were taken."},
 	}

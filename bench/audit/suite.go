@@ -38,36 +38,36 @@ type tables struct{ append, bulk, verify, open, query *report.Table }
 
 func newTables() tables {
 	rate := report.Column{Key: "rate", Name: "events/s", Ratio: true}
-	cpu := report.Column{Key: "cpu", Name: "CPU µs/event", Ratio: true, Lower: true}
+	cpu := report.Column{Key: "cpu", Name: "CPU µs/event", Ratio: true}
 	query := func(key, name string) report.Column {
-		return report.Column{Key: key, Name: name + ", ms", Ratio: true, Lower: true}
+		return report.Column{Key: key, Name: name + ", ms", Ratio: true}
 	}
 	return tables{
 		append: &report.Table{
 			Name: "audit-append", Title: "Durable append", Ours: ours,
 			Columns: []report.Column{
 				{Key: "1-rate", Name: "1 writer: events/s", Ratio: true},
-				{Key: "1-p50", Name: "p50 ms", Lower: true}, {Key: "1-p99", Name: "p99 ms", Lower: true},
-				{Key: "1-cpu", Name: "CPU µs/event", Ratio: true, Lower: true},
+				{Key: "1-p50", Name: "p50 ms"}, {Key: "1-p99", Name: "p99 ms"},
+				{Key: "1-cpu", Name: "CPU µs/event", Ratio: true},
 				{Key: "64-rate", Name: "64 writers: events/s", Ratio: true},
-				{Key: "64-p50", Name: "p50 ms", Lower: true}, {Key: "64-p99", Name: "p99 ms", Lower: true},
-				{Key: "64-cpu", Name: "CPU µs/event", Ratio: true, Lower: true},
+				{Key: "64-p50", Name: "p50 ms"}, {Key: "64-p99", Name: "p99 ms"},
+				{Key: "64-cpu", Name: "CPU µs/event", Ratio: true},
 			},
 			Notes: []string{"*group*: behind a group committer, which the library has not, and the benchmark lends it. *limit*: the same bytes, made before, written and synced; with 64 writers behind the same committer. 64 writers use bbolt's Batch, the others take turns."},
 		},
 		bulk: &report.Table{
 			Name: "audit-bulk", Title: "Bulk load", Ours: ours,
-			Columns: []report.Column{rate, cpu, {Key: "mbs", Name: "MB/s of lines"}, {Key: "disk", Name: "disk MiB", Ratio: true, Lower: true}, {Key: "heap", Name: "heap MiB", Lower: true}, {Key: "index", Name: "index, % of lines", Lower: true}},
+			Columns: []report.Column{rate, cpu, {Key: "mbs", Name: "MB/s of lines"}, {Key: "disk", Name: "disk MiB", Ratio: true}, {Key: "heap", Name: "heap MiB"}, {Key: "index", Name: "index, % of lines"}},
 			Notes:   []string{"In batches of 1,000 that do not wait for the disk; *durable* and raft-wal, which has no such mode, in batches of 10,000 with one sync each. *limit*: encodes without checks, hashes and writes, no index."},
 		},
 		verify: &report.Table{
 			Name: "audit-verify", Title: "Verification", Ours: ours,
-			Columns: []report.Column{rate, {Key: "mbs", Name: "MB/s of lines"}, {Key: "ms", Name: "ms for all", Lower: true}, cpu},
+			Columns: []report.Column{rate, {Key: "mbs", Name: "MB/s of lines"}, {Key: "ms", Name: "ms for all"}, cpu},
 			Notes:   []string{"*limit*: hashes each line on its own, without looking at links, order or syntax."},
 		},
 		open: &report.Table{
 			Name: "audit-open", Title: "Open", Ours: ours,
-			Columns: []report.Column{{Key: "clean", Name: "after Close, ms", Ratio: true, Lower: true}, {Key: "unclean", Name: "after a kill, ms", Ratio: true, Lower: true}},
+			Columns: []report.Column{{Key: "clean", Name: "after Close, ms", Ratio: true}, {Key: "unclean", Name: "after a kill, ms", Ratio: true}},
 			Notes:   []string{"Up to knowing the head, in a process that has just begun. Before the kill ours has 15 of at most 16 MiB in its live segment, all of which it checks and copies; the others appended 100 events, one by one."},
 		},
 		query: &report.Table{
@@ -75,7 +75,7 @@ func newTables() tables {
 			Columns: []report.Column{
 				query("newest", "of all"), query("agent", "of an agent, 1 %"), query("deny", "deny and exec, 0.1 %"),
 				query("middle", "10 minutes in the middle"), query("absent", "of no agent"),
-				{Key: "heap", Name: "heap MiB", Lower: true},
+				{Key: "heap", Name: "heap MiB"},
 			},
 			Notes: []string{"Ours and sqlite give stored lines, *decoded* events. The others can only be read back from the end, and each event decoded, to see whether it is wanted."},
 		},

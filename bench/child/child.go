@@ -110,9 +110,6 @@ func Start(name, profile string) (*Process, error) {
 	return p, p.Send(profile)
 }
 
-// Pid is the child's.
-func (p *Process) Pid() int { return p.cmd.Process.Pid }
-
 // Close closes the child's input and waits for it to end.
 func (p *Process) Close() error {
 	p.wait.Do(func() {

@@ -40,22 +40,22 @@ type part struct {
 }
 
 var (
-	cpu        = report.Column{Key: "cpu", Name: "CPU-s per million", Ratio: true, Lower: true}
+	cpu        = report.Column{Key: "cpu", Name: "CPU-s per million", Ratio: true}
 	rate       = report.Column{Key: "rate", Name: "deliveries/s", Ratio: true}
-	p50        = report.Column{Key: "p50", Name: "p50 ms", Lower: true}
-	p99        = report.Column{Key: "p99", Name: "p99 ms", Ratio: true, Lower: true}
-	p999       = report.Column{Key: "p999", Name: "p99.9 ms", Lower: true}
-	lost       = report.Column{Key: "lost", Name: "lost %", Lower: true}
-	duplicates = report.Column{Key: "duplicates", Name: "twice", Lower: true}
-	dropped    = report.Column{Key: "dropped", Name: "dropped subscribers", Lower: true}
-	mean       = report.Column{Key: "mean", Name: "publish mean µs", Lower: true}
-	longest    = report.Column{Key: "longest", Name: "publish longest ms", Lower: true}
-	peakMB     = report.Column{Key: "peak", Name: "peak MB", Lower: true}
-	memory     = report.Column{Key: "memory", Name: "KB per subscriber", Ratio: true, Lower: true}
+	p50        = report.Column{Key: "p50", Name: "p50 ms"}
+	p99        = report.Column{Key: "p99", Name: "p99 ms", Ratio: true}
+	p999       = report.Column{Key: "p999", Name: "p99.9 ms"}
+	lost       = report.Column{Key: "lost", Name: "lost %"}
+	duplicates = report.Column{Key: "duplicates", Name: "twice"}
+	dropped    = report.Column{Key: "dropped", Name: "dropped subscribers"}
+	mean       = report.Column{Key: "mean", Name: "publish mean µs"}
+	longest    = report.Column{Key: "longest", Name: "publish longest ms"}
+	peakMB     = report.Column{Key: "peak", Name: "peak MB"}
+	memory     = report.Column{Key: "memory", Name: "KB per subscriber", Ratio: true}
 	published  = report.Column{Key: "published", Name: "published"}
 	complete   = report.Column{Key: "complete", Name: "of the others, got all"}
-	seconds    = report.Column{Key: "seconds", Name: "s", Lower: true}
-	late       = report.Column{Key: "late", Name: "the stalled one lost %", Lower: true}
+	seconds    = report.Column{Key: "seconds", Name: "s"}
+	late       = report.Column{Key: "late", Name: "the stalled one lost %"}
 )
 
 func parts(tiny bool) []part {

@@ -44,12 +44,12 @@ func grow(ctx context.Context, r *suite.Run) error {
 	table := &report.Table{
 		Name: "growth-fanout", Title: "target, subscribers",
 		Columns: []report.Column{
-			{Key: "cpu", Name: "at full speed: CPU-s per million", Lower: true},
+			{Key: "cpu", Name: "at full speed: CPU-s per million"},
 			{Key: "rate", Name: "deliveries/s"},
 			mean, longest,
 			{Key: "pace", Name: "paced: events/s"},
 			p50, p99,
-			{Key: "memory", Name: "KB per subscriber", Lower: true},
+			{Key: "memory", Name: "KB per subscriber"},
 		},
 		Notes: []string{"At full speed: as many events as make three million deliveries, 50,000 at most; latency there is not shown. CPU is the server process's with its publishers, so that with few subscribers it is mostly the appending. Paced: 100 events/s for 5 s, fewer where that would be more than 200,000 deliveries/s. Memory as in the table of idle subscribers."},
 	}

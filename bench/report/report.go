@@ -25,7 +25,6 @@ type Column struct {
 	Key   string
 	Name  string // with the unit
 	Ratio bool   // also say how many times ours it is
-	Lower bool   // less is better
 }
 
 // Row holds what was measured of one target, a value for each run.
