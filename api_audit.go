@@ -50,8 +50,8 @@ func (a *api) postEvents(w http.ResponseWriter, r *http.Request, c Credential) e
 	saved, err := a.Chain.AppendAll(r.Context(), events)
 	if many && errors.Is(err, ErrInvalid) {
 		for i := range events {
-			r := request{op: op{events: events[i : i+1]}}
-			if fault := r.encode(); fault != nil {
+			line := request{op: op{events: events[i : i+1]}}
+			if fault := line.encode(); fault != nil {
 				return fmt.Errorf("line %d: %w", lines[i], fault)
 			}
 		}
