@@ -104,6 +104,11 @@ func openChain(dir string, opts *AuditOptions) (_ *AuditChain, err error) {
 // recover finds the segments, checks what opening checks and leaves the tail
 // where the next event goes.
 func (c *AuditChain) recover() error {
+	// A process that was killed may have made or renamed what it had not yet
+	// made durable. It is there, so that it is built upon.
+	if err := c.fs.SyncDir(); err != nil {
+		return err
+	}
 	names, err := c.fs.List()
 	if err != nil {
 		return err
