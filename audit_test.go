@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -718,5 +719,22 @@ func TestDamageIsRefusedByName(t *testing.T) {
 		if !errors.As(err, &corrupt) {
 			t.Errorf("%s: %v, want a CorruptError", name, err)
 		}
+	}
+}
+
+// Lines that somebody took from the end of a closed log went unnoticed, though
+// its sidecar knew of them.
+func TestShorterThanAtItsClose(t *testing.T) {
+	dir := t.TempDir()
+	c := openChain(t, dir, &rampart.AuditOptions{})
+	saved := appendN(t, c, 3)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, segments(t, dir)[0], func(data []byte) []byte { return bytes.SplitAfter(data, []byte("\n"))[0] })
+	var logged bytes.Buffer
+	appendN(t, openChain(t, dir, &rampart.AuditOptions{Logger: slog.New(slog.NewTextHandler(&logged, nil))}), 1)
+	if s := logged.String(); !strings.Contains(s, "was its end cut off?") || !strings.Contains(s, saved[2].ID) || !strings.Contains(s, saved[2].Hash) {
+		t.Errorf("logged %q", s)
 	}
 }

@@ -277,8 +277,13 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 	// Close alone writes the sidecar of the live segment: if it fits, all was synced.
 	if err != nil || !fits(f, first, size, index.Head()) {
 		var synced int64
-		if err == nil && index.Head().First == first && index.Head().Size <= size {
-			synced = index.Head().Size
+		if err == nil && index.Head().First == first {
+			if synced = index.Head().Size; synced > size {
+				synced = 0
+				// Or it was copied while it was written.
+				c.log.Warn("audit log: the last segment is shorter than it once was; was its end cut off? verify it with that event as an anchor",
+					"segment", name, "bytes", size, "once", index.Head().Size, "id", index.Head().LastID, "hash", index.Head().Hash)
+			}
 		}
 		if index, err = c.repair(first, size, synced, prev); err != nil {
 			return err

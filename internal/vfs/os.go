@@ -14,7 +14,8 @@ import (
 // when missing, like its parents, and each that was made is durable when Dir
 // returns. The directory itself, or a parent, may be a symbolic link.
 //
-// For each missing one: mkdir(path) open(parent) fsync close.
+// For each missing one: mkdir(path) open(parent) fsync close. For one that is
+// empty, and each of its parents: open fsync close.
 func Dir(path string) (FS, error) {
 	if path == "" {
 		return nil, errors.New("no directory given")
@@ -26,6 +27,14 @@ func Dir(path string) (FS, error) {
 	}
 	if err := makeDir(path); err != nil {
 		return nil, err
+	}
+	// Who made it, or a parent, may have been killed before making it durable.
+	// That is made up for as far as it can be: a parent that can't be opened was
+	// made by somebody else.
+	if entries, err := os.ReadDir(path); err == nil && len(entries) == 0 {
+		for p := path; p != filepath.Dir(p); p = filepath.Dir(p) {
+			_ = syncDir(filepath.Dir(p))
+		}
 	}
 	return dir(path), nil
 }
