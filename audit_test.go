@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,6 +23,7 @@ import (
 	"github.com/rampartlog/rampart"
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/segment"
+	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
 // openChain opens a chain that is closed and verified when the test ends.
@@ -737,4 +739,29 @@ func TestShorterThanAtItsClose(t *testing.T) {
 	if s := logged.String(); !strings.Contains(s, "was its end cut off?") || !strings.Contains(s, saved[2].ID) || !strings.Contains(s, saved[2].Hash) {
 		t.Errorf("logged %q", s)
 	}
+}
+
+// The bubble's clock is decades behind that of the first events, and stands
+// still, for more writes than the part of an id that counts them has room for.
+func TestClockStepsBack(t *testing.T) {
+	fs := vfstest.New()
+	c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithFS(fs))
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendN(t, c, 3)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c := openChain(t, "", rampart.AuditOptions{}.WithFS(fs)) // which verifies in the end
+		last := c.Head().ID
+		for range 1<<16 + 3 {
+			if id := appendN(t, c, 1)[0].ID; id <= last {
+				t.Fatalf("%s after %s", id, last)
+			} else {
+				last = id
+			}
+		}
+	})
 }
