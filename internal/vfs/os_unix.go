@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -38,10 +39,14 @@ func syncDir(path string) error {
 }
 
 // lock: lstat(path) open(path, O_RDWR|O_CREAT|O_NOFOLLOW|O_CLOEXEC, 0600)
-// flock(fd, LOCK_EX|LOCK_NB) ftruncate(fd, 0) pwrite(fd, pid).
+// flock(fd, LOCK_EX|LOCK_NB) open(directory) flock(fd, LOCK_EX|LOCK_NB)
+// ftruncate(fd, 0) pwrite(fd, pid).
 //
 // The lock belongs to the open file description, so it excludes a second Lock
-// of the same process as well, and goes with the last descriptor.
+// of the same process as well, and goes with the last descriptor. The directory
+// is locked for the day when somebody removes the file as stale: of two
+// processes that lock two files of one name, each would write over the other's
+// lines.
 func lock(path string) (io.Closer, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if err := checkRegular(path, info); err != nil {
@@ -52,27 +57,38 @@ func lock(path string) (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := onDescriptor(f, func(fd int) error { return syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) }); err != nil {
-		f.Close()
-		if err == syscall.EWOULDBLOCK {
+	l := flocked{f}
+	d, err := os.Open(filepath.Dir(path))
+	if err == nil {
+		l = append(l, d)
+	}
+	for i, f := range l {
+		err := onDescriptor(f, func(fd int) error { return syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) })
+		switch {
+		case err == syscall.EWOULDBLOCK:
+			l.Close()
 			return nil, lockedBy(path)
+		case err != nil && i == 0: // some file systems lock files alone
+			l.Close()
+			return nil, &fs.PathError{Op: "flock", Path: path, Err: err}
 		}
-		return nil, &fs.PathError{Op: "flock", Path: path, Err: err}
 	}
 	writePID(f)
-	return flocked{f}, nil
+	return l, nil
 }
 
-type flocked struct{ f *os.File }
+type flocked []*os.File
 
 // Close: flock(fd, LOCK_UN) close(fd).
 //
 // A process that this one is starting at the moment holds a copy of the
 // descriptor until it has called exec: close alone would leave it the lock.
 func (l flocked) Close() error {
-	return errors.Join(
-		onDescriptor(l.f, func(fd int) error { return syscall.Flock(fd, syscall.LOCK_UN) }),
-		l.f.Close())
+	var errs []error
+	for _, f := range l {
+		errs = append(errs, onDescriptor(f, func(fd int) error { return syscall.Flock(fd, syscall.LOCK_UN) }), f.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // onDescriptor makes a system call with f's descriptor, again while a signal

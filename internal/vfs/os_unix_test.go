@@ -22,3 +22,23 @@ func TestRefusesFIFO(t *testing.T) {
 		}
 	}
 }
+
+// Somebody who took the file of a lock for stale and removed it let a second
+// process write into the same log.
+func TestLockOutlivesItsFile(t *testing.T) {
+	path := t.TempDir()
+	d := open(t, path)
+	l, err := d.Lock("LOCK")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Remove("LOCK"); err != nil {
+		t.Fatal(err)
+	}
+	wantLocked(t, d, 0)
+	l.Close()
+	if l, err = d.Lock("LOCK"); err != nil {
+		t.Fatal("after Close:", err)
+	}
+	l.Close()
+}

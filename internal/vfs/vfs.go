@@ -44,8 +44,8 @@ type FS interface {
 	// Lock takes the named lock for this process alone, without waiting, until
 	// it is closed or the process ends in whatever way. It is a *LockedError
 	// when another process has it, or another Lock of this one. The caller
-	// keeps the lock reachable. Its file is made when missing and stays:
-	// removing it would let two processes lock two files of one name.
+	// keeps the lock reachable. Its file is made when missing and stays. Where
+	// somebody removes it nevertheless, the lock holds on unix.
 	Lock(name string) (io.Closer, error)
 }
 
