@@ -724,20 +724,49 @@ func TestDamageIsRefusedByName(t *testing.T) {
 	}
 }
 
-// Lines that somebody took from the end of a closed log went unnoticed, though
-// its sidecar knew of them.
+// Lines that somebody took from the end of a closed log, or its last file, went
+// unnoticed, though the sidecar knew of them.
 func TestShorterThanAtItsClose(t *testing.T) {
-	dir := t.TempDir()
-	c := openChain(t, dir, &rampart.AuditOptions{})
-	saved := appendN(t, c, 3)
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	edit(t, segments(t, dir)[0], func(data []byte) []byte { return bytes.SplitAfter(data, []byte("\n"))[0] })
-	var logged bytes.Buffer
-	appendN(t, openChain(t, dir, &rampart.AuditOptions{Logger: slog.New(slog.NewTextHandler(&logged, nil))}), 1)
-	if s := logged.String(); !strings.Contains(s, "was its end cut off?") || !strings.Contains(s, saved[2].ID) || !strings.Contains(s, saved[2].Hash) {
-		t.Errorf("logged %q", s)
+	for name, c := range map[string]struct {
+		touch func(path string)
+		says  func(last rampart.AuditEvent, path string) []string
+	}{
+		"cut": {
+			func(path string) {
+				edit(t, path, func(data []byte) []byte { return bytes.SplitAfter(data, []byte("\n"))[0] })
+			},
+			func(last rampart.AuditEvent, _ string) []string {
+				return []string{"was its end cut off?", last.ID, last.Hash}
+			},
+		},
+		"removed": {
+			func(path string) {
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+			},
+			func(_ rampart.AuditEvent, path string) []string {
+				return []string{"was the log's end removed?", strings.TrimSuffix(filepath.Base(path), "jsonl") + "idx"}
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			chain := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(1000))
+			saved := appendN(t, chain, 9)
+			if err := chain.Close(); err != nil {
+				t.Fatal(err)
+			}
+			path := segments(t, dir)[len(segments(t, dir))-1]
+			c.touch(path)
+			var logged bytes.Buffer
+			appendN(t, openChain(t, dir, &rampart.AuditOptions{Logger: slog.New(slog.NewTextHandler(&logged, nil))}), 1)
+			for _, want := range c.says(saved[8], path) {
+				if !strings.Contains(logged.String(), want) {
+					t.Errorf("logged %q, want %q", &logged, want)
+				}
+			}
+		})
 	}
 }
 

@@ -88,7 +88,7 @@ func (c *AuditChain) writeAlone(r *request) {
 // one write, makes them durable, shows them to readers and announces them. It
 // returns all requests whose outcome err is.
 //
-//	pwrite(live, lines, size); fdatasync(live)
+//	fstat(live), lstat(live's name); pwrite(live, lines, size); fdatasync(live)
 //
 // or, when the write fails:
 //
@@ -99,6 +99,9 @@ func (c *AuditChain) writeAlone(r *request) {
 //	open(next, O_CREAT|O_EXCL); fsync(next); fsync(dir)
 func (c *AuditChain) write(batch []*request) (_ []*request, err error) {
 	if err := c.state.failure(); err != nil {
+		return batch, err
+	}
+	if err := c.untouched(); err != nil {
 		return batch, err
 	}
 	t := &c.tail
@@ -152,6 +155,22 @@ func (c *AuditChain) store(batch []*request, hash [64]byte) error {
 	t.ids.last = t.spans[len(t.spans)-1].id
 	c.announce(batch)
 	return nil
+}
+
+// untouched returns why the live segment is no longer what it was: what is
+// written to a file that was removed, or that an editor saved over, is gone with
+// the process, and what follows a hole that somebody cut is not a log.
+func (c *AuditChain) untouched() error {
+	err := c.tail.file.Untouched(c.tail.size)
+	if err == nil {
+		return nil
+	}
+	c.errors.add("write")
+	err = fmt.Errorf("rampart: append to %s: %w", segment.Name(c.state.live().first), err)
+	if errors.Is(err, vfs.ErrTouched) {
+		return c.state.fail(err)
+	}
+	return err
 }
 
 // link gives the events their ids and hashes, and encodes them.
@@ -281,6 +300,9 @@ func (c *AuditChain) roll() error {
 func (c *AuditChain) shut() error {
 	c.state.close()
 	err := c.state.failure()
+	if err == nil {
+		err = c.untouched()
+	}
 	if err == nil && c.tail.dirty {
 		err = c.syncTail()
 	}

@@ -120,7 +120,11 @@ func (c *AuditChain) recover() error {
 	}
 	c.state.dropped, c.state.readers = p.Pruned, &readers{first: p.Records + 1}
 	var firsts []uint64
+	var newest string // of the segments and their sidecars
 	for _, name := range names {
+		if _, ok := segment.Owner(name); ok {
+			newest = name
+		}
 		if first, ok := segment.ParseName(name); ok {
 			if first > p.Records {
 				firsts = append(firsts, first)
@@ -132,6 +136,10 @@ func (c *AuditChain) recover() error {
 				}
 			}
 		}
+	}
+	if first, ok := segment.Owner(newest); ok && newest != segment.Name(first) && first > p.Records {
+		// Or it was copied without it.
+		c.log.Warn("audit log: a sidecar without its segment; was the log's end removed?", "sidecar", newest)
 	}
 	if len(firsts) == 0 && p.Records == 0 {
 		if c.tail.file, err = createSegment(c.fs, 1); err != nil {

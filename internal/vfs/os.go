@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -201,4 +202,9 @@ func (f file) Size() (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
+}
+
+// touched is the error of Untouched.
+func (f file) touched(format string, args ...any) error {
+	return &fs.PathError{Op: "check", Path: f.Name(), Err: fmt.Errorf("%w: "+format, append([]any{ErrTouched}, args...)...)}
 }

@@ -38,6 +38,26 @@ func syncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// Untouched: fstat(fd) lstat(path). It comes before each write, and os.Stat
+// allocates and asks for more than is needed.
+func (f file) Untouched(size int64) error {
+	var open, named syscall.Stat_t
+	err := syscall.Fstat(int(f.Fd()), &open)
+	if err == nil && open.Size != size {
+		return f.touched("it has %d bytes, and had %d", open.Size, size)
+	}
+	if err == nil {
+		err = syscall.Lstat(f.Name(), &named)
+	}
+	if err == syscall.ENOENT || err == nil && (open.Dev != named.Dev || open.Ino != named.Ino) {
+		return f.touched("it was removed, renamed or replaced")
+	}
+	if err != nil {
+		return &fs.PathError{Op: "check", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
 // lock: lstat(path) open(path, O_RDWR|O_CREAT|O_NOFOLLOW|O_CLOEXEC, 0600)
 // flock(fd, LOCK_EX|LOCK_NB) open(directory) flock(fd, LOCK_EX|LOCK_NB)
 // ftruncate(fd, 0) pwrite(fd, pid).

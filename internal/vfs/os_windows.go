@@ -15,6 +15,14 @@ func openFile(path string, flag int) (*os.File, error) { return os.OpenFile(path
 
 func syncDir(string) error { return nil }
 
+func (f file) Untouched(size int64) error {
+	now, err := f.Size()
+	if err == nil && now != size {
+		err = f.touched("it has %d bytes, and had %d", now, size)
+	}
+	return err
+}
+
 // lock: CreateFile(path, GENERIC_READ|GENERIC_WRITE, FILE_SHARE_READ, OPEN_ALWAYS)
 // SetEndOfFile WriteFile(pid).
 //

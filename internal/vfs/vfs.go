@@ -57,6 +57,11 @@ type File interface {
 	io.Closer
 	// Size returns the length in bytes.
 	Size() (int64, error)
+	// Untouched returns an error that wraps ErrTouched if the name under which
+	// the file was opened is no longer its own, as after somebody removed or
+	// renamed it, or saved over it with an editor, or if its length is not size.
+	// On Windows an open file keeps its name.
+	Untouched(size int64) error
 	// Truncate cuts the file to size bytes, or lengthens it with zeros.
 	Truncate(size int64) error
 	// Sync returns when the contents, and what is needed to read them back, are
@@ -65,6 +70,9 @@ type File interface {
 	// Sync may succeed: the system drops an error that it has reported.
 	Sync() error
 }
+
+// ErrTouched: somebody else changed a file that is open.
+var ErrTouched = errors.New("somebody else changed it while it was open")
 
 // LockedError says who has a lock that was asked for.
 type LockedError struct {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+
+	"github.com/rampartlog/rampart/internal/vfs"
 )
 
 // node is a file under whatever name.
@@ -176,6 +178,18 @@ func (f *file) Size() (int64, error) {
 		return 0, err
 	}
 	return int64(len(f.node.data)), nil
+}
+
+func (f *file) Untouched(size int64) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.check("check", 0, false); err != nil {
+		return err
+	}
+	if f.fs.names[f.name] != f.node || int64(len(f.node.data)) != size {
+		return failed("check", f.name, vfs.ErrTouched)
+	}
+	return nil
 }
 
 func (f *file) Close() error {
