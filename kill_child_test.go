@@ -161,8 +161,9 @@ func beKilled(dir string) {
 			}
 		}()
 	}
+	older := r.Approvals.List(rampart.Pending)
 	for n := range victimAskers {
-		go t.ask(ctx, r.Approvals, n, round)
+		go t.ask(ctx, r.Approvals, older, n, round)
 	}
 	for n := range victimWriters {
 		go t.write(ctx, r.Chain, n, round)
@@ -192,15 +193,15 @@ func (t *teller) write(ctx context.Context, c *rampart.AuditChain, writer int, r
 	}
 }
 
-// ask asks for approvals and answers most of them, one by one or as a run.
-func (t *teller) ask(ctx context.Context, a *rampart.Approvals, asker int, round string) {
+// ask answers some of the approvals of earlier rounds, asks for others, and
+// answers most of these, one by one or as a run.
+func (t *teller) ask(ctx context.Context, a *rampart.Approvals, older []rampart.Approval, asker int, round string) {
 	answer := func(id string, status rampart.ApprovalStatus) {
 		t.say("answering", id, string(status))
 		done, err := a.Resolve(ctx, id, rampart.Resolution{Status: status, ResolvedBy: "somebody", Credential: "c", Reason: "because"})
 		t.must(err)
 		t.say("approval", asJSON(done))
 	}
-	older := a.List(rampart.Pending)
 	for i := asker; i < len(older); i += 3 * victimAskers {
 		answer(older[i].ID, rampart.Denied)
 	}
