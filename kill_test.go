@@ -3,17 +3,13 @@ package rampart_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,7 +22,7 @@ import (
 )
 
 // TestCrashKilled kills a process again and again, with SIGKILL, while 64
-// writers, two that ask, and streams are at work in it, also while it opens the
+// writers, eight that ask, and streams are at work in it, also while it opens the
 // log. After each kill the log has all that was acknowledged and all that
 // anybody saw, and nothing else; at the end each stream that resumed has had
 // every event once.
@@ -45,10 +41,10 @@ func TestCrashKilled(t *testing.T) {
 	if os.Getenv("RAMPART_CRASH") == "all" {
 		logs = 40
 	}
-	t.Logf("RAMPART_SEED=%d; %d kills", seed, logs*kills)
+	var sum figures
 	for n := range logs {
 		rng := rand.New(rand.NewPCG(seed, uint64(n)))
-		k := newKiller(t)
+		k := newKiller(t, &sum)
 		for round := range kills {
 			what, after := "", rng.IntN(1500)
 			switch round % 4 {
@@ -57,15 +53,25 @@ func TestCrashKilled(t *testing.T) {
 			case 3: // in the middle of a long write
 				what, after = "write", 1+rng.IntN(2)
 			}
-			k.where = fmt.Sprintf("RAMPART_SEED=%d, log %d, killed after %d lines %q in round %d", seed, n, after, what, round)
+			k.where = fmt.Sprintf("RAMPART_SEED=%d go test -run TestCrashKilled . # log %d, killed after %d lines %q in round %d", seed, n, after, what, round)
 			k.kill(round, what, after)
 			k.check()
 		}
 		k.finish()
-		if n == 0 || t.Failed() {
-			t.Log(k.figures())
-		}
 	}
+	t.Logf("RAMPART_SEED=%d; %d kills: %+v", seed, logs*kills, sum)
+}
+
+// figures are how much there was to lose.
+type figures struct {
+	Opening      int // kills before the log was open
+	Torn         int // kills that left an unfinished line
+	Parts        int // appends of several events of which only the first ones are there
+	Events       int
+	Acknowledged int // of them; without approvals
+	Approvals    int
+	Seen         int // messages, by all readers
+	Segments     int
 }
 
 // killer is the parent of the processes that are killed, and what they told.
@@ -80,13 +86,11 @@ type killer struct {
 	answering map[string]rampart.ApprovalStatus // what may have been answered
 
 	resuming []*sighting // of seen, those that go on with the next process
-	torn     int         // kills that left an unfinished write
-	parts    int         // appends of several events of which only the first ones are there
-	opening  int         // kills before the log was open
+	sum      *figures
 }
 
-func newKiller(t *testing.T) *killer {
-	k := &killer{t: t, dir: t.TempDir(), saved: map[string][]string{}, approvals: map[string]rampart.Approval{}, answering: map[string]rampart.ApprovalStatus{}}
+func newKiller(t *testing.T, sum *figures) *killer {
+	k := &killer{t: t, dir: t.TempDir(), sum: sum, saved: map[string][]string{}, approvals: map[string]rampart.Approval{}, answering: map[string]rampart.ApprovalStatus{}}
 	k.resuming = []*sighting{
 		{name: "resuming", after: "0"}, {name: "slow", after: "0", slow: true}, {name: "live at first", position: -1},
 	}
@@ -120,7 +124,7 @@ func (k *killer) kill(round int, what string, after int) {
 	for n, told := 0, 0; ; {
 		if n == after || told == 3000 {
 			if !opened {
-				k.opening++
+				k.sum.Opening++
 			}
 			cmd.Process.Kill()
 		}
@@ -180,7 +184,7 @@ func (k *killer) check() {
 	k.t.Helper()
 	log, torn := k.onDisk()
 	if torn {
-		k.torn++
+		k.sum.Torn++
 	}
 	k.checkSaved(log)
 	var anchors []rampart.Anchor
@@ -238,8 +242,9 @@ func (k *killer) onDisk() (log []string, torn bool) {
 
 // checkSaved wants of each writer's events all that were acknowledged, as they
 // were and in that order, and after them at most the one append, or a part of
-// it, that was under way; nothing else that was not asked or answered.
-func (k *killer) checkSaved(log []string) {
+// it, that was under way; nothing else that was not asked or answered. It returns
+// how many such parts there are.
+func (k *killer) checkSaved(log []string) (parts int) {
 	k.t.Helper()
 	left := maps.Clone(k.saved)
 	count := map[string]int{}
@@ -270,12 +275,11 @@ func (k *killer) checkSaved(log []string) {
 			k.t.Fatalf("%s: %s: %d events that were not acknowledged", k.where, writer, over)
 		}
 	}
-	k.parts = 0
 	for writer, n := range count {
 		var number int
 		fmt.Sscanf(writer, "writer %d", &number)
 		if over := n - len(k.saved[writer]); over > 0 && over < victimBatch(number, len(k.saved[writer])) {
-			k.parts++
+			parts++
 		}
 	}
 	for writer, want := range left {
@@ -283,6 +287,7 @@ func (k *killer) checkSaved(log []string) {
 			k.t.Fatalf("%s: %s: %d acknowledged events are gone, the first\n%.500s", k.where, writer, len(want), want[0])
 		}
 	}
+	return parts
 }
 
 // checkApprovals wants every approval as it was acknowledged, and of each that
@@ -335,167 +340,20 @@ func (k *killer) finish() {
 		k.t.Errorf("%s: %v, %d witness mismatches", k.where, err, mismatches)
 	}
 	log, _ := k.onDisk()
+	k.sum.Parts += k.checkSaved(log)
+	k.sum.Events += len(log)
+	k.sum.Segments += len(segments(k.t, k.dir))
+	k.sum.Approvals += len(k.approvals)
+	for _, saved := range k.saved {
+		k.sum.Acknowledged += len(saved)
+	}
+	for _, s := range k.seen {
+		k.sum.Seen += len(s.messages)
+	}
 	for _, s := range k.resuming {
 		s.check(k, log)
 		if s.position != len(log) {
 			k.t.Errorf("%s: the stream %q has had %d of %d events", k.where, s.name, s.position, len(log))
 		}
-	}
-}
-
-func (k *killer) figures() string {
-	log, _ := k.onDisk()
-	acked := 0
-	for _, s := range k.saved {
-		acked += len(s)
-	}
-	return fmt.Sprintf("%d events in %d segments, %d acknowledged beside %d approvals; %d kills before the log was open, %d left an unfinished write, %d a part of an append",
-		len(log), len(segments(k.t, k.dir)), acked, len(k.approvals), k.opening, k.torn, k.parts)
-}
-
-// sighting is what one reader was told, over all its connections.
-type sighting struct {
-	name  string
-	after string // the position to resume from; empty before the first connection of a live one
-	slow  bool   // takes a message only when somebody was told of an event
-	until string // the event after which it has enough
-
-	messages []sight
-	position int // of the next event in the log; negative until that is known
-	checked  int // messages
-}
-
-// sight is one message: an event, or what stands for several.
-type sight struct{ typ, id, runID, line string }
-
-func (s *sighting) add(typ, id, runID, line string) {
-	s.messages = append(s.messages, sight{typ, id, runID, line})
-	s.after = id
-}
-
-// read follows the stream at address until it is cut off, or has enough.
-func (s *sighting) read(t *testing.T, address string, turns <-chan struct{}) {
-	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-		if err == nil && s.slow {
-			err = c.(*net.TCPConn).SetReadBuffer(128 << 10)
-		}
-		return c, err
-	}
-	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+address+"/v1/events/stream", nil)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	req.Header.Set("Authorization", "Bearer "+adminToken)
-	if s.after != "" {
-		req.Header.Set("Last-Event-ID", s.after)
-	}
-	resp, err := (&http.Transport{DisableKeepAlives: true, DialContext: dial}).RoundTrip(req)
-	if err != nil {
-		return // it was killed
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Errorf("stream %q: %s", s.name, resp.Status)
-		return
-	}
-	var data, id string
-	for lines := bufio.NewReader(resp.Body); ; {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			return // what is not whole was not seen
-		}
-		if text, ok := strings.CutPrefix(line, "data: "); ok {
-			data = text
-		} else if text, ok := strings.CutPrefix(line, "id: "); ok {
-			id = strings.TrimSuffix(text, "\n")
-		}
-		if line != "\n" || data == "" {
-			continue
-		}
-		if s.slow {
-			<-turns
-		}
-		var m struct {
-			Type  string
-			Event json.RawMessage
-			RunID string `json:"run_id"`
-		}
-		if err := json.Unmarshal([]byte(data), &m); err != nil {
-			t.Errorf("stream %q: %v in %s", s.name, err, data)
-			return
-		}
-		switch {
-		case m.Type == rampart.TypeConnected && s.after != "" && id != s.after:
-			t.Errorf("stream %q goes on from %s, not from %s", s.name, id, s.after)
-		case m.Type == rampart.TypeConnected:
-			if s.after == "" {
-				s.messages = append(s.messages, sight{typ: m.Type, id: id})
-				s.after = id
-			}
-		case m.Type != rampart.TypeApprovals:
-			s.add(m.Type, id, m.RunID, string(m.Event))
-		}
-		if s.until != "" && strings.HasPrefix(s.after, s.until) {
-			return
-		}
-		data, id = "", ""
-	}
-}
-
-// check wants the messages to be the log's events from where the reader began:
-// none missing, none twice, each with its bytes and its position. It returns
-// anchors for those that came since the last check.
-func (s *sighting) check(k *killer, log []string) (anchors []rampart.Anchor) {
-	k.t.Helper()
-	for _, m := range s.messages[s.checked:] {
-		id, hash, _ := strings.Cut(m.id, ".")
-		if s.position < 0 {
-			s.begin(m, id, log)
-		}
-		n := 0
-		switch {
-		case m.typ == rampart.TypeConnected:
-		case m.typ == rampart.TypeAudit:
-			n = 1
-			if s.position < len(log) && log[s.position] != m.line {
-				k.t.Fatalf("%s: %q saw\n%.500s\nwhere the log has\n%.500s", k.where, s.name, m.line, log[s.position])
-			}
-		default:
-			for s.position+n < len(log) && rampart.Record(log[s.position+n]).ID() <= id {
-				line := log[s.position+n]
-				n++
-				e, err := rampart.Record(line).Event()
-				if err != nil || m.runID != e.RunID || (m.runID == "") != (len(line) > 60<<10) {
-					k.t.Fatalf("%s: %q: %+v stands for %.500s (%v)", k.where, s.name, m, line, err)
-				}
-			}
-			if n == 0 || m.runID == "" && n > 1 {
-				k.t.Fatalf("%s: %q: %+v stands for %d events", k.where, s.name, m, n)
-			}
-		}
-		if s.position += n; s.position > len(log) {
-			k.t.Fatalf("%s: %q saw %+v, which is not on the log", k.where, s.name, m)
-		}
-		if n > 0 {
-			if last := rampart.Record(log[s.position-1]); last.ID() != id || last.Hash()[:16] != hash {
-				k.t.Fatalf("%s: %q saw %+v where the log has %.500s", k.where, s.name, m, last)
-			}
-			anchors = append(anchors, rampart.Anchor{ID: id, Hash: hash})
-		}
-		s.checked++
-	}
-	return anchors
-}
-
-// begin finds the place of a live reader's first message.
-func (s *sighting) begin(m sight, id string, log []string) {
-	s.position = 0
-	if id != "0" {
-		s.position = 1 + slices.IndexFunc(log, func(line string) bool { return rampart.Record(line).ID() == id })
-	}
-	if m.typ == rampart.TypeAudit {
-		s.position--
 	}
 }

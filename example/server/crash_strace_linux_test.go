@@ -600,6 +600,9 @@ func TestCrashStrace(t *testing.T) {
 			call, file, _ := strings.Cut(site, " ")
 			call, _, _ = strings.Cut(call, "+")
 			files := filesOf(p, file)
+			if files == nil && (call == "write" || call == "close") {
+				continue // strace would have to count those of the daemon's log and sockets
+			}
 			for _, e := range []string{"EIO", "ENOSPC"} {
 				if e == "ENOSPC" && (!every || !slices.Contains(full, call)) {
 					continue
@@ -616,8 +619,8 @@ func TestCrashStrace(t *testing.T) {
 						}
 						break
 					}
-					if hits == 0 && files != nil {
-						break // no thread makes as many
+					if files == nil && len(y.hit[site]) > 0 || files != nil && hits == 0 {
+						break // that one was hit; or no thread makes as many
 					}
 				}
 			}
