@@ -22,7 +22,8 @@ const fileCalls = "openat,newfstatat,fstat,pread64,read,pwrite64,write,fsync,fda
 // number. So there may be more than one in a run, or none.
 type injection struct {
 	call  string
-	files []string
+	file  string   // what they are to the daemon
+	files []string // within its directory; of all that it uses when nil
 	error string
 	when  int
 }
@@ -81,6 +82,7 @@ const unfinished = "<unfinished ...>"
 func readTrace(t *testing.T, trace, dir string) (calls []sysCall) {
 	t.Helper()
 	begun := map[string]string{} // by thread
+	made := map[string]bool{}    // segments, by path
 	for line := range bytes.Lines(readFile(t, trace)) {
 		m := traceLine.FindSubmatch(bytes.TrimSpace(line))
 		if m == nil {
@@ -108,7 +110,11 @@ func readTrace(t *testing.T, trace, dir string) (calls []sysCall) {
 				}
 			}
 		}
-		calls = append(calls, sysCall{name, path[1], fileOf(dir, path[1]), strings.HasSuffix(rest, "(INJECTED)")})
+		file := fileOf(dir, path[1])
+		if made[path[1]] = made[path[1]] || file == "segment" && strings.Contains(rest, "O_CREAT"); made[path[1]] {
+			file = "new " + file
+		}
+		calls = append(calls, sysCall{name, path[1], file, strings.HasSuffix(rest, "(INJECTED)")})
 	}
 	return calls
 }
