@@ -220,8 +220,10 @@ func (p *played) work(s *scene) {
 		var got page
 		reply{t: p.t, body: answer}.into(&got)
 		p.holds("a query", got.Events)
-	} else {
+	} else if status > 0 {
 		p.faults = append(p.faults, answer)
+	} else if !strings.Contains(p.d.out.String(), "an answer was broken off") {
+		p.t.Errorf("%s: a query ended with %s, and the daemon says\n%s", p.where, answer, p.d.out)
 	}
 	if status, answer := p.call("GET", "/v1/audit/verify", ""); status != http.StatusOK || !strings.HasPrefix(answer, `{"ok":true`) {
 		p.faults = append(p.faults, answer)
@@ -587,52 +589,54 @@ var full = []string{"openat", "mkdirat", "pwrite64", "write", "ftruncate", "fsyn
 // all that was acknowledged or seen to be there after a restart.
 func TestCrashStrace(t *testing.T) {
 	needStrace(t)
-	every := os.Getenv("RAMPART_CRASH") == "all"
-	for _, make := range []func(*testing.T) *scene{fresh, killed, pruning} {
-		s := make(t)
-		p := s.play(t, injection{})
-		p.judge(s)
-		y := &tally{total: map[string]int{}, hit: map[string]map[int]bool{}}
-		for _, c := range p.calls {
-			y.total[c.site()]++
-		}
-		sites := slices.Sorted(maps.Keys(y.total))
-		if !every {
-			sites = sample[s.name]
-		}
-		for _, site := range sites {
+	for name, make := range map[string]func(*testing.T) *scene{"first": fresh, "killed": killed, "pruning": pruning} {
+		t.Run(name, func(t *testing.T) { make(t).sweep(t, os.Getenv("RAMPART_CRASH") == "all") })
+	}
+}
+
+// sweep plays the scene with each error for each call, or with a sample of them.
+func (s *scene) sweep(t *testing.T, every bool) {
+	p := s.play(t, injection{})
+	p.judge(s)
+	y := &tally{total: map[string]int{}, hit: map[string]map[int]bool{}}
+	for _, c := range p.calls {
+		y.total[c.site()]++
+	}
+	if !every {
+		for _, site := range sample[s.name] {
 			call, file, _ := strings.Cut(site, " ")
-			call, _, _ = strings.Cut(call, "+")
-			files := filesOf(p, file)
-			if files == nil && (call == "write" || call == "close") {
-				continue // strace would have to count those of the daemon's log and sockets
-			}
-			for _, e := range []string{"EIO", "ENOSPC"} {
-				if e == "ENOSPC" && (!every || !slices.Contains(full, call)) {
-					continue
-				}
-				for when := 1; when <= 12; when++ {
-					p := s.play(t, injection{call: call, file: file, files: files, error: e, when: when})
-					hits := y.add(p.calls)
-					if hits > 0 {
-						p.judge(s)
-					}
-					if !every {
-						if hits == 0 {
-							t.Errorf("%s: nothing was hit", p.where)
-						}
-						break
-					}
-					if files == nil && len(y.hit[site]) > 0 || files != nil && hits == 0 {
-						break // that one was hit; or no thread makes as many
-					}
-				}
+			p := s.play(t, injection{call: call, file: file, files: filesOf(p, file), error: "EIO", when: 1})
+			if p.judge(s); len(p.hits()) == 0 {
+				t.Errorf("%s: nothing was hit", p.where)
 			}
 		}
-		if every {
-			t.Logf("%s: %v", s.name, y)
+		return
+	}
+	for _, site := range slices.Sorted(maps.Keys(y.total)) {
+		call, file, _ := strings.Cut(site, " ")
+		call, _, _ = strings.Cut(call, "+")
+		files := filesOf(p, file)
+		if files == nil && (call == "write" || call == "close") {
+			continue // strace would have to count those of the daemon's log and sockets
+		}
+		errors := []string{"EIO"}
+		if slices.Contains(full, call) {
+			errors = append(errors, "ENOSPC")
+		}
+		for _, e := range errors {
+			for when := 1; when <= 12; when++ {
+				p := s.play(t, injection{call: call, file: file, files: files, error: e, when: when})
+				hits := y.add(p.calls)
+				if hits > 0 {
+					p.judge(s)
+				}
+				if files == nil && len(y.hit[site]) > 0 || files != nil && hits == 0 {
+					break // that one was hit; or no thread makes as many
+				}
+			}
 		}
 	}
+	t.Logf("%v", y)
 }
 
 // filesOf are the files of a kind that the daemon may use in a scene. A name
