@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -242,7 +243,7 @@ func (a *api) getEvents(w http.ResponseWriter, r *http.Request, _ Credential) er
 		return p.err
 	}
 
-	out := newLineWriter(w, `{"events":[`, ",")
+	out := newLineWriter(w, a.log, `{"events":[`, ",")
 	last, more, skipped := "", false, 0
 	err := a.Chain.query(r.Context(), &q, func(_ uint64, line []byte, f *record.Fields) bool {
 		if skipped < offset {
@@ -272,7 +273,8 @@ func (a *api) getEvents(w http.ResponseWriter, r *http.Request, _ Credential) er
 	}
 	out.begin()
 	fmt.Fprintf(out.w, "],%s\n", tail[1:])
-	return out.fault(out.w.Flush())
+	out.end()
+	return nil
 }
 
 // lineWriter writes stored lines as an answer, which begins with the first of
@@ -280,14 +282,15 @@ func (a *api) getEvents(w http.ResponseWriter, r *http.Request, _ Credential) er
 type lineWriter struct {
 	rw        http.ResponseWriter
 	w         *bufio.Writer
+	log       *slog.Logger
 	before    string
 	separator string
 	lines     int
 	begun     bool
 }
 
-func newLineWriter(w http.ResponseWriter, before, separator string) *lineWriter {
-	return &lineWriter{rw: w, w: bufio.NewWriterSize(w, 32<<10), before: before, separator: separator}
+func newLineWriter(w http.ResponseWriter, log *slog.Logger, before, separator string) *lineWriter {
+	return &lineWriter{rw: w, w: bufio.NewWriterSize(w, 32<<10), log: log, before: before, separator: separator}
 }
 
 func (l *lineWriter) begin() {
@@ -316,9 +319,19 @@ func (l *lineWriter) line(b []byte) error {
 // answer off, so that nobody takes it for a whole one.
 func (l *lineWriter) fault(err error) error {
 	if err != nil && l.begun {
+		if !errors.Is(err, context.Canceled) && !errors.Is(err, ErrClosed) {
+			l.log.Error("an answer was broken off", "error", err)
+		}
 		panic(http.ErrAbortHandler)
 	}
 	return err
+}
+
+// end is the end of a whole answer; one that its client does not take is broken off.
+func (l *lineWriter) end() {
+	if l.w.Flush() != nil {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 func (a *api) getEvent(w http.ResponseWriter, r *http.Request, _ Credential) error {
@@ -369,7 +382,7 @@ func (a *api) getExport(w http.ResponseWriter, r *http.Request, _ Credential) er
 	if since.IsZero() && until.IsZero() {
 		return badParameter("date", "is required, or a range by from, to, since or until")
 	}
-	out := newLineWriter(w, "", "")
+	out := newLineWriter(w, a.log, "", "")
 	h := w.Header()
 	err := a.Chain.query(r.Context(), &Query{Since: since, Until: until, Ascending: true}, func(_ uint64, line []byte, _ *record.Fields) bool {
 		if !out.begun {
@@ -387,7 +400,8 @@ func (a *api) getExport(w http.ResponseWriter, r *http.Request, _ Credential) er
 	if !out.begun {
 		return &statusError{http.StatusNotFound, "no events in that time"}
 	}
-	return out.fault(out.w.Flush())
+	out.end()
+	return nil
 }
 
 // exportName names a file after the first and the last day that it covers.

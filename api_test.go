@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"regexp"
@@ -656,4 +657,32 @@ func TestRoutesFailClosed(t *testing.T) {
 		w.expect(503, "", f[0], f[1], "")
 	}
 	w.expect(503, "", "POST", "/v1/approvals", `{"agent":"a","tool":"t","command":"ls"}`)
+}
+
+// An answer that could not be read to its end was broken off, and the host's
+// log said nothing of it.
+func TestAnswerThatIsBrokenOffIsLogged(t *testing.T) {
+	for _, path := range []string{"/v1/audit/events?order=asc", "/v1/audit/export?since=2026-01-01T00:00:00Z"} {
+		fs, logs := vfstest.New(), new(bytes.Buffer)
+		r := openRampart(t, fs, rampart.Options{Logger: slog.New(slog.NewTextHandler(logs, nil))})
+		first := 0
+		for r.Chain.Stats().Segments < 2 {
+			appendN(t, r.Chain, 1)
+			first++
+		}
+		if err := fs.Remove(segmentName(first)); err != nil {
+			t.Fatal(err)
+		}
+		func() {
+			defer func() {
+				if got := recover(); got != http.ErrAbortHandler {
+					t.Errorf("GET %s: %v", path, got)
+				}
+			}()
+			(&web{t, r.Handler(testAuth()), adminToken}).send("GET", path, "")
+		}()
+		if got := logs.String(); !strings.Contains(got, "broken off") || !strings.Contains(got, segmentName(first)) {
+			t.Errorf("GET %s: logged %q", path, got)
+		}
+	}
 }

@@ -107,8 +107,13 @@ func startIn(t *testing.T, dir string, args ...string) *daemon {
 // launch starts the binary without waiting for anything.
 func launch(t *testing.T, dir string, args ...string) *daemon {
 	t.Helper()
-	d := &daemon{t: t, dir: dir, out: newOutput(), done: make(chan struct{})}
-	d.cmd = exec.Command(binary, append([]string{"-addr", "127.0.0.1:0", "-dir", dir}, args...)...)
+	return run(t, dir, exec.Command(binary, append([]string{"-addr", "127.0.0.1:0", "-dir", dir}, args...)...))
+}
+
+// run is launch for a command that runs the binary on dir.
+func run(t *testing.T, dir string, cmd *exec.Cmd) *daemon {
+	t.Helper()
+	d := &daemon{t: t, dir: dir, out: newOutput(), done: make(chan struct{}), cmd: cmd}
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out
 	// The race detector would wait a second at each daemon's end.
 	d.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")

@@ -53,6 +53,9 @@ func makeDir(path string) error {
 		return syncDir(parent)
 	}
 	info, statErr := os.Stat(path)
+	if errors.Is(err, fs.ErrExist) {
+		err = statErr // that something is there is no fault
+	}
 	if statErr != nil {
 		return err
 	}

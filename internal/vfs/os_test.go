@@ -235,6 +235,17 @@ func TestDirRefusesFile(t *testing.T) {
 	}
 }
 
+// A directory that could not be looked at was refused because it exists.
+func TestDirSaysWhatIsWrong(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("missing", path); err != nil {
+		t.Skip("no symbolic links: ", err)
+	}
+	if _, err := vfs.Dir(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Dir = %v, want what it leads to not to exist", err)
+	}
+}
+
 // wantLocked checks that the lock is taken, by process pid.
 func wantLocked(t *testing.T, d vfs.FS, pid int) {
 	t.Helper()
