@@ -171,6 +171,12 @@ func newVerification(anchors []Anchor) (*verification, error) {
 // its lines are checked.
 const verifyBlock = 1 << 20
 
+// Most of what verifying a small log takes would be the memory for blocks.
+var blockBuffers = sync.Pool{New: func() any {
+	buf := make([]byte, 0, verifyBlock)
+	return &buf
+}}
+
 // block is some whole lines of one segment, and what was found in them.
 type block struct {
 	segment int
@@ -208,8 +214,9 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 	for range workers {
 		wg.Go(func() {
 			var f record.Fields
-			buf := make([]byte, 0, verifyBlock) // of one block after the other
-			for b := split.next(ctx, &buf); b != nil; b = split.next(ctx, &buf) {
+			buf := blockBuffers.Get().(*[]byte) // of one block after the other
+			defer blockBuffers.Put(buf)
+			for b := split.next(ctx, buf); b != nil; b = split.next(ctx, buf) {
 				if b.err == nil && ctx.Err() == nil {
 					b.check(&f, v)
 				}
