@@ -141,7 +141,7 @@ func (c *AuditChain) recover() error {
 	}
 	prev := segment.Head{First: 1, Count: p.Records, LastID: p.LastID, Hash: cmp.Or(p.LastHash, string(zeroHash[:]))}
 	for i, first := range firsts[:len(firsts)-1] {
-		g, err := c.openSealed(first, firsts[i+1])
+		g, err := c.openSealed(first, firsts[i+1], prev)
 		if err != nil {
 			return err
 		}
@@ -195,7 +195,7 @@ func follows(prev, h segment.Head) error {
 
 // openSealed learns the head of a full segment from its sidecar, or from the
 // segment's own ends.
-func (c *AuditChain) openSealed(first, next uint64) (*sealedOrLive, error) {
+func (c *AuditChain) openSealed(first, next uint64, prev segment.Head) (*sealedOrLive, error) {
 	name := segment.Name(first)
 	f, err := c.fs.Open(name)
 	if err != nil {
@@ -223,22 +223,16 @@ func (c *AuditChain) openSealed(first, next uint64) (*sealedOrLive, error) {
 	if err != nil {
 		return nil, err
 	}
-	var fields record.Fields
-	for i, line := range [][]byte{head, last} {
-		if fault := selfFault(line, &fields); fault != nil {
-			fault.Segment = name
-			if i == 0 {
-				fault.Line = 1
-			} else {
-				fault.Line, fault.Offset = int(g.head.Count), size-int64(len(line))-1
-			}
-			return nil, fault
+	var begin, end record.Fields
+	if selfFault(head, &begin) != nil || selfFault(last, &end) != nil {
+		// Which line that is only counting tells.
+		if _, _, err := checkLines(f, first, size, size, prev); err != nil {
+			return nil, err
 		}
-		if i == 0 {
-			g.head.FirstID, g.head.PrevHash = string(fields.ID), string(fields.PrevHash)
-		}
-		g.head.LastID, g.head.Hash = string(fields.ID), string(fields.Hash)
+		return nil, &CorruptError{Segment: name, Expected: fmt.Sprintf("%d records before the next segment", next-first), Found: "none"}
 	}
+	g.head.FirstID, g.head.PrevHash = string(begin.ID), string(begin.PrevHash)
+	g.head.LastID, g.head.Hash = string(end.ID), string(end.Hash)
 	return g, nil
 }
 
@@ -306,7 +300,7 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 	if size == 0 {
 		return segment.NewIndex(first), nil
 	}
-	index, good, err := checkLive(c.tail.file, first, size, synced, prev)
+	index, good, err := checkLines(c.tail.file, first, size, synced, prev)
 	if err != nil {
 		return nil, err
 	}
@@ -326,10 +320,10 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 	return index, err
 }
 
-// checkLive makes the index of the good lines of segment first, good bytes of
+// checkLines makes the index of the good lines of segment first, good bytes of
 // f, after which there may be a torn tail. It goes over f piece by piece: to
 // have 16 MiB of memory given takes longer than what is done with them.
-func checkLive(f vfs.File, first uint64, size, synced int64, prev segment.Head) (index *segment.Index, good int64, err error) {
+func checkLines(f vfs.File, first uint64, size, synced int64, prev segment.Head) (index *segment.Index, good int64, err error) {
 	index = segment.NewIndex(first)
 	prevHash, prevID := []byte(prev.Hash), []byte(prev.LastID)
 	var fields record.Fields
@@ -385,6 +379,9 @@ func tailFault(tail []byte, prevID string, synced bool) *CorruptError {
 
 // selfFault says what of line, by itself, is not as a chain writes it.
 func selfFault(line []byte, f *record.Fields) *CorruptError {
+	if len(line) > maxEvent {
+		return &CorruptError{Expected: fmt.Sprintf("%d bytes at most", maxEvent), Found: fmt.Sprint(len(line))}
+	}
 	if err := record.Scan(line, f); err != nil {
 		return &CorruptError{Expected: "an event in the stored form", Found: err.Error()}
 	}

@@ -128,7 +128,8 @@ func (c *AuditChain) Verify(ctx context.Context, anchors ...Anchor) (Report, err
 		h, _ := c.state.headOf(g)
 		segments, sizes[segment.Name(g.first)] = append(segments, g.first), h.Size
 	}
-	// The chain knows how far its log goes, even if the caller gave another hash for that event.
+	v.acknowledged = true
+	// An anchor of the caller's stays where it says otherwise.
 	if hash := v.anchors[now.head.ID]; now.head.ID != "" && strings.HasPrefix(now.head.Hash, hash) {
 		v.anchors[now.head.ID] = now.head.Hash
 	}
@@ -143,6 +144,8 @@ type verification struct {
 	anchors  map[string]string // id to hash
 	pruned   pruning
 	segments []uint64 // those that were not
+
+	acknowledged bool // all of it: no tail is an unfinished write
 }
 
 func newVerification(anchors []Anchor) (*verification, error) {
@@ -278,7 +281,7 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 		if b.fault != nil {
 			b.fault.Segment, b.fault.Line = name, line
 			r = v.found(r, b.verdict, b.fault)
-			if r.Verdict != VerdictTampered || b.segment < len(v.segments)-1 {
+			if r.Verdict != VerdictTampered || b.segment < len(v.segments)-1 || v.acknowledged {
 				return r, nil
 			}
 			if torn, err := v.torn(name, b.fault.Offset, prevID); err != nil {
