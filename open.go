@@ -162,6 +162,9 @@ func (c *AuditChain) recover() error {
 // missingSegment is the fault of a log without segment want; got is the one in
 // its place, 0 if there is none.
 func missingSegment(want, got uint64) *CorruptError {
+	if 0 < got && got < want { // it is one too many
+		return &CorruptError{Segment: segment.Name(got), Expected: "the next segment to begin with record " + fmt.Sprint(want), Found: "this one"}
+	}
 	f := &CorruptError{Segment: segment.Name(want), Expected: "the segment that begins with record " + fmt.Sprint(want), Found: "no such file"}
 	if got > 0 {
 		f.Found += "; the next one is " + segment.Name(got)
