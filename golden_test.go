@@ -37,7 +37,12 @@ var goldenLogs = []struct {
 
 func golden(t testing.TB, name string) logFiles {
 	t.Helper()
-	return files(t, filepath.Join("testdata", "golden", filepath.FromSlash(name)))
+	l := logFiles(files(t, filepath.Join("testdata", "golden", filepath.FromSlash(name))))
+	for _, line := range l.lines() {
+		text := strings.TrimSuffix(line.text, "\n")
+		handKnown.Store(text, lineByHand(text))
+	}
+	return l
 }
 
 // TestMakeGolden makes the golden logs, once for each version of the format:
