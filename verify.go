@@ -30,7 +30,7 @@ type Verdict string
 
 const (
 	VerdictOK         Verdict = "ok"
-	VerdictTornTail   Verdict = "torn tail"  // ends in an unfinished write, never acknowledged
+	VerdictTornTail   Verdict = "torn tail"  // ends as an unfinished write does, which is never acknowledged; an anchor shows the contrary
 	VerdictTampered   Verdict = "tampered"   // a line is not what was written
 	VerdictMissing    Verdict = "missing"    // lines or segments are missing, doubled or out of order
 	VerdictTruncated  Verdict = "truncated"  // an anchor is not on the log, which was cut or rewritten
