@@ -3,6 +3,7 @@ package rampart
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -55,6 +56,14 @@ func (c *AuditChain) index(ctx context.Context, g *sealedOrLive) (*segment.Index
 	g.head, g.partial, g.index = x.Head(), false, x
 	c.state.touch(g)
 	return x, nil
+}
+
+// misplaced is err, or a fault of the segment where it and its index disagree.
+func (g *sealedOrLive) misplaced(err error) error {
+	if errors.Is(err, segment.ErrMisplaced) {
+		return &CorruptError{Segment: segment.Name(g.first), Expected: "its lines where its index says", Found: err.Error()}
+	}
+	return err
 }
 
 // may reports whether g may have a line with the wanted values. It is said

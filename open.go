@@ -154,7 +154,7 @@ func (c *AuditChain) recover() error {
 	}
 	prev := segment.Head{First: 1, Count: p.Records, LastID: p.LastID, Hash: cmp.Or(p.LastHash, string(zeroHash[:]))}
 	for i, first := range firsts[:len(firsts)-1] {
-		g, err := c.openSealed(first, firsts[i+1])
+		g, err := c.openSealed(first, firsts[i+1], prev)
 		if err != nil {
 			return err
 		}
@@ -175,6 +175,9 @@ func (c *AuditChain) recover() error {
 // missingSegment is the fault of a log without segment want; got is the one in
 // its place, 0 if there is none.
 func missingSegment(want, got uint64) *CorruptError {
+	if 0 < got && got < want { // it is one too many
+		return &CorruptError{Segment: segment.Name(got), Expected: "the next segment to begin with record " + fmt.Sprint(want), Found: "this one"}
+	}
 	f := &CorruptError{Segment: segment.Name(want), Expected: "the segment that begins with record " + fmt.Sprint(want), Found: "no such file"}
 	if got > 0 {
 		f.Found += "; the next one is " + segment.Name(got)
@@ -208,7 +211,7 @@ func follows(prev, h segment.Head) error {
 
 // openSealed learns the head of a full segment from its sidecar, or from the
 // segment's own ends.
-func (c *AuditChain) openSealed(first, next uint64) (*sealedOrLive, error) {
+func (c *AuditChain) openSealed(first, next uint64, prev segment.Head) (*sealedOrLive, error) {
 	name := segment.Name(first)
 	f, err := c.fs.Open(name)
 	if err != nil {
@@ -236,22 +239,16 @@ func (c *AuditChain) openSealed(first, next uint64) (*sealedOrLive, error) {
 	if err != nil {
 		return nil, err
 	}
-	var fields record.Fields
-	for i, line := range [][]byte{head, last} {
-		if fault := selfFault(line, &fields); fault != nil {
-			fault.Segment = name
-			if i == 0 {
-				fault.Line = 1
-			} else {
-				fault.Line, fault.Offset = int(g.head.Count), size-int64(len(line))-1
-			}
-			return nil, fault
+	var begin, end record.Fields
+	if selfFault(head, &begin) != nil || selfFault(last, &end) != nil {
+		// Which line that is only counting tells.
+		if _, _, err := checkLines(f, first, size, size, prev); err != nil {
+			return nil, err
 		}
-		if i == 0 {
-			g.head.FirstID, g.head.PrevHash = string(fields.ID), string(fields.PrevHash)
-		}
-		g.head.LastID, g.head.Hash = string(fields.ID), string(fields.Hash)
+		return nil, &CorruptError{Segment: name, Expected: fmt.Sprintf("%d records before the next segment", next-first), Found: "none"}
 	}
+	g.head.FirstID, g.head.PrevHash = string(begin.ID), string(begin.PrevHash)
+	g.head.LastID, g.head.Hash = string(end.ID), string(end.Hash)
 	return g, nil
 }
 
@@ -324,7 +321,7 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 	if size == 0 {
 		return segment.NewIndex(first), nil
 	}
-	index, good, err := checkLive(c.tail.file, first, size, synced, prev)
+	index, good, err := checkLines(c.tail.file, first, size, synced, prev)
 	if err != nil {
 		return nil, err
 	}
@@ -344,10 +341,10 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 	return index, err
 }
 
-// checkLive makes the index of the good lines of segment first, good bytes of
+// checkLines makes the index of the good lines of segment first, good bytes of
 // f, after which there may be a torn tail. It goes over f piece by piece: to
 // have 16 MiB of memory given takes longer than what is done with them.
-func checkLive(f vfs.File, first uint64, size, synced int64, prev segment.Head) (index *segment.Index, good int64, err error) {
+func checkLines(f vfs.File, first uint64, size, synced int64, prev segment.Head) (index *segment.Index, good int64, err error) {
 	index = segment.NewIndex(first)
 	prevHash, prevID := []byte(prev.Hash), []byte(prev.LastID)
 	var fields record.Fields
@@ -403,6 +400,9 @@ func tailFault(tail []byte, prevID string, synced bool) *CorruptError {
 
 // selfFault says what of line, by itself, is not as a chain writes it.
 func selfFault(line []byte, f *record.Fields) *CorruptError {
+	if len(line) > maxEvent {
+		return &CorruptError{Expected: fmt.Sprintf("%d bytes at most", maxEvent), Found: fmt.Sprint(len(line))}
+	}
 	if err := record.Scan(line, f); err != nil {
 		return &CorruptError{Expected: "an event in the stored form", Found: err.Error()}
 	}

@@ -65,6 +65,9 @@ type Query struct {
 // arrive meanwhile neither appear nor move others. A page ends where its last
 // event's id says: give it as After or Before to go on.
 //
+// What is yielded has the form of an event, and is not hashed: a line that was
+// edited on the disk has a hash that does not fit, as [AuditChain.Verify] says.
+//
 // Memory does not grow with the log. The records are the caller's to keep. An
 // error comes last and once: ErrInvalid, ErrClosed, ctx's, [*CorruptError], or
 // one of reading.
@@ -106,7 +109,7 @@ func (c *AuditChain) query(ctx context.Context, q *Query, fn func(seq uint64, li
 			i = len(v.segments) - 1 - i
 		}
 		if more, err := s.segment(ctx, v.segments[i]); !more || err != nil {
-			return err
+			return v.segments[i].misplaced(err)
 		}
 	}
 	return nil
@@ -186,12 +189,11 @@ func (s *scan) segment(ctx context.Context, g *sealedOrLive) (more bool, err err
 		if err != nil {
 			return false, err
 		}
-		if err := record.Scan(line, &s.fields); err != nil {
-			return false, &CorruptError{Segment: segment.Name(g.first), Line: i + 1, Expected: "an event in the stored form", Found: err.Error()}
+		if err = record.Scan(line, &s.fields); err == nil {
+			ok, err = s.chosen()
 		}
-		ok, err = s.chosen()
 		if err != nil {
-			return false, err
+			return false, &CorruptError{Segment: segment.Name(g.first), Line: i + 1, Expected: "an event in the stored form", Found: err.Error()}
 		}
 		if ok && !s.fn(g.first+uint64(i), line, &s.fields) {
 			return false, nil
@@ -209,7 +211,7 @@ func (s *scan) chosen() (bool, error) {
 	}
 	t, err := time.Parse(time.RFC3339Nano, string(s.fields.Timestamp))
 	if err != nil {
-		return false, fmt.Errorf("rampart: event %s: %w", s.fields.ID, err)
+		return false, err
 	}
 	return (s.q.Since.IsZero() || !t.Before(s.q.Since)) && (s.q.Until.IsZero() || t.Before(s.q.Until)), nil
 }

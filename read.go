@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/segment"
 )
 
@@ -18,21 +19,34 @@ func idAt(lines *segment.Lines, i, end int) (string, error) {
 	return lines.ID(i)
 }
 
-// Get returns the stored line of one event, or ErrNotFound.
+// Get returns the stored line of one event, or ErrNotFound. A line whose hash
+// does not fit is a [*CorruptError].
 func (c *AuditChain) Get(ctx context.Context, id string) (Record, error) {
 	if !validID(id) {
 		return nil, fmt.Errorf("%w: no event %q: an id has 26 characters of 0-9 and A-Z", ErrNotFound, id)
 	}
 	var found Record
-	err := c.find(ctx, id, func(_ uint64, line []byte) { found = bytes.Clone(line) })
-	if err == nil && found == nil {
-		err = fmt.Errorf("%w: no event %s in the log", ErrNotFound, id)
+	var fault *CorruptError
+	err := c.find(ctx, id, func(first uint64, i int, line []byte) {
+		found = bytes.Clone(line)
+		if fault = selfFault(line, new(record.Fields)); fault != nil {
+			fault.Segment, fault.Line = segment.Name(first), i+1
+		}
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case fault != nil:
+		return nil, fault
+	case found == nil:
+		return nil, fmt.Errorf("%w: no event %s in the log", ErrNotFound, id)
 	}
-	return found, err
+	return found, nil
 }
 
-// find calls fn for the record with that id, if there is one.
-func (c *AuditChain) find(ctx context.Context, id string, fn func(seq uint64, line []byte)) error {
+// find calls fn for the record with that id, if there is one: line i, from 0,
+// of segment first.
+func (c *AuditChain) find(ctx context.Context, id string, fn func(first uint64, i int, line []byte)) error {
 	v, err := c.state.view()
 	if err != nil {
 		return err
@@ -64,14 +78,14 @@ func (c *AuditChain) find(ctx context.Context, id string, fn func(seq uint64, li
 	defer lines.Release()
 	at, err := lines.Search(id)
 	if err != nil {
-		return err
+		return g.misplaced(err)
 	}
 	if got, err := idAt(lines, at, int(view.Count)); err != nil || got != id {
-		return err
+		return g.misplaced(err)
 	}
 	line, err := lines.Line(at)
 	if err == nil {
-		fn(g.first+uint64(at), line)
+		fn(g.first, at, line)
 	}
 	return err
 }
@@ -106,12 +120,12 @@ func (c *AuditChain) locate(ctx context.Context, id, hash string) (seq uint64, p
 		return 0, placeUnknown, nil
 	}
 	p = placeUnknown
-	err = c.find(ctx, id, func(at uint64, line []byte) {
+	err = c.find(ctx, id, func(first uint64, i int, line []byte) {
 		if h := Record(line).Hash(); hash != "" && h[:min(len(h), len(hash))] != hash {
 			p = placeContradicts
 			return
 		}
-		seq, p = at, placeFound
+		seq, p = first+uint64(i), placeFound
 	})
 	return seq, p, err
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ type Verdict string
 
 const (
 	VerdictOK         Verdict = "ok"
-	VerdictTornTail   Verdict = "torn tail"  // ends in an unfinished write, never acknowledged
+	VerdictTornTail   Verdict = "torn tail"  // ends as an unfinished write does, which is never acknowledged; an anchor shows the contrary
 	VerdictTampered   Verdict = "tampered"   // a line is not what was written
 	VerdictMissing    Verdict = "missing"    // lines or segments are missing, doubled or out of order
 	VerdictTruncated  Verdict = "truncated"  // an anchor is not on the log, which was cut or rewritten
@@ -105,7 +106,7 @@ func VerifyChain(ctx context.Context, fsys fs.FS, anchors ...Anchor) (Report, er
 }
 
 // Verify is [VerifyChain] for the part of the open log that is visible when it
-// is called. Appending goes on meanwhile.
+// is called, whose newest event is an anchor. Appending goes on meanwhile.
 func (c *AuditChain) Verify(ctx context.Context, anchors ...Anchor) (Report, error) {
 	v, err := newVerification(anchors)
 	if err != nil {
@@ -127,6 +128,11 @@ func (c *AuditChain) Verify(ctx context.Context, anchors ...Anchor) (Report, err
 		h, _ := c.state.headOf(g)
 		segments, sizes[segment.Name(g.first)] = append(segments, g.first), h.Size
 	}
+	v.acknowledged = true
+	// An anchor of the caller's stays where it says otherwise.
+	if hash := v.anchors[now.head.ID]; now.head.ID != "" && strings.HasPrefix(now.head.Hash, hash) {
+		v.anchors[now.head.ID] = now.head.Hash
+	}
 	return v.run(ctx, segments, p, pruneErr)
 }
 
@@ -138,6 +144,8 @@ type verification struct {
 	anchors  map[string]string // id to hash
 	pruned   pruning
 	segments []uint64 // those that were not
+
+	acknowledged bool // all of it: no tail is an unfinished write
 }
 
 func newVerification(anchors []Anchor) (*verification, error) {
@@ -166,6 +174,12 @@ func newVerification(anchors []Anchor) (*verification, error) {
 // its lines are checked.
 const verifyBlock = 1 << 20
 
+// Most of what verifying a small log takes would be the memory for blocks.
+var blockBuffers = sync.Pool{New: func() any {
+	buf := make([]byte, 0, verifyBlock)
+	return &buf
+}}
+
 // block is some whole lines of one segment, and what was found in them.
 type block struct {
 	segment int
@@ -180,7 +194,6 @@ type block struct {
 	firstID, lastHash string
 	fault             *CorruptError // in the line after count
 	verdict           Verdict
-	after             []string // ids of the good lines after it, where it may be a torn tail
 	seen              []Anchor // anchors' events, with the hashes they have
 }
 
@@ -204,8 +217,9 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 	for range workers {
 		wg.Go(func() {
 			var f record.Fields
-			buf := make([]byte, 0, verifyBlock) // of one block after the other
-			for b := split.next(ctx, &buf); b != nil; b = split.next(ctx, &buf) {
+			buf := blockBuffers.Get().(*[]byte) // of one block after the other
+			defer blockBuffers.Put(buf)
+			for b := split.next(ctx, buf); b != nil; b = split.next(ctx, buf) {
 				if b.err == nil && ctx.Err() == nil {
 					b.check(&f, v)
 				}
@@ -265,16 +279,19 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 			seen[a.ID] = a.Hash
 		}
 		if b.fault != nil {
-			verdict := b.verdict
-			if verdict == VerdictTornTail && (!b.last || b.segment < len(v.segments)-1 || !tornWrite(prevID, b.after)) {
-				verdict = VerdictTampered
-			}
 			b.fault.Segment, b.fault.Line = name, line
-			r = v.found(r, verdict, b.fault)
-			if verdict != VerdictTornTail {
+			r = v.found(r, b.verdict, b.fault)
+			if r.Verdict != VerdictTampered || b.segment < len(v.segments)-1 || v.acknowledged {
 				return r, nil
 			}
-			// The log ends here. An anchor beyond proves that it once went on.
+			if torn, err := v.torn(name, b.fault.Offset, prevID); err != nil {
+				b.fault.Expected, b.fault.Found = "to read the file", err.Error()
+				return v.found(r, VerdictUnreadable, b.fault), nil
+			} else if !torn {
+				return r, nil
+			}
+			r.Verdict = VerdictTornTail
+			break // the log ends here; an anchor beyond proves that it once went on
 		}
 	}
 	if err := ctx.Err(); err != nil {
@@ -286,7 +303,8 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 	if p.Records > 0 {
 		seen[p.LastID] = p.LastHash
 	}
-	for id, hash := range v.anchors {
+	for _, id := range slices.Sorted(maps.Keys(v.anchors)) {
+		hash := v.anchors[id]
 		switch have, ok := seen[id]; {
 		case !ok && id < p.LastID:
 			if r.OK() { // anything else is worse
@@ -299,6 +317,29 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 		}
 	}
 	return r, nil
+}
+
+// torn reports whether the last segment, which has a bad line at that offset,
+// ends there in an unfinished write. It decides as opening does, on all that
+// follows: a write may be longer than a block.
+func (v *verification) torn(name string, offset int64, prevID string) (bool, error) {
+	f, err := v.open(name)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if _, err := io.CopyN(io.Discard, f, offset); err != nil {
+		return false, err
+	}
+	tail, err := io.ReadAll(io.LimitReader(f, maxSegment+1-offset))
+	if err != nil || offset+int64(len(tail)) > maxSegment {
+		return false, err
+	}
+	line, _, whole := bytes.Cut(tail, []byte("\n"))
+	if whole && selfFault(line, new(record.Fields)) == nil {
+		return true, nil // it was being written, and now is
+	}
+	return tailFault(tail, prevID, false) == nil, nil
 }
 
 func (v *verification) found(r Report, verdict Verdict, fault *CorruptError) Report {
@@ -396,18 +437,12 @@ func (b *block) check(f *record.Fields, v *verification) {
 	for at < len(data) {
 		n := bytes.IndexByte(data[at:], '\n')
 		if n < 0 {
-			b.fail(at, VerdictTornTail, &CorruptError{Expected: "an event in the stored form and a newline", Found: "the end of the file"})
+			b.fail(at, VerdictTampered, &CorruptError{Expected: "an event in the stored form and a newline", Found: "the end of the file"})
 			return
 		}
 		line := data[at : at+n]
 		if fault := selfFault(line, f); fault != nil {
-			// An editor leaves text. What a disk leaves of an unfinished write is
-			// cut short or has blocks of zeros.
-			verdict := VerdictTampered
-			if bytes.IndexByte(line, 0) >= 0 {
-				verdict, b.after = VerdictTornTail, validAfter(data[at+n+1:])
-			}
-			b.fail(at, verdict, fault)
+			b.fail(at, VerdictTampered, fault)
 			return
 		}
 		if b.count == 0 {

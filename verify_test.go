@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -120,23 +119,98 @@ func TestVerdictsAreToldApart(t *testing.T) {
 	}
 }
 
-func TestEveryFlippedBitIsFound(t *testing.T) {
+// What a disk left of a write of more than a block, 1 MiB, was taken for
+// tampering unless its hole was in the last one, and what is no hole of one
+// write for a torn tail when it was longer than two lines can be.
+func TestTornWriteOfManyBlocks(t *testing.T) {
 	dir := t.TempDir()
-	c := openChain(t, dir, nil)
-	appendN(t, c, 3)
-	name := segments(t, dir)[0]
-	good, err := os.ReadFile(name)
+	c, err := rampart.OpenAuditChain(dir, &rampart.AuditOptions{Sync: rampart.SyncNever})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range good {
-		for bit := range 8 {
-			bad := bytes.Clone(good)
-			bad[i] ^= 1 << bit
-			r, err := rampart.VerifyChain(t.Context(), fstest.MapFS{filepath.Base(name): {Data: bad}})
-			if err != nil || r.OK() {
-				t.Fatalf("bit %d of byte %d: %+v %v", bit, i, r, err)
+	appendBulk(t, c, 10, 600)
+	appendBulk(t, c, 5000, 600)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name := segmentName(1)
+	whole := files(t, dir)[name]
+	at := []int{0} // where lines begin
+	for line := range strings.Lines(whole) {
+		at = append(at, at[len(at)-1]+len(line))
+	}
+	if len(whole) < 5_000_000 {
+		t.Fatalf("%d bytes", len(whole))
+	}
+	for hole, tt := range map[string]struct{ from, size, keeps int }{
+		"first block":                         {at[10] + 10, 4 << 10, 10},
+		"a block between":                     {at[2500] + 10, 4 << 10, 2500},
+		"last block":                          {at[4990] + 10, 4 << 10, 4990},
+		"longer than two lines":               {at[10] + 10, 3 << 20, 10},
+		"longer than two lines, to the end":   {at[10] + 10, len(whole) - at[10] - 10, 10},
+		"of the write before":                 {at[9] + 10, 4 << 10, -1},
+		"of the write before, longer":         {at[9] + 10, 3 << 20, -1},
+		"of the write before, to the newline": {at[9] + 10, at[10] - at[9] - 11, -1},
+	} {
+		b := []byte(whole)
+		clear(b[tt.from : tt.from+tt.size])
+		dead := write(t, map[string]string{name: string(b)})
+		r, err := rampart.VerifyChain(t.Context(), os.DirFS(dead))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := rampart.VerdictTornTail
+		if tt.keeps < 0 {
+			want = rampart.VerdictTampered
+		}
+		if r.Verdict != want || r.Fault.Line != int(r.Events)+1 || tt.keeps >= 0 && r.Events != uint64(tt.keeps) {
+			t.Errorf("%s: %s after %d events, want %s: %v", hole, r.Verdict, r.Events, want, r.Fault)
+		}
+		var corrupt *rampart.CorruptError
+		c, err := rampart.OpenAuditChain(dead, &rampart.AuditOptions{Sync: rampart.SyncNever})
+		if (err == nil) != (tt.keeps >= 0) || err != nil && (!errors.As(err, &corrupt) || corrupt.Line != r.Fault.Line) {
+			t.Errorf("%s: opened: %v", hole, err)
+		}
+		if err == nil {
+			if n := c.Stats().Events; n != uint64(tt.keeps) {
+				t.Errorf("%s: opened with %d events, want %d", hole, n, tt.keeps)
 			}
+			c.Close()
+		}
+	}
+}
+
+// A file that claims more than a chain writes was a torn tail to VerifyChain,
+// while opening refuses it.
+func TestHugeTailIsNoTornTail(t *testing.T) {
+	dir := t.TempDir()
+	appendN(t, openChain(t, dir, nil), 1)
+	dead := crashed(t, dir)
+	if err := os.Truncate(segments(t, dead)[0], 1<<43); err != nil {
+		t.Skip(err)
+	}
+	if v := verdictOf(t, dead); v != rampart.VerdictTampered {
+		t.Error(v)
+	}
+}
+
+// A log that somebody cut behind the back of the chain that has it open was
+// called whole, or its end one that was never acknowledged.
+func TestVerifyKnowsHowFarTheLogWent(t *testing.T) {
+	for verdict, left := range map[rampart.Verdict]int{rampart.VerdictTruncated: 0, rampart.VerdictTampered: 100} {
+		dir := t.TempDir()
+		c := openChain(t, dir, nil)
+		saved := appendN(t, c, 3)
+		all := lines(t, dir)
+		edit(t, segments(t, dir)[0], func(b []byte) []byte { return b[:len(b)-len(all[2])-1+left] })
+		for _, a := range []rampart.Anchor{{ID: saved[0].ID}, {ID: saved[2].ID, Hash: saved[2].Hash[:16]}} {
+			if r := verified(t, c, a); r.Verdict != verdict || r.Events != 2 || left == 0 && r.Fault.ID != saved[2].ID {
+				t.Errorf("%d bytes left of its last line: %+v", left, r)
+			}
+		}
+		edit(t, segments(t, dir)[0], func([]byte) []byte { return []byte(strings.Join(all, "\n") + "\n") })
+		if r := verified(t, c, rampart.Anchor{ID: saved[2].ID, Hash: saved[1].Hash}); r.Verdict != rampart.VerdictTruncated {
+			t.Errorf("the head with another hash: %+v", r)
 		}
 	}
 }

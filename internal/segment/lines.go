@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -15,6 +16,10 @@ const (
 	maxGap  = 16 << 10
 	maxRead = 64 << 10 // bytes of such a read, unless eight lines have more
 )
+
+// ErrMisplaced is the error of a line that the segment does not have where its
+// index says: one of the two is not what was written.
+var ErrMisplaced = errors.New("a line is not where the index says")
 
 // Lines gives the lines of a segment by their number within it, from 0.
 type Lines struct {
@@ -56,7 +61,7 @@ func (l *Lines) Line(i int, next ...int) ([]byte, error) {
 	}
 	k := i % groupLines
 	if k >= len(l.ends) {
-		return nil, fmt.Errorf("line %d of %s is not where its index says", i+1, Name(l.view.First))
+		return nil, fmt.Errorf("%w: line %d of %s", ErrMisplaced, i+1, Name(l.view.First))
 	}
 	start := 0
 	if k > 0 {

@@ -1,0 +1,260 @@
+package rampart_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/record"
+	"github.com/rampartlog/rampart/internal/segment"
+)
+
+// otherWhole is an honest log like the golden one, with the same names.
+func otherWhole(t *testing.T) (l logFiles) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2026, 3, 3, 10, 15, 30, 0, time.UTC)))
+		dir := t.TempDir()
+		r, err := rampart.Open(dir, &rampart.Options{Audit: *rampart.AuditOptions{}.WithSegmentSize(goldenSegment)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendGolden(t, r)
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l = files(t, dir)
+	})
+	return l
+}
+
+// What is done to whole files is found, or changes nothing that was written.
+func TestEverySegmentTamperedWith(t *testing.T) {
+	stored, lines := goldenWhole(t)
+	other := otherWhole(t)
+	n := stored.names()
+	if d := cmp.Diff(n, other.names()); d != "" || len(n) != 3 {
+		t.Fatal(d)
+	}
+	count := func(name string) int { return strings.Count(stored[name], "\n") }
+	last := func(name string) int { return strings.LastIndex(strings.TrimSuffix(stored[name], "\n"), "\n") + 1 }
+	missing, tampered := rampart.VerdictMissing, rampart.VerdictTampered
+	for what, tt := range map[string]struct {
+		tamper  func(l logFiles)
+		verdict rampart.Verdict
+		segment string
+		line    int
+	}{
+		"first removed":                      {func(l logFiles) { delete(l, n[0]) }, missing, n[0], 0},
+		"middle removed":                     {func(l logFiles) { delete(l, n[1]) }, missing, n[1], 0},
+		"last removed":                       {func(l logFiles) { delete(l, n[2]) }, rampart.VerdictOK, "", 0},
+		"first emptied":                      {func(l logFiles) { l[n[0]] = "" }, missing, n[0], 0},
+		"middle emptied":                     {func(l logFiles) { l[n[1]] = "" }, missing, n[1], 0},
+		"last emptied":                       {func(l logFiles) { l[n[2]] = "" }, rampart.VerdictOK, "", 0},
+		"last renamed":                       {func(l logFiles) { l[segmentName(11)] = l[n[2]]; delete(l, n[2]) }, missing, n[2], 0},
+		"first renamed":                      {func(l logFiles) { l[segmentName(2)] = l[n[0]]; delete(l, n[0]) }, missing, n[0], 0},
+		"last renamed to no segment's name":  {func(l logFiles) { l["10.jsonl"] = l[n[2]]; delete(l, n[2]) }, rampart.VerdictOK, "", 0},
+		"exchanged with one another":         {func(l logFiles) { l[n[0]], l[n[1]] = l[n[1]], l[n[0]] }, missing, n[0], 1},
+		"last doubled behind":                {func(l logFiles) { l[segmentName(16)] = l[n[2]] }, missing, segmentName(16), 1},
+		"last doubled far behind":            {func(l logFiles) { l[segmentName(99)] = l[n[2]] }, missing, segmentName(16), 0},
+		"first doubled as a later one":       {func(l logFiles) { l[segmentName(3)] = l[n[0]] }, missing, segmentName(3), 0},
+		"first of another log":               {func(l logFiles) { l[n[0]] = other[n[0]] }, missing, n[1], 1},
+		"middle of another log":              {func(l logFiles) { l[n[1]] = other[n[1]] }, missing, n[1], 1},
+		"last of another log":                {func(l logFiles) { l[n[2]] = other[n[2]] }, missing, n[2], 1},
+		"an empty one begun":                 {func(l logFiles) { l[segmentName(16)] = "" }, rampart.VerdictOK, "", 0},
+		"an empty one begun out of place":    {func(l logFiles) { l[segmentName(17)] = "" }, missing, segmentName(16), 0},
+		"split in two":                       {func(l logFiles) { at := last(n[1]); l[segmentName(9)], l[n[1]] = l[n[1]][at:], l[n[1]][:at] }, rampart.VerdictOK, "", 0},
+		"split within a line":                {func(l logFiles) { at := last(n[1]) + 9; l[segmentName(9)], l[n[1]] = l[n[1]][at:], l[n[1]][:at] }, tampered, n[1], 4},
+		"split and the second misnamed":      {func(l logFiles) { at := last(n[1]); l[segmentName(8)], l[n[1]] = l[n[1]][at:], l[n[1]][:at] }, missing, segmentName(8), 0},
+		"two merged":                         {func(l logFiles) { l[n[1]] += l[n[2]]; delete(l, n[2]) }, rampart.VerdictOK, "", 0},
+		"two merged, the other way about":    {func(l logFiles) { l[n[1]] = l[n[2]] + l[n[1]]; delete(l, n[2]) }, missing, n[1], 1},
+		"a last line moved to the next file": {func(l logFiles) { at := last(n[0]); l[n[1]], l[n[0]] = l[n[0]][at:]+l[n[1]], l[n[0]][:at] }, missing, segmentName(5), 0},
+		"names that are not segments' added": {func(l logFiles) {
+			for _, name := range []string{"1.jsonl", "0.jsonl", n[0] + ".bak", "notes.txt", segmentName(0), strings.ToUpper(n[1]), "99999999999999999999.jsonl"} {
+				l[name] = l[n[1]]
+			}
+		}, rampart.VerdictOK, "", 0},
+		"a PRUNED of nothing": {func(l logFiles) { l["PRUNED"] = lines[4].text }, tampered, "PRUNED", 1},
+	} {
+		for _, how := range closings {
+			l := maps.Clone(how.of(stored))
+			tt.tamper(l)
+			if tt.verdict == rampart.VerdictOK && strings.HasPrefix(what, "last ") {
+				gone := lines[len(lines)-count(n[2]):]
+				rewritten(t, what, l, lines, gone[0].before)
+			}
+			found(t, what+", "+how.name, l, tt.verdict, tt.segment, tt.line)
+		}
+	}
+}
+
+// A sidecar is a cache: whatever bit of it is not what was written, and whatever
+// other one stands in its place, the log opens, is whole, and has all its events.
+func TestEverySidecarTamperedWith(t *testing.T) {
+	stored, lines := goldenWhole(t)
+	other := otherWhole(t)
+	var want []string
+	for _, l := range lines {
+		want = append(want, strings.TrimSuffix(l.text, "\n"))
+	}
+	check := func(what string, l logFiles) {
+		t.Helper()
+		c, corrupt := openMem(t, l.disk(t))
+		if corrupt != nil {
+			t.Fatalf("%s: opened: %v", what, corrupt)
+		}
+		for _, tool := range [][]string{nil, {"exec"}, {"edit", "t"}} {
+			q := rampart.Query{Ascending: true, Filter: rampart.Filter{Tool: tool}}
+			plain := slices.DeleteFunc(slices.Clone(want), func(line string) bool {
+				return tool != nil && !slices.ContainsFunc(tool, func(s string) bool { return strings.Contains(line, `"tool":"`+s+`"`) })
+			})
+			if d := cmp.Diff(plain, all(t, c, q)); d != "" {
+				t.Fatalf("%s: query of tool %q: %s", what, tool, d)
+			}
+		}
+		if r := verified(t, c); !r.OK() {
+			t.Fatalf("%s: %s %v", what, r.Verdict, r.Fault)
+		}
+		c.Close()
+	}
+	names := stored.names()
+	tried := 0
+	for i, name := range names {
+		idx := sidecarOf(name)
+		bad := []byte(stored[idx])
+		for at := range bad {
+			for bit := range 8 {
+				if os.Getenv("RAMPART_ADVERSARY") != "all" && (8*at+bit)%29 != 0 {
+					continue
+				}
+				tried++
+				bad[at] ^= 1 << bit
+				check(idx+" with a bit changed", stored.with(idx, bad))
+				bad[at] ^= 1 << bit
+			}
+		}
+		for cut := 0; cut < len(bad); cut += 37 {
+			check(idx+" cut", stored.with(idx, bad[:cut]))
+		}
+		check(idx+" gone", stored.with(idx, nil))
+		check(idx+" longer", stored.with(idx, append(bytes.Clone(bad), 0)))
+		check(idx+" of another log", stored.with(idx, []byte(other[idx])))
+		check(idx+" of another segment", stored.with(idx, []byte(stored[sidecarOf(names[(i+1)%3])])))
+	}
+	check("all gone", stored.unindexed())
+	t.Logf("%d bits", tried)
+}
+
+// One that was forged, checksum and all, can hide events from queries, as
+// docs/format.md says. It changes none, and nothing for a verification.
+func TestForgedSidecar(t *testing.T) {
+	stored, lines := goldenWhole(t)
+	names := stored.names()
+	for _, name := range names {
+		var first uint64
+		x := (*segment.Index)(nil)
+		for _, l := range lines {
+			if l.segment != name {
+				continue
+			}
+			if l.first {
+				first = uint64(l.before) + 1
+				x = segment.NewIndex(first)
+			}
+			line := strings.TrimSuffix(l.text, "\n")
+			var f record.Fields
+			if err := record.Scan([]byte(line), &f); err != nil {
+				t.Fatal(err)
+			}
+			f.Tool, f.Agent = []byte("nothing"), []byte("nobody")
+			if err := x.Add([]byte(line), &f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		data, err := x.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		forged := stored.with(sidecarOf(name), data)
+		if r := forged.verify(t); !r.OK() {
+			t.Errorf("%s: %+v", name, r)
+		}
+		c, corrupt := openMem(t, forged.disk(t))
+		if corrupt != nil {
+			t.Fatal(corrupt)
+		}
+		if r := verified(t, c); !r.OK() || r.Events != uint64(len(lines)) {
+			t.Errorf("%s: %+v", name, r)
+		}
+		if got := all(t, c, rampart.Query{Ascending: true}); strings.Join(got, "\n")+"\n" != stored[names[0]]+stored[names[1]]+stored[names[2]] {
+			t.Errorf("%s: without a filter %d events", name, len(got))
+		}
+		if got := all(t, c, rampart.Query{Filter: rampart.Filter{Tool: []string{"nothing"}}}); len(got) != 0 {
+			t.Errorf("%s: believed: %s", name, got)
+		}
+		hidden := len(all(t, c, rampart.Query{Filter: rampart.Filter{Tool: []string{"exec", "t", "edit"}}}))
+		if want := len(lines) - strings.Count(stored[name], "\n"); hidden != want {
+			t.Errorf("%s: %d events are found by their values, want %d", name, hidden, want)
+		}
+		for _, l := range lines {
+			if r, err := c.Get(t.Context(), l.anchor().ID); err != nil || string(r)+"\n" != l.text {
+				t.Errorf("%s: %s %v", name, r, err)
+			}
+		}
+		c.Close()
+	}
+}
+
+// An approval that was denied, and edited on the disk behind a log that Open does
+// not read, was believed to be approved.
+func TestEditedAnswerIsNotBelieved(t *testing.T) {
+	_, lines := goldenWhole(t)
+	for _, l := range lines {
+		edited := strings.Replace(l.text, `"status":"denied"`, `"status":"approved"`, 1)
+		if edited == l.text {
+			continue
+		}
+		c, corrupt := openMem(t, textsOf(lines).with(l, strings.TrimSuffix(edited, "\n")).disk(t))
+		if corrupt != nil {
+			t.Fatalf("opening reads that line: %v", corrupt)
+		}
+		a, err := rampart.NewApprovals(context.Background(), c, nil)
+		if err == nil {
+			t.Errorf("approved: %v", a.List(rampart.Approved))
+			a.Close()
+		}
+		if !errors.As(err, &corrupt) || corrupt.ID != l.anchor().ID {
+			t.Errorf("%v, want a CorruptError of event %s", err, l.anchor().ID)
+		}
+		c.Close()
+	}
+}
+
+// What is no file in the place of a segment is not read, nor waited for.
+func TestNoFileInPlaceOfASegment(t *testing.T) {
+	stored, _ := goldenWhole(t)
+	for _, name := range stored.names() {
+		dir := write(t, stored.with(name, nil))
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		r, err := rampart.VerifyChain(t.Context(), os.DirFS(dir))
+		if err != nil || r.Verdict != rampart.VerdictUnreadable || r.Fault.Segment != name {
+			t.Errorf("%s: %+v %v", name, r, err)
+		}
+		if c, err := rampart.OpenAuditChain(dir, nil); err == nil {
+			c.Close()
+			t.Errorf("%s: opened with a directory in its place", name)
+		}
+	}
+}

@@ -1,0 +1,270 @@
+package rampart_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/vfs/vfstest"
+)
+
+// honest is a log in memory that fuzzed events are appended to, and its lines.
+type honest struct {
+	fs    *vfstest.FS
+	c     *rampart.AuditChain
+	lines []string
+}
+
+func (h *honest) begin(t testing.TB) {
+	h.fs, h.lines = vfstest.New(), nil
+	h.c, _ = openMem(t, h.fs)
+}
+
+// end closes the log, and opens it as it is and as a crash leaves it.
+func (h *honest) end(t testing.TB) {
+	t.Helper()
+	crashed := h.fs.Recover(vfstest.Kept, 0)
+	if err := h.c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, fs := range []*vfstest.FS{h.fs, crashed} {
+		c, corrupt := openMem(t, fs)
+		if corrupt != nil {
+			t.Fatalf("an honest log does not open: %v", corrupt)
+		}
+		if r := verified(t, c); !r.OK() || r.Events != uint64(len(h.lines)) {
+			t.Fatalf("an honest log: %+v %v", r, r.Fault)
+		}
+		if d := cmp.Diff(h.lines, all(t, c, rampart.Query{Ascending: true})); d != "" {
+			t.Fatal(d)
+		}
+		c.Close()
+	}
+}
+
+// Whatever Append takes is stored byte for byte, found by what it says, read
+// back equal, and part of a log that verifies, opens and opens after a crash.
+// What it does not take is ErrInvalid and leaves nothing.
+func FuzzAppend(f *testing.F) {
+	add := func(request string, text string, action string, number int64) {
+		f.Add(text+"a", text, text, text, text+"t", action, text, text, []byte(request), number, number, uint8(number))
+	}
+	for _, request := range []string{
+		`{}`, ` { "a" : [ 1.0 , -0 , 12345678901234567890 , 1e400 , 1e-400, 1E+05, 0.1e-999999999999 ] } `, `{"n":` + strings.Repeat("9", 10_000) + `}`,
+		"{\"\u2028\u2029\":\"\u2028\u2029\"}", `{"a":"\ud800","b":"\udc00\ud800","c":"\ud83d\ude00"}`, `{"a":"\u0000\/\u003c","":""}`,
+		`{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"a":1,"A":2}`, "{\"a\":\"\xff\"}", `{"a":01}`, `{"a":.5}`, `{"a":1.}`, `{"a":NaN}`, `[]`, `null`, ``, `{} {}`, "\ufeff{}",
+		strings.Repeat(`{"a":`, 64) + "1" + strings.Repeat("}", 64), strings.Repeat(`{"a":`, 65) + "1" + strings.Repeat("}", 65),
+		`{"a":` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}`, `{"a":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`,
+		`{"id":"01KJSK45EG0000000003QBE79R","hash":"","prev_hash":"","approval":{"status":"approved"}}`,
+		`{"x":"},\"decision\":{\"action\":\"allow\"},\"hash\":\"`,
+	} {
+		add(request, "", "allow", 0)
+	}
+	for _, text := range []string{"a\"\\\n\t\x00\x7f", "\u2028\u202e\U0001f600", "\xff", "\xed\xa0\x80", "\xed\xa0\xbd\xed\xb8\x80", `","hash":"`, strings.Repeat("long", 100)} {
+		add(`{"a":1}`, text, "deny", 1)
+	}
+	for _, number := range []int64{1, -1, math.MaxInt64, math.MinInt64, -62167219200, -62167219201, 253402300799, 253402300800} {
+		add(`{"a":1}`, "x", "a-z_0", number)
+	}
+	add(`{}`, "x", "Allow", 7)
+	add(`{}`, "x", "", 3)
+
+	var h honest
+	h.begin(f)
+	f.Cleanup(func() { h.end(f) })
+	f.Fuzz(func(t *testing.T, agent, session, runID, callID, tool, action, message, word string, request []byte, sec, number int64, shape uint8) {
+		e := rampart.AuditEvent{
+			Agent: agent, Session: session, RunID: runID, ToolCallID: callID, Tool: tool, Request: request,
+			Decision: rampart.Decision{Action: action, Message: message, EvaluationTimeUS: number},
+		}
+		if shape&1 != 0 {
+			e.Timestamp = time.Unix(sec, number).In(time.FixedZone("", int(shape)*600-86400))
+		}
+		if shape&2 != 0 {
+			e.Decision.MatchedPolicies, e.Decision.Suggestions = []string{word, message}, []string{word}
+		}
+		if shape&4 != 0 {
+			code := int(number)
+			e.Response = &rampart.Response{ExitCode: &code, DurationMS: sec, Flags: []string{message, word}}
+		}
+		if shape&8 != 0 {
+			e.Request = nil
+		}
+		if shape&16 != 0 {
+			e.Response = &rampart.Response{}
+		}
+		before := h.c.Head()
+		saved, err := h.c.Append(t.Context(), e)
+		if err != nil {
+			if !errors.Is(err, rampart.ErrInvalid) || h.c.Head() != before || h.c.Err() != nil || saved.ID != "" {
+				t.Fatalf("refused with %v; head %v, before %v", err, h.c.Head(), before)
+			}
+			return
+		}
+		line, err := h.c.Get(t.Context(), saved.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.lines = append(h.lines, string(line))
+
+		if l := lineByHand(string(line)); l.bad != "" || l.id != saved.ID || l.hash != saved.Hash || l.prev != saved.PrevHash || before.Hash != "" && l.prev != before.Hash {
+			t.Fatalf("by hand: %+v: %s", l, line)
+		}
+		var want bytes.Buffer
+		if e.Request == nil {
+			want.WriteString("{}")
+		} else if err := json.Compact(&want, e.Request); err != nil {
+			t.Fatalf("took a request that is no JSON: %v", err)
+		}
+		var parsed struct {
+			Agent, Session, Tool string
+			Request              json.RawMessage
+			Decision             struct{ Message string }
+		}
+		if err := json.Unmarshal(line, &parsed); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if string(parsed.Request) != want.String() || string(saved.Request) != want.String() {
+			t.Fatalf("request %s and %s, want %s", parsed.Request, saved.Request, want.Bytes())
+		}
+		if utf8.ValidString(agent+session+tool+message) && (parsed.Agent != agent || parsed.Session != session || parsed.Tool != tool || parsed.Decision.Message != message) {
+			t.Fatalf("encoding/json reads %+v", parsed)
+		}
+
+		stored, err := line.Event()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(saved, stored) {
+			t.Fatalf("saved, stored: %s", cmp.Diff(saved, stored))
+		}
+		if !e.Timestamp.IsZero() && !saved.Timestamp.Equal(e.Timestamp) {
+			t.Fatalf("timestamp %v, want %v", saved.Timestamp, e.Timestamp)
+		}
+		e.ID, e.PrevHash, e.Hash, e.Timestamp, e.Request = saved.ID, saved.PrevHash, saved.Hash, saved.Timestamp, saved.Request
+		if e.Decision.MatchedPolicies == nil {
+			e.Decision.MatchedPolicies = []string{}
+		}
+		if !reflect.DeepEqual(e, saved) {
+			t.Fatalf("given, saved: %s", cmp.Diff(e, saved))
+		}
+
+		q := rampart.Query{Since: saved.Timestamp, Until: saved.Timestamp.Add(1), After: before.ID, Filter: rampart.Filter{
+			Agent: []string{agent}, Session: []string{session}, Tool: []string{tool}, Action: []string{action}, RunID: []string{runID},
+		}}
+		if saved.Timestamp.IsZero() { // which leaves it open
+			q.Since = time.Time{}
+		}
+		if got := all(t, h.c, q); !slices.Equal(got, []string{string(line)}) {
+			t.Fatalf("found by what it says: %q, want %q", got, line)
+		}
+		if len(h.lines) == 256 {
+			h.end(t)
+			h.begin(t)
+		}
+	})
+}
+
+// FuzzTampered edits, splices and moves lines of an honest log at random, and
+// may hash it anew. VerifyChain agrees with a verification by hand, and opening
+// takes nothing that they don't, where it reads.
+func FuzzTampered(f *testing.F) {
+	stored, _ := goldenWhole(f)
+	stored = stored.unclosed()
+	names := stored.names()
+	last := names[len(names)-1]
+	for _, ops := range [][]byte{
+		{}, {0, 0, 1, 1, 1}, {1, 2, 0, 9, 200}, {2, 1, 3, 3, ' '}, {3, 4, 0, 9, 0}, {4, 5, 0, 1, 0}, {5, 14, 0, 0, 0}, {6, 1, 0, 200, 50},
+		{5, 0, 0, 0, 0, 7, 0, 0, 0, 0}, {0, 2, 0, 150, 'x', 7, 0, 0, 0, 0}, {2, 0, 1, 30, 0}, {1, 2, 10, 0, 255}, {0, 2, 11, 0, 0},
+		{2, 0, 1, 0, ' ', 7, 0, 0, 0, 0}, {4, 3, 0, 5, 0, 7, 0, 0, 0, 0},
+	} {
+		f.Add(ops)
+	}
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		damaged := stored.with(last, []byte(stored[last]))
+		for ops = ops[:min(len(ops), 100)]; len(ops) >= 5; {
+			kind, which, at, value := ops[0]%8, int(ops[1]), int(ops[2])<<8|int(ops[3]), ops[4]
+			ops = ops[5:]
+			name := names[which%len(names)]
+			data := []byte(damaged[name])
+			if len(data) > 64<<10 { // lines that are doubled double what is doubled next
+				break
+			}
+			place := at % (len(data) + 1)
+			now := damaged.lines()
+			switch {
+			case kind == 0 && place < len(data):
+				data[place] = value
+			case kind == 1:
+				data = slices.Delete(data, place, min(len(data), place+int(value)))
+			case kind == 2:
+				data = slices.Insert(data, place, value)
+			case kind == 6: // a splice
+				from := at * 7 % (len(data) + 1)
+				data = slices.Insert(data, place, bytes.Clone(data[from:min(len(data), from+int(value))])...)
+			case len(now) == 0:
+			case kind == 7:
+				damaged = textsOf(now).relink(now, which%len(now))
+				for _, name := range names { // one that is empty is still there
+					damaged[name] += ""
+				}
+				continue
+			default:
+				x := textsOf(now)
+				a, b := now[which%len(now)], now[at%len(now)]
+				switch kind {
+				case 3:
+					x.set(a, b.text)
+					x.set(b, a.text)
+				case 4:
+					x[b.segment] = slices.Insert(x[b.segment], b.n-1, a.text)
+				case 5:
+					x[a.segment] = slices.Delete(x[a.segment], a.n-1, a.n)
+				}
+				for name, lines := range x {
+					damaged[name] = strings.Join(lines, "")
+				}
+				continue
+			}
+			damaged[name] = string(data)
+		}
+		r := damaged.verify(t)
+		byHand := byHand(damaged)
+		if r.OK() != (byHand == nil) || r.OK() != (r.Fault == nil) {
+			t.Fatalf("%s %v, by hand: %v", r.Verdict, r.Fault, byHand)
+		}
+		if len(ops) > 0 && ops[0]%2 == 0 { // opening takes a hundred times as long
+			return
+		}
+		c, corrupt := openMem(t, damaged.unindexed().disk(t))
+		if corrupt != nil {
+			if r.Verdict == rampart.VerdictTornTail || r.OK() && !strings.Contains(corrupt.Found, "parsing time") {
+				t.Fatalf("%s %v, and opened: %v", r.Verdict, r.Fault, corrupt)
+			}
+			return
+		}
+		defer c.Close()
+		again, err := c.Verify(context.Background())
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case again.Verdict == r.Verdict, r.Verdict == rampart.VerdictTornTail && again.OK():
+		default:
+			t.Fatalf("%s %v, and opened: %s %v", r.Verdict, r.Fault, again.Verdict, again.Fault)
+		}
+		if !again.OK() && again.Fault.Segment == last {
+			t.Fatalf("opened with %v, which it reads", again.Fault)
+		}
+	})
+}
