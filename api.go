@@ -174,7 +174,11 @@ func jsonHeaders(w http.ResponseWriter) {
 }
 
 func (a *api) getStream(w http.ResponseWriter, r *http.Request, _ Credential) error {
-	if q := r.URL.Query(); q.Has("token") { // ends here, so that nothing further in can log it
+	q, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	if q.Has("token") { // ends here, so that nothing further in can log it
 		q.Del("token")
 		r = r.Clone(r.Context())
 		r.URL.RawQuery = q.Encode()

@@ -123,12 +123,18 @@ type params struct {
 }
 
 func newParams(r *http.Request) params {
+	values, err := parseQuery(r)
+	return params{values, err}
+}
+
+// parseQuery refuses a query of which something can't be read: leaving that out
+// would answer another question.
+func parseQuery(r *http.Request) (url.Values, error) {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		// Leaving out what can't be read would answer another question.
-		err = &statusError{http.StatusBadRequest, "the query string is malformed"}
+		return values, &statusError{http.StatusBadRequest, "the query string is malformed, or has too many parameters; percent-encode what stands in it"}
 	}
-	return params{values, err}
+	return values, nil
 }
 
 func (p *params) fault(name, rule string) {
