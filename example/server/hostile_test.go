@@ -249,7 +249,7 @@ func TestHostileBodies(t *testing.T) {
 // given the memory for all of them.
 func TestOneAgentDoesNotTakeAllMemory(t *testing.T) {
 	d := start(t)
-	body := strings.Repeat("\n", 31<<20) // of 32 MiB, so that it stays in memory
+	body := bytes.Repeat([]byte("\n"), 31<<20) // of 32 MiB, so that it stays in memory
 	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n", eventsPath, claudeToken, 32<<20)
 	refused := make(chan reply, 10)
 	var conns []*raw
@@ -258,7 +258,7 @@ func TestOneAgentDoesNotTakeAllMemory(t *testing.T) {
 		conns = append(conns, c)
 		go func() {
 			c.say(head)
-			c.say(body)
+			c.Write(body)
 		}()
 		go func() {
 			if resp, err := http.ReadResponse(c.r, nil); err == nil {
