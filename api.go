@@ -16,7 +16,8 @@ import (
 // /healthz. Unmatched paths get 404. It panics with [Auth.Validate]'s error if
 // auth has one.
 //
-// Bodies have 30 s to arrive. Answers survive the server's WriteTimeout for as
+// Bodies have 30 s to arrive, and 64 MiB are held of each credential: 503
+// beyond. Answers survive the server's WriteTimeout for as
 // long as the client takes some bytes within 30 s.
 func (r *Rampart) Handler(auth *Auth) http.Handler {
 	a := &api{Rampart: r, guard: newGuard(auth), verifying: make(chan struct{}, 1)}
@@ -44,8 +45,9 @@ func (r *Rampart) Handler(auth *Auth) http.Handler {
 // api is the routes and what they share.
 type api struct {
 	*Rampart
-	guard *guard
-	mux   http.ServeMux
+	guard  *guard
+	mux    http.ServeMux
+	bodies bodies
 
 	verifying chan struct{} // holds one while a verification runs
 	mu        sync.Mutex
@@ -62,6 +64,10 @@ func (a *api) handle(pattern string, need Scope, serve serveFunc) {
 		var err error
 		if need != "" {
 			c, err = a.guard.admit(r, need)
+			b := &body{ReadCloser: r.Body, of: &a.bodies, name: c.Name}
+			defer b.release()
+			r = r.WithContext(r.Context()) // the server looks at its own request's body, to know whether to take in the rest
+			r.Body = b
 		}
 		if err == nil {
 			err = serve(w, r, c)
@@ -174,7 +180,11 @@ func jsonHeaders(w http.ResponseWriter) {
 }
 
 func (a *api) getStream(w http.ResponseWriter, r *http.Request, _ Credential) error {
-	if q := r.URL.Query(); q.Has("token") { // ends here, so that nothing further in can log it
+	q, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	if q.Has("token") { // ends here, so that nothing further in can log it
 		q.Del("token")
 		r = r.Clone(r.Context())
 		r.URL.RawQuery = q.Encode()

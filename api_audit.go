@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rampartlog/rampart/internal/record"
@@ -124,12 +125,18 @@ type params struct {
 }
 
 func newParams(r *http.Request) params {
+	values, err := parseQuery(r)
+	return params{values, err}
+}
+
+// parseQuery refuses a query of which something can't be read: leaving that out
+// would answer another question.
+func parseQuery(r *http.Request) (url.Values, error) {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		// Leaving out what can't be read would answer another question.
-		err = &statusError{http.StatusBadRequest, "the query string is malformed"}
+		return values, &statusError{http.StatusBadRequest, "the query string is malformed, or has too many parameters; percent-encode what stands in it"}
 	}
-	return params{values, err}
+	return values, nil
 }
 
 func (p *params) fault(name, rule string) {
@@ -143,7 +150,8 @@ func (p *params) int(name string, absent, least int) int {
 		return absent
 	}
 	n, err := strconv.Atoi(p.Get(name))
-	if errors.Is(err, strconv.ErrRange) { // n is then the nearest int
+	// n is then the nearest int, unless what follows is no digit.
+	if errors.Is(err, strconv.ErrRange) && strings.Trim(p.Get(name), "+0123456789") == "" {
 		err = nil
 	}
 	if err != nil || n < least {
@@ -173,6 +181,15 @@ func (p *params) time(name string) time.Time {
 	if err != nil {
 		p.fault(name, "is a time of RFC 3339, such as 2026-03-03T10:15:30Z")
 	}
+	return bound(t)
+}
+
+// bound tells a time that is given from none, which the zero time stands for.
+// No event has that.
+func bound(t time.Time) time.Time {
+	if t.IsZero() {
+		return t.Add(1)
+	}
 	return t
 }
 
@@ -185,7 +202,7 @@ func (p *params) day(name string) (from, until time.Time) {
 	if err != nil {
 		p.fault(name, "is a day as YYYY-MM-DD")
 	}
-	return from, from.AddDate(0, 0, 1)
+	return bound(from), bound(from.AddDate(0, 0, 1))
 }
 
 // dayOrTime returns the bounds of a UTC day, or twice the time that is given.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,7 +19,50 @@ import (
 const (
 	maxBody  = 1 << 20  // bytes of one JSON object
 	maxLines = 32 << 20 // bytes of NDJSON in all
+
+	// maxHeld is for the bodies of one credential that have not been answered.
+	maxHeld = 2 * maxLines
 )
+
+// bodies counts the bytes of bodies that are in memory, by credential: whoever
+// sends many at once is refused before they take it all, and nobody else is.
+type bodies struct {
+	mu   sync.Mutex
+	held map[string]int64
+}
+
+// body is one that is being read.
+type body struct {
+	io.ReadCloser
+	of   *bodies
+	name string
+	size int64
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.size += int64(n)
+	if b.of.hold(b.name, int64(n)) > maxHeld {
+		return n, fmt.Errorf("%w: the requests of %q that are under way have more than %d bytes; send them one after the other", ErrLimit, b.name, maxHeld)
+	}
+	return n, err
+}
+
+func (b *body) release() { b.of.hold(b.name, -b.size) }
+
+// hold adds n to what name holds, and returns that.
+func (b *bodies) hold(name string, n int64) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held == nil {
+		b.held = map[string]int64{}
+	}
+	held := b.held[name] + n
+	if b.held[name] = held; held == 0 {
+		delete(b.held, name)
+	}
+	return held
+}
 
 // mediaType returns the type of r's body, without parameters.
 func mediaType(r *http.Request) string {
@@ -31,13 +75,26 @@ func mediaType(r *http.Request) string {
 
 // readBody reads all of r's body.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return nil, &statusError{http.StatusUnsupportedMediaType, "Content-Encoding is not taken; send the body as it is"}
+	}
+	tooLarge := &statusError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", limit)}
+	if r.ContentLength > 2*limit || r.ContentLength > limit && r.Header.Get("Expect") != "" {
+		return nil, tooLarge
+	}
 	conn := http.NewResponseController(w)
 	_ = conn.SetReadDeadline(time.Now().Add(bodyTimeout)) // some writers have none, as in tests
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, &statusError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", limit)}
+		// Who goes on sending to a connection that is closed may lose the
+		// answer, so that what is a little too long is taken in.
+		_ = conn.SetReadDeadline(time.Now().Add(drainTimeout))
+		_, _ = io.CopyN(io.Discard, r.Body, limit)
+		return nil, tooLarge
+	case errors.Is(err, ErrLimit):
+		return nil, err
 	case err != nil:
 		return nil, &statusError{http.StatusBadRequest, "the body did not arrive whole"}
 	}

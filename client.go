@@ -58,6 +58,12 @@ const (
 	defaultSilence = 45 * time.Second // three heartbeats
 	callTimeout    = time.Minute
 
+	// Whoever answers in place of the server does not choose how much memory
+	// that takes. An event has 1 MiB, and an approval shows it twice.
+	maxAnswer    = 8 << 20
+	maxPageBytes = 128 << 20 // of queryPage events
+	maxApprovals = 512 << 20 // twice those that a server keeps, and twice those that wait
+
 	leastRetry = 250 * time.Millisecond
 	mostRetry  = 30 * time.Second
 )
@@ -101,6 +107,7 @@ type apiCall struct {
 	contentType  string
 	body         []byte
 	limit        time.Duration // callTimeout and that of ClientOptions.HTTP when zero, none when negative
+	most         int64         // bytes of an answer; maxAnswer when zero
 }
 
 // do sends r and decodes the answer, JSON, into out.
@@ -135,10 +142,12 @@ func (c *Client) do(ctx context.Context, r apiCall, out any) error {
 		if resp.StatusCode/100 != 2 {
 			return refusedBy(resp)
 		}
-		if err = json.NewDecoder(resp.Body).Decode(out); err == nil {
-			_, err = io.Copy(io.Discard, resp.Body) // so that the connection can serve again
+		body := http.MaxBytesReader(nil, resp.Body, cmp.Or(r.most, maxAnswer))
+		if err = json.NewDecoder(body).Decode(out); err == nil {
+			_, err = io.Copy(io.Discard, body) // so that the connection can serve again
 		}
 	}
+	var long *http.MaxBytesError
 	switch {
 	case err == nil:
 		return nil
@@ -146,6 +155,8 @@ func (c *Client) do(ctx context.Context, r apiCall, out any) error {
 		return whole.Err()
 	case ctx.Err() != nil:
 		return fmt.Errorf("rampart: %s %s: no whole answer within %v", r.method, r.path, cmp.Or(r.limit, callTimeout))
+	case errors.As(err, &long):
+		return fmt.Errorf("rampart: %s %s: the answer is longer than %d bytes: is it a Rampart server's URL?", r.method, r.path, long.Limit)
 	case resp != nil:
 		return fmt.Errorf("rampart: %s %s: the answer is cut off, or not a Rampart server's: %w", r.method, r.path, err)
 	}

@@ -87,7 +87,11 @@ func (c *Client) Query(ctx context.Context, q Query) iter.Seq2[Record, error] {
 				Events []json.RawMessage `json:"events"`
 				Cursor string            `json:"next_cursor"`
 			}
-			if err = c.do(ctx, apiCall{method: http.MethodGet, path: "/v1/audit/events", query: params}, &page); err != nil {
+			if err = c.do(ctx, apiCall{method: http.MethodGet, path: "/v1/audit/events", query: params, most: maxPageBytes}, &page); err != nil {
+				break
+			}
+			if len(page.Events) == 0 && page.Cursor != "" {
+				err = errors.New("rampart: GET /v1/audit/events: a page without events says that more follow: is it a Rampart server's URL?")
 				break
 			}
 			for _, line := range page.Events {
@@ -148,7 +152,7 @@ func (c *Client) ListApprovals(ctx context.Context, status ApprovalStatus) ([]Ap
 	var answer struct {
 		Approvals []Approval `json:"approvals"`
 	}
-	err := c.do(ctx, apiCall{method: http.MethodGet, path: "/v1/approvals", query: url.Values{"status": {string(status)}}}, &answer)
+	err := c.do(ctx, apiCall{method: http.MethodGet, path: "/v1/approvals", query: url.Values{"status": {string(status)}}, most: maxApprovals}, &answer)
 	return answer.Approvals, err
 }
 

@@ -131,7 +131,7 @@ func NewStream(bus *EventBus, opts *StreamOptions) *Stream {
 // ServeHTTP holds a GET until its client leaves, the stream is closed or the
 // client stops taking bytes. HEAD gets what GET would, without a body.
 //
-// 400: an unknown ?type=. 405: another method. 500: the writer cannot flush.
+// 400: an unknown ?type=, or a malformed query. 405: another method. 500: the writer cannot flush.
 // 503 with Retry-After: too many subscribers, shutting down, or the log cannot
 // be read.
 func (s *Stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -170,8 +170,11 @@ func (s *Stream) check(w http.ResponseWriter, r *http.Request) *connection {
 		writeError(w, http.StatusMethodNotAllowed, "the stream is read with GET")
 		return nil
 	}
-	query := r.URL.Query()
-	chosen, err := parseStreamFilter(query)
+	query, err := parseQuery(r)
+	var chosen streamFilter
+	if err == nil {
+		chosen, err = parseStreamFilter(query)
+	}
 	if err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return nil

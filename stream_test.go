@@ -543,6 +543,23 @@ func TestStreamRefusesUnknownTypes(t *testing.T) {
 	})
 }
 
+// What could not be read of a query was left out: the filter was another one,
+// and a client that resumed by the query lost events.
+func TestStreamRefusesAMalformedQuery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w := newWeb(t, testAuth())
+		own, whole := newSite(t, r.Stream, nil), newSite(t, w.h, nil)
+		for _, query := range []string{"?action=%zz", "?last_event_id=0;", "?type=audit&agent=a;b", "?last_event_id=%"} {
+			for site, token := range map[*site]string{own: "", whole: "&token=" + adminToken} {
+				resp := site.do(http.MethodGet, query+token)
+				if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "query string") {
+					t.Errorf("%s: %s %s", query, resp.Status, body)
+				}
+			}
+		}
+	})
+}
+
 func TestStreamFiltersWithoutChain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t, nil)

@@ -14,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -200,7 +201,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	api, metrics := r.Handler(auth), auth.Require(rampart.ScopeAdmin, newMetrics(r))
 	// Not a ServeMux: one would redirect //healthz before anybody looked at its Host.
 	routes := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if req.URL.Path == "/metrics" && (req.Method == http.MethodGet || req.Method == http.MethodHead) {
+		if req.URL.Path == "/metrics" {
 			metrics.ServeHTTP(w, req)
 			return
 		}
@@ -220,15 +221,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	fmt.Fprintf(out, "\nThe admin token is in %s. Watch the stream:\n\n    curl -N -H \"Authorization: Bearer $(cat %s)\" %s/v1/events/stream\n\n",
 		tokenFile, shellQuote(tokenFile), url)
 
-	srv := &http.Server{
-		Handler:           routes,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		// The server's own answer to OPTIONS * looks at no Host and waits for any body.
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     slog.NewLogLogger(handler, slog.LevelWarn),
-	}
+	srv := newServer(routes, slog.NewLogLogger(handler, slog.LevelWarn))
 	// Streams and waits for an approval would outlast any drain.
 	srv.RegisterOnShutdown(func() { r.Stream.Close() })
 	srv.RegisterOnShutdown(func() { r.Approvals.Close() })
@@ -256,6 +249,24 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	}
 	beside.Wait()
 	return nil
+}
+
+// newServer returns a server that no peer holds by being slow, and whose limits
+// for what it takes are those of docs/operations.md.
+func newServer(h http.Handler, log *log.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		// Of what the library sets no limit of its own to: answers without a
+		// body, and those that the server itself gives.
+		ReadTimeout:    30 * time.Second,
+		WriteTimeout:   30 * time.Second,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 60 << 10, // the server takes 4 KiB more
+		// The server's own answer to OPTIONS * looks at no Host and waits for any body.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     log,
+	}
 }
 
 func version() string {

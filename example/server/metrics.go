@@ -68,6 +68,11 @@ func newMetrics(r *rampart.Rampart) http.Handler {
 }
 
 func (m *metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "metrics are read with GET", http.StatusMethodNotAllowed)
+		return
+	}
 	if err := m.countNew(r.Context()); err != nil {
 		http.Error(w, "reading the log: "+err.Error(), http.StatusInternalServerError)
 		return

@@ -4,14 +4,58 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/rampartlog/rampart/internal/heaptest"
 	"github.com/rampartlog/rampart/internal/record"
 )
+
+// What a fuzzer hardly comes upon: much of what costs most.
+func TestHostileJSONTakesMemoryInProportion(t *testing.T) {
+	const many = 20_000
+	empty := appendLine(t, record.Event{Request: []byte(`{}`)})
+	names := make([]string, 32)
+	for i := range names {
+		names[i] = fmt.Sprintf(`"%c":0`, 'A'+i)
+	}
+	var members, escaped strings.Builder
+	for i := range many {
+		fmt.Fprintf(&members, `"%x":0,`, i)
+		fmt.Fprintf(&escaped, `"\u0061%x":0,`, i)
+	}
+	for name, object := range map[string]string{
+		"deep":                   strings.Repeat(`{"a":[`, many),
+		"deepest that is taken":  nested(64),
+		"names":                  "{" + members.String() + `"":0}`,
+		"escaped names":          "{" + escaped.String() + `"":0}`,
+		"objects beside names":   "{" + strings.Join(names, ",") + `,"":[` + strings.Repeat(`{"a":0},`, many) + `0]}`,
+		"escaped in each object": `{"a":[` + strings.Repeat(`{"\u0061":0},`, many) + `0]}`,
+		"empty":                  `{"a":[` + strings.Repeat(`{},`, many) + `0]}`,
+		"strings":                `{"a":[` + strings.Repeat(`"",`, many) + `""]}`,
+		"escapes":                `{"a":"` + strings.Repeat(`\ud800`, many) + `"}`,
+		"digits":                 `{"a":1` + strings.Repeat(`0`, many) + `e1}`,
+		"space":                  `{` + strings.Repeat(" ", many) + `"a"` + strings.Repeat("\n", many) + `:0}`,
+		"unclosed":               `{"a":"` + strings.Repeat(`\"`, many),
+		"bad at the end":         "{" + members.String() + `"0":0}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			event := []byte(`{"tool":"t","request":` + object + `,"decision":{"matched_policies":[` + strings.Repeat(`"",`, many) + `""]}}`)
+			line := bytes.Replace(empty, []byte(`"request":{}`), []byte(`"request":`+object), 1)
+			var fields record.Fields
+			heaptest.Bound(t, len(object), func() { record.AppendCompact(nil, []byte(object)) })
+			heaptest.Bound(t, len(event), func() { record.ParseEvent(event) })
+			heaptest.Bound(t, len(line), func() { record.Scan(line, &fields) })
+			heaptest.Bound(t, len(line), func() { record.Parse(line) })
+		})
+	}
+}
 
 func FuzzCompact(f *testing.F) {
 	for _, s := range []string{
@@ -20,7 +64,9 @@ func FuzzCompact(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		got, err := record.AppendCompact(nil, src)
+		var got []byte
+		var err error
+		heaptest.Bound(t, len(src), func() { got, err = record.AppendCompact(nil, src) })
 		if want, sure := acceptable(src); sure && want != (err == nil) {
 			t.Fatalf("error %v, but encoding/json and the rules beyond it say %v", err, want)
 		}
@@ -141,7 +187,13 @@ func FuzzScan(f *testing.F) {
 	f.Add(appendLine(f, record.Event{Response: &record.Response{}, Request: []byte(`{"a":["\\\"",{}]}`)}))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		var fields record.Fields
-		if err := record.Scan(line, &fields); err != nil {
+		var err error
+		heaptest.Bound(t, len(line), func() {
+			if err = record.Scan(line, &fields); err == nil {
+				record.Parse(line)
+			}
+		})
+		if err != nil {
 			var syntax *record.SyntaxError
 			if !errors.As(err, &syntax) || syntax.Offset < 0 || syntax.Offset > len(line) {
 				t.Fatalf("error %#v", err)
@@ -206,7 +258,9 @@ func FuzzParseEvent(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		e, err := record.ParseEvent(src)
+		var e record.Event
+		var err error
+		heaptest.Bound(t, len(src), func() { e, err = record.ParseEvent(src) })
 		if err != nil {
 			var syntax *record.SyntaxError
 			if !errors.As(err, &syntax) || syntax.Offset < 0 || syntax.Offset > len(src) {

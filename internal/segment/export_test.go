@@ -12,6 +12,9 @@ func Seal(data []byte) []byte {
 		return data
 	}
 	data = append([]byte(nil), data...)
+	if n := binary.LittleEndian.Uint32(data[headSize-24:]); int(n) <= len(data)-headSize {
+		binary.LittleEndian.PutUint32(data[headSize-20:], crc32.Checksum(data[headSize:headSize+int(n)], castagnoli))
+	}
 	binary.LittleEndian.PutUint32(data[headSize-8:], crc32.Checksum(data[headSize:], castagnoli))
 	return Claim(data, int64(len(data)))
 }

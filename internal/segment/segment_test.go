@@ -2,6 +2,7 @@ package segment_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/rampartlog/rampart/internal/heaptest"
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/segment"
 )
@@ -277,29 +279,61 @@ func TestHugeSidecarIsRefused(t *testing.T) {
 	}
 }
 
-// Whatever a sidecar holds, decoding ends with an error or with an index that
-// can be asked.
-func FuzzDecode(f *testing.F) {
-	_, x := build(f, 100)
-	data, err := x.Encode()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(data)
-	f.Add(data[:300])
-	f.Fuzz(func(t *testing.T, data []byte) {
-		wants := []segment.Want{{Field: segment.Agent, Values: []string{"a1"}}}
-		r := bytes.NewReader(segment.Seal(data))
-		if h, err := segment.DecodeHead(r, r.Size()); err == nil {
-			if v, err := segment.DecodeValues(r, r.Size(), h); err == nil {
-				v.May(wants)
-			}
+// sidecars are some of all kinds: of few values and of many, of more than a
+// byte tells apart, and of more than are indexed.
+func sidecars(t testing.TB) (out [][]byte) {
+	t.Helper()
+	for _, n := range []int{1, 9, 100, 1000} {
+		_, x := build(t, n)
+		data, err := x.Encode()
+		if err != nil {
+			t.Fatal(err)
 		}
-		x, err := segment.Decode(r, r.Size())
-		if err != nil || x.Head().Size > 1<<16 { // a log compares the size with its file's
+		out = append(out, data)
+	}
+	return out
+}
+
+// Whatever a sidecar holds, decoding ends with an error or with an index that
+// can be asked, and that is the same once it was written again.
+func FuzzDecode(f *testing.F) {
+	for _, data := range sidecars(f) {
+		f.Add(data)
+	}
+	odd := sidecars(f)[1] // an id of fewer characters than bytes was written longer than it was read
+	copy(odd[8+3*8:], strings.Repeat("é", 13))
+	f.Add(odd)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		wants := []segment.Want{{Field: segment.Agent, Values: []string{"a1"}}, {Field: segment.RunID, Values: []string{"run3", "run900", ""}}}
+		r := bytes.NewReader(segment.Seal(data))
+		var x *segment.Index
+		var err error
+		heaptest.Bound(t, len(data), func() {
+			if h, err := segment.DecodeHead(r, r.Size()); err == nil {
+				if v, err := segment.DecodeValues(r, r.Size(), h); err == nil {
+					v.May(wants)
+				}
+			}
+			x, err = segment.Decode(r, r.Size())
+		})
+		if err != nil {
 			return
 		}
+		first, err := x.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := segment.Decode(bytes.NewReader(first), int64(len(first)))
+		if err != nil {
+			t.Fatalf("what was decoded is not, once written again: %v", err)
+		}
+		if second, err := again.Encode(); err != nil || !bytes.Equal(first, second) || x.Head() != again.Head() {
+			t.Fatalf("written again it is another index: %+v, %+v, %v", x.Head(), again.Head(), err)
+		}
 		v := x.View()
+		if v.Size > 1<<16 { // a log compares the size with its file's
+			return
+		}
 		l := segment.NewLines(bytes.NewReader(make([]byte, 1<<16)), v)
 		for i := range min(int(v.Count), 100) {
 			l.Line(i)
@@ -309,6 +343,31 @@ func FuzzDecode(f *testing.F) {
 		if s := x.Select(wants); s != nil {
 			s.Append(nil, 0, int(v.Count))
 		}
-		x.Encode()
 	})
+}
+
+// Numbers in a sidecar that claim more than it holds, each in every place.
+func TestSidecarThatClaimsTooMuch(t *testing.T) {
+	claims := []uint32{1, 1 << 12, 1 << 20, 1<<31 - 1, 1 << 31, 1<<32 - 1}
+	for _, good := range sidecars(t)[:3] {
+		for i := 8; i+8 <= len(good); i++ {
+			for _, n := range claims {
+				data := bytes.Clone(good)
+				binary.LittleEndian.PutUint32(data[i:], n)
+				if i%2 == 0 {
+					binary.LittleEndian.PutUint32(data[i+4:], n)
+				}
+				r := bytes.NewReader(segment.Seal(data))
+				heaptest.Bound(t, len(data), func() {
+					if h, err := segment.DecodeHead(r, r.Size()); err == nil {
+						segment.DecodeValues(r, r.Size(), h)
+					}
+					segment.Decode(r, r.Size())
+				})
+				if t.Failed() {
+					t.Fatalf("%d at byte %d", n, i)
+				}
+			}
+		}
+	}
 }

@@ -3,7 +3,6 @@ package segment
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"io"
 	"slices"
@@ -85,7 +84,12 @@ func (x *Index) Encode() ([]byte, error) {
 	h = le.AppendUint64(h, x.head.First)
 	h = le.AppendUint64(h, x.head.Count)
 	h = le.AppendUint64(h, uint64(x.head.Size))
-	h = append(h, fmt.Sprintf("%26s%26s%64s%64s", x.head.FirstID, x.lastID, x.head.PrevHash, x.hash)...)
+	for _, text := range []struct {
+		s    string
+		size int
+	}{{x.head.FirstID, 26}, {string(x.lastID), 26}, {x.head.PrevHash, 64}, {string(x.hash), 64}} {
+		h = append(append(h, text.s...), make([]byte, text.size-len(text.s))...) // an empty index has none
+	}
 	h = le.AppendUint64(h, uint64(x.head.Min))
 	h = le.AppendUint64(h, uint64(x.head.Max))
 	h = le.AppendUint64(h, x.head.Approvals)
