@@ -91,7 +91,7 @@ func newLife(pace string) *life {
 			readers: []*reader{{name: "from the beginning", at: "0"}},
 		},
 		pace: pace, asked: map[string]string{},
-		arm: func(*vfstest.FS, int, int) {}, each: func(call) {}, over: func() bool { return false },
+		arm: func(*vfstest.FS, int, int) {}, each: func(call) {}, rest: func() error { return nil }, over: func() bool { return false },
 	}
 }
 
@@ -103,7 +103,7 @@ func crash(pace string, n int) (*life, error) {
 			fs.CrashAt(n - ops)
 		}
 	}
-	l.over = func() bool { ops, _ := l.opened(); return ops >= n }
+	l.over = func() bool { ops, _ := l.done(); return ops >= n }
 	return l, l.run()
 }
 
@@ -254,7 +254,7 @@ func TestCrashSweep(t *testing.T) {
 			if err := l.run(); err != nil {
 				t.Fatalf("pace=%s, without a crash: %v", pace, err)
 			}
-			operations[pace], _ = l.opened()
+			operations[pace], _ = l.done()
 			if l.pruned < 30 || len(l.readers) != 2 {
 				t.Fatalf("the workload prunes %d events and has %d readers", l.pruned, len(l.readers))
 			}

@@ -123,7 +123,8 @@ func keyOf(e rampart.AuditEvent) string {
 
 // take reports whether the event of that key may be on the log though nobody
 // was told so.
-func (w *world) take(key string, reopened bool) bool {
+func (w *world) take(e rampart.AuditEvent, reopened bool) bool {
+	key := keyOf(e)
 	for i := range w.maybe {
 		a := &w.maybe[i]
 		if !a.visible && !reopened {
@@ -137,12 +138,19 @@ func (w *world) take(key string, reopened bool) bool {
 		}
 	}
 	// What has passed its deadline is ended by nobody's call.
-	for id, p := range w.approvals {
-		if p.Status == rampart.Pending && !time.Now().Before(p.ExpiresAt) && key == endKey(id, rampart.Expired) {
-			return true
+	ends := memberOf(e)
+	if ends.Status != rampart.Expired {
+		return false
+	}
+	due := false
+	for _, k := range w.log {
+		if k.id == ends.ID {
+			due = !time.Now().Before(memberOf(w.decode(k.line)).ExpiresAt)
+		} else if strings.HasPrefix(k.key, "end "+ends.ID) {
+			return false
 		}
 	}
-	return false
+	return due
 }
 
 // match holds the log's lines against what is known, and learns from them.
@@ -161,7 +169,7 @@ func (w *world) match(lines []string, dropped rampart.Pruned, reopened bool) err
 		e := w.decode(line)
 		k := known{keyOf(e), e.ID, e.Hash, line}
 		if at == len(w.log) {
-			if !w.take(k.key, reopened) {
+			if !w.take(e, reopened) {
 				return fmt.Errorf("event %d is %q, which nobody appended, or who did was told that it is not there", at+1, k.key)
 			}
 			w.log = append(w.log, k)
@@ -223,8 +231,12 @@ func (w *world) holds(r *rampart.Rampart, reopened bool) error {
 	is := w.fold(lines)
 	pending := 0
 	for id, want := range is {
-		if got, err := r.Approvals.Get(context.Background(), id); err != nil || !reflect.DeepEqual(got, want) {
-			return fmt.Errorf("approval %s is\n%+v, %v; by the log it is\n%+v", id, got, err, want)
+		got, err := r.Approvals.Get(context.Background(), id)
+		if err != nil {
+			return fmt.Errorf("approval %s: %w", id, err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			return fmt.Errorf("approval %s is\n%+v; by the log it is\n%+v", id, got, want)
 		}
 		if want.Status == rampart.Pending {
 			pending++
@@ -302,21 +314,25 @@ func (w *world) caughtUp() error {
 // follow has the readers go on where they were.
 func (w *world) follow(r *rampart.Rampart) {
 	for _, rd := range w.readers {
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan struct{})
-		rd.err, rd.stop = nil, func() { cancel(); <-done }
-		go func() {
-			defer close(done)
-			for e, err := range r.Bus.Subscribe(ctx, rd.at) {
-				switch {
-				case err != nil:
-					rd.err = err
-				case e.ID != "":
-					rd.at, rd.seen = e.ID, append(rd.seen, e)
-				}
-			}
-		}()
+		rd.follow(r)
 	}
+}
+
+func (rd *reader) follow(r *rampart.Rampart) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	rd.err, rd.stop = nil, func() { cancel(); <-done }
+	go func() {
+		defer close(done)
+		for e, err := range r.Bus.Subscribe(ctx, rd.at) {
+			switch {
+			case err != nil:
+				rd.err = err
+			case e.ID != "":
+				rd.at, rd.seen = e.ID, append(rd.seen, e)
+			}
+		}
+	}()
 }
 
 // wait has those wait who have no answer.
@@ -329,6 +345,7 @@ func (w *world) wait(r *rampart.Rampart) {
 }
 
 func (wt *waiter) wait(r *rampart.Rampart) {
+	wt.err = nil
 	go func() {
 		if got, err := r.Approvals.Wait(context.Background(), wt.id); err != nil {
 			wt.err = err
@@ -420,12 +437,12 @@ func (w *world) lives(r *rampart.Rampart, fs *vfstest.FS) error {
 	if err := w.holds(r, true); err != nil {
 		return err
 	}
-	for name := range settled(fs) {
+	for name := range fs.Files() {
 		if first, ok := segment.Owner(name); ok && first <= w.pruned {
 			return fmt.Errorf("%s is left over", name)
 		}
 	}
-	if err := durable(fs); err != nil {
+	if err := w.durable(fs); err != nil {
 		return fmt.Errorf("what was recovered: %w", err)
 	}
 	w.follow(r)
@@ -448,26 +465,27 @@ func (w *world) lives(r *rampart.Rampart, fs *vfstest.FS) error {
 	if report, err := r.Chain.Verify(context.Background(), w.anchors()...); err != nil || !report.OK() {
 		return fmt.Errorf("verify: %s, %v, %w", report.Verdict, report.Fault, err)
 	}
-	if err := durable(fs); err != nil {
+	if err := w.durable(fs); err != nil {
 		return fmt.Errorf("at rest: %w", err)
 	}
 	return nil
 }
 
 // durable checks that a power cut takes nothing of what is there.
-func durable(fs *vfstest.FS) error {
-	there, stays := settled(fs), settled(fs.Recover(vfstest.Lost, 0))
+func (w *world) durable(fs *vfstest.FS) error {
+	there, stays := w.settled(fs), w.settled(fs.Recover(vfstest.Lost, 0))
 	if !maps.Equal(there, stays) {
 		return fmt.Errorf("there is %v, and a power cut leaves %v", slices.Sorted(maps.Keys(there)), slices.Sorted(maps.Keys(stays)))
 	}
 	return nil
 }
 
-// settled are the files without those that opening removes.
-func settled(fs *vfstest.FS) map[string]string {
+// settled are the files without caches and those that opening removes.
+func (w *world) settled(fs *vfstest.FS) map[string]string {
 	files := map[string]string{}
 	for name, f := range fs.Files() {
-		if !strings.HasSuffix(name, ".tmp") {
+		first, ok := segment.Owner(name)
+		if !strings.HasSuffix(name, ".tmp") && !strings.HasSuffix(name, ".idx") && (!ok || first > w.pruned) {
 			files[name] = string(f.Data)
 		}
 	}
