@@ -40,7 +40,7 @@ func replaceFile(fs vfs.FS, name string, src io.Reader, size int64) error {
 	if err != nil {
 		return err
 	}
-	n, err := io.CopyBuffer(io.NewOffsetWriter(f, 0), src, make([]byte, 256<<10))
+	n, err := io.CopyBuffer(io.NewOffsetWriter(f, 0), src, make([]byte, max(1, min(size, 256<<10))))
 	if err == nil && n != size {
 		err = io.ErrUnexpectedEOF
 	}

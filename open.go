@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -168,7 +169,9 @@ func (c *AuditChain) recover() error {
 		return err
 	}
 	// Only when all fits: what a pruning removes, and a crash left over, goes.
-	c.removePruned()
+	if slices.ContainsFunc(names, c.isPruned) {
+		c.finishPruning()
+	}
 	return nil
 }
 

@@ -151,6 +151,36 @@ func (c *AuditChain) putOnRecord(ctx context.Context, last Pruned, before time.T
 	return err
 }
 
+// isPruned reports whether that is a file of a pruned segment.
+func (c *AuditChain) isPruned(name string) bool {
+	first, ok := segment.Owner(name)
+	return ok && first <= c.state.pruned().Records
+}
+
+// finishPruning is removePruned after a crash. The one who wrote PRUNED may
+// have failed to make its name durable, and such a name is there and lost to
+// every later sync: it is put there anew before what it is about goes.
+func (c *AuditChain) finishPruning() {
+	f, err := c.fs.Open(prunedName)
+	if err == nil {
+		defer f.Close()
+		var size int64
+		if size, err = f.Size(); err == nil {
+			err = replaceFile(c.fs, prunedName, io.NewSectionReader(f, 0, size), size)
+		}
+	}
+	if err != nil {
+		c.leftOver(err)
+		return
+	}
+	c.removePruned()
+}
+
+func (c *AuditChain) leftOver(err error) {
+	c.errors.add("prune")
+	c.log.Warn("files of pruned segments are not removed yet; the next pruning, or opening, tries again", "error", err)
+}
+
 // removePruned removes what is left of pruned segments, oldest first. Where
 // that fails, as on Windows while somebody reads them, the next one tries again.
 func (c *AuditChain) removePruned() {
@@ -167,8 +197,7 @@ func (c *AuditChain) removePruned() {
 		err = errors.Join(err, c.fs.SyncDir())
 	}
 	if err != nil {
-		c.errors.add("prune")
-		c.log.Warn("files of pruned segments are not removed yet; the next pruning, or opening, tries again", "error", err)
+		c.leftOver(err)
 	}
 }
 

@@ -58,8 +58,16 @@ func (n *node) sync() {
 			n.durable = c.apply(n.durable)
 		}
 	}
-	// The length is the file's own, whatever became of the bytes.
+	// The length is the file's own, whatever became of the bytes, and a sector
+	// is written as it reads, with what an earlier Sync lost of it.
 	n.durable = resize(n.durable, len(n.data))
+	for _, c := range n.pending {
+		if !c.clean {
+			from := min(c.off/sectorSize*sectorSize, len(n.data))
+			to := min((c.off+len(c.data)+sectorSize-1)/sectorSize*sectorSize, len(n.data))
+			copy(n.durable[from:], n.data[from:max(from, to)])
+		}
+	}
 	n.pending = nil
 }
 
@@ -101,6 +109,9 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) {
 	if err := f.check("read", off, false); err != nil {
 		return 0, err
 	}
+	if err := f.fs.read("read", f.name); err != nil {
+		return 0, err
+	}
 	n := copy(p, f.node.data[min(off, int64(len(f.node.data))):])
 	if n < len(p) {
 		return n, io.EOF
@@ -109,12 +120,13 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (f *file) WriteAt(p []byte, off int64) (int, error) {
+	f.fs.before("write", f.name)
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if err := f.check("write", off, true); err != nil {
 		return 0, err
 	}
-	x := f.fs.step()
+	x := f.fs.step("write", f.name)
 	n, err := len(p), x.err
 	switch {
 	case x.partial:
@@ -139,12 +151,13 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (f *file) Truncate(size int64) error {
+	f.fs.before("truncate", f.name)
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if err := f.check("truncate", size, true); err != nil {
 		return err
 	}
-	if x := f.fs.step(); x.err != nil {
+	if x := f.fs.step("truncate", f.name); x.err != nil {
 		return failed("truncate", f.name, x.err)
 	}
 	if _, err := f.fs.room(int64(len(f.node.data)), size, 0); err != nil {
@@ -155,12 +168,13 @@ func (f *file) Truncate(size int64) error {
 }
 
 func (f *file) Sync() error {
+	f.fs.before("sync", f.name)
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if err := f.check("sync", 0, false); err != nil {
 		return err
 	}
-	x := f.fs.stepSync()
+	x := f.fs.stepSync(f.name)
 	switch {
 	case x.err == nil:
 		f.node.sync()
@@ -175,6 +189,9 @@ func (f *file) Size() (int64, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if err := f.check("stat", 0, false); err != nil {
+		return 0, err
+	}
+	if err := f.fs.read("stat", f.name); err != nil {
 		return 0, err
 	}
 	return int64(len(f.node.data)), nil
@@ -199,5 +216,5 @@ func (f *file) Close() error {
 		return err
 	}
 	f.closed = true
-	return nil
+	return f.fs.read("close", f.name)
 }

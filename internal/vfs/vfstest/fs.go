@@ -4,7 +4,8 @@
 //
 // A workload is run once to count its operations with [FS.Ops], then once for
 // each of them with [FS.CrashAt] or [FS.FailAt] armed, and what [FS.Recover]
-// returns is opened as after a reboot.
+// returns is opened as after a reboot, or what [FS.Kill] returns as when only
+// the process ended.
 package vfstest
 
 import (
@@ -30,9 +31,15 @@ var errReadOnly = errors.New("not open for writing")
 // unix. All methods may be called concurrently.
 //
 // Operations are Create, Rename, Remove, SyncDir and a file's WriteAt,
-// Truncate and Sync, whether they succeed or not. Calls that only read, Lock
-// and Close are none: they neither count nor fail, not even after a crash.
+// Truncate and Sync, whether they succeed or not. The other calls, Open,
+// OpenWrite, List, Lock and a file's ReadAt, Size and Close, change nothing on
+// the disk: they are counted apart, fail by [FS.FailReadAt] alone, and go on
+// after a crash.
 type FS struct {
+	// Before, if set, is called before each operation, with what [FS.Op] will
+	// say of it, and may wait there. It is set before anything is done.
+	Before func(op string)
+
 	mu      sync.Mutex
 	names   map[string]*node
 	synced  map[string]*node // names as they are on the disk
@@ -40,18 +47,20 @@ type FS struct {
 	locked  map[string]bool
 	changes int // made to the contents of all files
 
-	ops, syncs int
+	ops, reads []string // what was done, of each kind
+	syncs      int
 	crashAt    int // number of an operation; 0 is none
 	faults     map[int]fault
 	syncFaults map[int]fault // by number of File.Sync
-	limit      int64         // bytes; none when negative
+	readFaults map[int]error
+	limit      int64 // bytes; none when negative
 }
 
 // New returns an empty directory.
 func New() *FS {
 	return &FS{
 		names: map[string]*node{}, synced: map[string]*node{}, locked: map[string]bool{},
-		faults: map[int]fault{}, syncFaults: map[int]fault{}, limit: -1,
+		faults: map[int]fault{}, syncFaults: map[int]fault{}, readFaults: map[int]error{}, limit: -1,
 	}
 }
 
@@ -59,6 +68,17 @@ func New() *FS {
 type entry struct {
 	gone, name string
 	node       *node // of name
+	clean      bool  // a SyncDir failed with it: no later one makes it durable
+}
+
+// touches reports whether the two are about one name: they happen in their order.
+func (e entry) touches(o entry) bool {
+	for _, name := range []string{e.gone, e.name} {
+		if name != "" && (name == o.gone || name == o.name) {
+			return true
+		}
+	}
+	return false
 }
 
 func (e entry) apply(names map[string]*node) {
@@ -77,22 +97,30 @@ func failed(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
-// begin counts an operation on names and returns why it fails.
+// begin counts an operation on names, locks the FS and returns why it fails.
 func (f *FS) begin(op string, names ...string) error {
 	for _, name := range names {
 		if err := vfs.CheckName(name); err != nil {
+			f.mu.Lock()
 			return failed(op, name, err)
 		}
 	}
-	if x := f.step(); x.err != nil {
+	f.before(op, names[0])
+	f.mu.Lock()
+	if x := f.step(op, names[0]); x.err != nil {
 		return failed(op, names[0], x.err)
 	}
 	return nil
 }
 
+func (f *FS) before(op, name string) {
+	if f.Before != nil {
+		f.Before(op + " " + name)
+	}
+}
+
 // Create is as in vfs.FS.
 func (f *FS) Create(name string) (vfs.File, error) {
-	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.begin("create", name); err != nil {
 		return nil, err
@@ -117,6 +145,9 @@ func (f *FS) open(name string, writable bool) (vfs.File, error) {
 	if err := vfs.CheckName(name); err != nil {
 		return nil, failed("open", name, err)
 	}
+	if err := f.read("open", name); err != nil {
+		return nil, err
+	}
 	n := f.names[name]
 	if n == nil {
 		return nil, failed("open", name, fs.ErrNotExist)
@@ -126,7 +157,6 @@ func (f *FS) open(name string, writable bool) (vfs.File, error) {
 
 // Rename is as in vfs.FS.
 func (f *FS) Rename(old, new string) error {
-	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.begin("rename", old, new); err != nil {
 		return err
@@ -141,7 +171,6 @@ func (f *FS) Rename(old, new string) error {
 
 // Remove is as in vfs.FS.
 func (f *FS) Remove(name string) error {
-	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.begin("remove", name); err != nil {
 		return err
@@ -157,29 +186,49 @@ func (f *FS) Remove(name string) error {
 func (f *FS) List() ([]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.read("list", "."); err != nil {
+		return nil, err
+	}
 	return slices.Sorted(maps.Keys(f.names)), nil
 }
 
-// SyncDir makes the directory's entries durable. After one that failed, the
-// next makes good for it.
+// SyncDir makes the directory's entries durable. Those with which it failed are
+// lost to every later one, as a file's contents are, see [FS.FailAt].
 func (f *FS) SyncDir() error {
+	f.before("syncdir", ".")
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if x := f.step(); x.err != nil {
-		return failed("syncdir", ".", x.err)
+	x := f.step("syncdir", ".")
+	if x.err == nil {
+		for _, e := range f.entries {
+			if !e.clean {
+				e.apply(f.synced)
+			}
+		}
+		f.entries = nil
+		return nil
 	}
-	f.synced = maps.Clone(f.names)
-	f.entries = nil
-	return nil
+	if x.drop {
+		f.names, f.entries = maps.Clone(f.synced), nil
+	}
+	if !errors.Is(x.err, ErrCrashed) {
+		for i := range f.entries {
+			f.entries[i].clean = true
+		}
+	}
+	return failed("syncdir", ".", x.err)
 }
 
 // Lock makes the lock's file, durable at once, and holds it for this FS alone:
-// what Recover returns is not locked.
+// what Recover and Kill return is not locked.
 func (f *FS) Lock(name string) (io.Closer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := vfs.CheckName(name); err != nil {
 		return nil, failed("lock", name, err)
+	}
+	if err := f.read("lock", name); err != nil {
+		return nil, err
 	}
 	if f.locked[name] {
 		return nil, &vfs.LockedError{PID: os.Getpid()}
@@ -207,7 +256,7 @@ func (h *held) Close() error {
 	}
 	h.closed = true
 	delete(h.fs.locked, h.name)
-	return nil
+	return h.fs.read("close", h.name)
 }
 
 // room returns how many of count bytes at off fit into a file of size bytes,

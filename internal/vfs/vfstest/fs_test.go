@@ -148,8 +148,34 @@ func TestFates(t *testing.T) {
 			},
 			lost:  "a=a b=b",
 			kept:  "a=c",
-			torn:  []string{"a=a b=b", "a=a b=b c=c", "a=c", "a=c b=b"},
+			torn:  []string{"a=a", "a=a b=b", "a=a b=b c=c", "a=a c=c", "a=c", "a=c b=b"},
 			later: []string{"a=c"},
+		},
+		{
+			name: "cut and written again",
+			script: func(t *testing.T, d *vfstest.FS) {
+				f := durable(t, d, "f", sector("a")+sector("b"))
+				must(t, f.Truncate(512))
+				write(t, f, 512, sector("c"))
+			},
+			lost:  "f=ab",
+			kept:  "f=ac",
+			torn:  []string{"f=a", "f=a0", "f=ab", "f=ac"},
+			later: []string{"f=ab"},
+		},
+		{
+			name: "names made twice",
+			script: func(t *testing.T, d *vfstest.FS) {
+				durable(t, d, "a", "1")
+				must(t, d.Remove("a"))
+				f := create(t, d, "a")
+				write(t, f, 0, "2")
+				must(t, f.Sync())
+			},
+			lost:  "a=1",
+			kept:  "a=2",
+			torn:  []string{"", "a=1", "a=2"},
+			later: []string{"a=2"},
 		},
 		{
 			name: "rename before sync",
@@ -182,9 +208,14 @@ func TestFates(t *testing.T) {
 			test.script(t, d)
 			for fate, want := range map[vfstest.Fate][]string{
 				vfstest.Lost: {test.lost}, vfstest.Kept: {test.kept}, vfstest.Torn: test.torn, vfstest.Reordered: test.later,
+				vfstest.Each: test.torn,
 			} {
 				var got []string
-				for seed := range uint64(300) {
+				seeds := uint64(300)
+				if fate == vfstest.Each {
+					seeds = d.States()
+				}
+				for seed := range seeds {
 					r := d.Recover(fate, seed)
 					s := state(t, r)
 					if again := state(t, d.Recover(fate, seed)); again != s {
@@ -296,25 +327,156 @@ func TestFailSync(t *testing.T) {
 	for _, drop := range []bool{false, true} {
 		t.Run(fmt.Sprintf("drop=%t", drop), func(t *testing.T) {
 			d := vfstest.New()
-			f := durable(t, d, "f", "a")
+			f := durable(t, d, "f", sector("a"))
 			d.FailSync(2, errDisk, drop)
 			must(t, f.Sync())
-			write(t, f, 1, "b")
+			write(t, f, 512, sector("b"))
 			if err := f.Sync(); !errors.Is(err, errDisk) {
 				t.Fatalf("Sync = %v, want the fault", err)
 			}
-			reads := map[bool]string{false: "ab", true: "a"}[drop]
-			if got := contents(t, f); got != reads {
+			reads := map[bool]string{false: "f=ab", true: "f=a"}[drop]
+			if got := state(t, d); got != reads {
 				t.Errorf("reads %q after the failed Sync, want %q", got, reads)
 			}
-			write(t, f, 2, "c")
+			write(t, f, 1024, "c")
 			must(t, f.Sync())
-			for _, fate := range []vfstest.Fate{vfstest.Lost, vfstest.Torn, vfstest.Reordered} {
-				if got := read(t, d.Recover(fate, 1), "f"); got != "a\x00c" {
+			for _, fate := range []vfstest.Fate{vfstest.Lost, vfstest.Torn, vfstest.Reordered, vfstest.Each} {
+				if got := state(t, d.Recover(fate, 0)); got != "f=a0c" {
 					t.Errorf("%v: %q, want only what the second Sync covered", fate, got)
 				}
 			}
 		})
+	}
+}
+
+// A sector is written whole, with what an earlier Sync lost of it.
+func TestFailSyncWithinASector(t *testing.T) {
+	for drop, want := range map[bool]string{false: "abc", true: "a\x00c"} {
+		d := vfstest.New()
+		f := durable(t, d, "f", "a")
+		d.FailSync(1, errDisk, drop)
+		write(t, f, 1, "b")
+		if err := f.Sync(); !errors.Is(err, errDisk) {
+			t.Fatal(err)
+		}
+		write(t, f, 2, "c")
+		must(t, f.Sync())
+		if got := read(t, d.Recover(vfstest.Lost, 0), "f"); got != want {
+			t.Errorf("drop=%t: %q, want %q", drop, got, want)
+		}
+	}
+}
+
+func TestFailedSyncDir(t *testing.T) {
+	for drop, want := range map[bool][]string{false: {"a=1 b=2 c=3", "a=1 c=3"}, true: {"a=1", "a=1 c=3"}} {
+		d := vfstest.New()
+		durable(t, d, "a", "1")
+		b := create(t, d, "b")
+		write(t, b, 0, "2")
+		must(t, b.Sync())
+		d.FailAt(1, errDisk, false)
+		if drop {
+			d.FailDropping(1, errDisk)
+		}
+		if err := d.SyncDir(); !errors.Is(err, errDisk) {
+			t.Fatal(err)
+		}
+		must(t, d.SyncDir())
+		if !drop {
+			durable(t, d, "c", "3")
+		}
+		if got := state(t, d); got != want[0] {
+			t.Errorf("drop=%t: reads %q, want %q", drop, got, want[0])
+		}
+		if drop {
+			durable(t, d, "c", "3")
+		}
+		for _, fate := range []vfstest.Fate{vfstest.Lost, vfstest.Torn, vfstest.Each} {
+			if got := state(t, d.Recover(fate, 0)); got != want[1] {
+				t.Errorf("drop=%t, %v: %q, want %q", drop, fate, got, want[1])
+			}
+		}
+	}
+}
+
+// Each call that is no operation fails once, and then does what it is asked.
+func TestFailReadAt(t *testing.T) {
+	var f vfs.File
+	var l io.Closer
+	d := vfstest.New()
+	durable(t, d, "f", "a")
+	calls := []struct {
+		what string
+		call func() error
+		gone error // of the second try
+	}{
+		{"list .", func() error { _, err := d.List(); return err }, nil},
+		{"lock LOCK", func() (err error) { l, err = d.Lock("LOCK"); return err }, nil},
+		{"open f", func() (err error) { f, err = d.OpenWrite("f"); return err }, nil},
+		{"read f", func() error { _, err := f.ReadAt(make([]byte, 1), 0); return err }, nil},
+		{"stat f", func() error { _, err := f.Size(); return err }, nil},
+		{"close f", func() error { return f.Close() }, fs.ErrClosed},
+		{"close LOCK", func() error { return l.Close() }, fs.ErrClosed},
+	}
+	for _, c := range calls {
+		before := d.Reads()
+		d.FailReadAt(1, errDisk)
+		if err := c.call(); !errors.Is(err, errDisk) {
+			t.Errorf("%s: %v, want the fault", c.what, err)
+		}
+		if err := c.call(); !errors.Is(err, c.gone) {
+			t.Errorf("%s: then %v, want %v", c.what, err, c.gone)
+		}
+		if d.Reads() == before || d.Read(before+1) != c.what {
+			t.Errorf("%s was noted as %q", c.what, d.Read(before+1))
+		}
+	}
+}
+
+func TestBeforeSeesEachOperation(t *testing.T) {
+	d := vfstest.New()
+	var seen []string
+	d.Before = func(op string) { seen = append(seen, op) }
+	for _, op := range operations(d) {
+		must(t, op())
+	}
+	want := []string{"create f", "write f", "truncate f", "sync f", "rename f", "syncdir .", "remove g"}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Error(diff)
+	}
+	for i, op := range want {
+		if d.Op(i+1) != op {
+			t.Errorf("Op(%d) = %q, want %q", i+1, d.Op(i+1), op)
+		}
+	}
+}
+
+// What was not durable before a kill is not after it, and a power cut takes it.
+func TestKill(t *testing.T) {
+	d := vfstest.New()
+	f := durable(t, d, "f", sector("a"))
+	_, err := d.Lock("LOCK")
+	must(t, err)
+	write(t, f, 512, sector("b"))
+	durableLater := create(t, d, "g")
+	write(t, durableLater, 0, "g")
+	must(t, durableLater.Sync())
+	next := d.Kill()
+	if next.Sum() != d.Sum() {
+		t.Errorf("reads %q, want %q", state(t, next), state(t, d))
+	}
+	l, err := next.Lock("LOCK")
+	must(t, err, l.Close())
+	lost := next.Recover(vfstest.Lost, 0)
+	if lost.Sum() != d.Recover(vfstest.Lost, 0).Sum() || lost.Sum() == next.Sum() {
+		t.Errorf("a power cut leaves %q", state(t, lost))
+	}
+	must(t, next.SyncDir())
+	if got := read(t, next.Recover(vfstest.Lost, 0), "g"); got != "g" {
+		t.Errorf("g holds %q once its name is durable", got)
+	}
+	if names := next.Recover(vfstest.Lost, 0).Files(); len(names) != 3 || string(names["f"].Data) != sector("a") {
+		t.Errorf("%d files", len(names))
 	}
 }
 

@@ -3,6 +3,8 @@ package vfstest
 import (
 	"cmp"
 	"maps"
+	"math"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 )
@@ -17,23 +19,47 @@ const (
 	// Lost: it is gone, names and contents. A created file is not there, a
 	// renamed one has its old name.
 	Lost Fate = iota
-	// Kept: it is all there, the write that was on its way included; also what
-	// a process finds that crashed while its machine did not.
+	// Kept: it is all there, the write that was on its way included.
 	Kept
-	// Torn: the seed decides. Each sector has its durable contents (zeros beyond
-	// the durable end) or those after one of the writes to it; the length is the
-	// newest, an earlier one, or a sector's end between; and of the directory's
-	// changes the first few are kept.
+	// Torn: each piece is there or not, as the seed decides. A sector has its
+	// durable contents (zeros beyond the durable end) or those after one of the
+	// writes to it; a file's length is the newest, an earlier one, or a sector's
+	// end between; and of the directory's changes the first few are kept, as by
+	// a file system with a journal, or any, as by one without, but of those to
+	// one name none without the ones before it.
 	Torn
 	// Reordered: lengths and names are the newest, but of the sectors of all
 	// files, in the order of their last writes, the first ones are lost and the
 	// others kept. The seed decides how many; one at least is lost, and one kept
 	// unless there was but one.
 	Reordered
+	// Each: the seed is the number of a state among all that Torn can give, from
+	// 0 to below [FS.States]. Some numbers may give the same one.
+	Each
 )
 
 func (f Fate) String() string {
-	return [...]string{"lost", "kept", "torn", "reordered"}[f]
+	return [...]string{"lost", "kept", "torn", "reordered", "each"}[f]
+}
+
+// chooser chooses one of n versions of a piece: 0 is the durable one, n-1 the newest.
+type chooser func(n int) int
+
+func oldest(int) int { return 0 }
+
+// States returns how many numbers [Each] takes, at most the largest uint64.
+func (f *FS) States() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	total := uint64(1)
+	f.recover(func(n int) int {
+		hi, lo := bits.Mul64(total, uint64(n))
+		if total = lo; hi > 0 {
+			total = math.MaxUint64
+		}
+		return 0
+	}, nil)
+	return total
 }
 
 // Recover returns the directory as a machine could find it after a crash at
@@ -43,37 +69,102 @@ func (f *FS) Recover(fate Fate, seed uint64) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	rng := rand.New(rand.NewPCG(seed, uint64(fate)))
-
-	names, entries := maps.Clone(f.synced), f.entries
 	switch fate {
 	case Lost:
-		entries = nil
+		return f.recover(oldest, nil)
 	case Torn:
-		entries = entries[:rng.IntN(len(entries)+1)]
-	}
-	for _, e := range entries {
-		e.apply(names)
-	}
-
-	var contents func(n *node) []byte
-	switch fate {
-	case Lost:
-		contents = func(n *node) []byte { return slices.Clone(n.durable) }
-	case Kept:
-		contents = func(n *node) []byte { return slices.Clone(n.data) }
-	case Torn:
-		contents = func(n *node) []byte { return n.torn(rng) }
+		choose := torn(rng)
+		if rng.IntN(2) == 0 {
+			return f.recover(choose, nil)
+		}
+		return f.recover(choose, f.journaled(rng.IntN(len(f.entries)+1)))
 	case Reordered:
-		lost := lostSectors(names, rng)
-		contents = func(n *node) []byte { return n.reordered(lost) }
+		return f.reordered(rng)
+	case Each:
+		return f.recover(func(n int) int {
+			v := seed % uint64(n)
+			seed /= uint64(n)
+			return int(v)
+		}, nil)
 	}
+	return after(f.names, func(n *node) []byte { return slices.Clone(n.data) })
+}
+
+// torn chooses freely; a few pieces lost among many kept ones are as likely as
+// the opposite and as half of them.
+func torn(rng *rand.Rand) chooser {
+	keep := [...]float64{0.1, 0.5, 0.9}[rng.IntN(3)]
+	return func(n int) int {
+		if rng.Float64() < keep {
+			return n - 1
+		}
+		return rng.IntN(n)
+	}
+}
+
+// recover is Recover for pieces of which choose chooses. It is asked for the
+// same pieces, in the same order, whatever it chooses. names are the
+// directory's entries if that is not to choose them.
+func (f *FS) recover(choose chooser, names map[string]*node) *FS {
+	chosen := f.chosen(choose)
+	if names == nil {
+		names = chosen
+	}
+	images := map[*node][]byte{}
+	for _, n := range f.nodes() {
+		images[n] = n.torn(choose)
+	}
+	return after(names, func(n *node) []byte { return images[n] })
+}
+
+func after(names map[string]*node, contents func(n *node) []byte) *FS {
 	g := New()
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		data := contents(names[name])
+	for name, n := range names {
+		data := contents(n)
 		g.names[name] = &node{data: data, durable: slices.Clone(data)}
 	}
 	g.synced = maps.Clone(g.names)
 	return g
+}
+
+// nodes returns the files that a crash may leave, in the order of their names.
+func (f *FS) nodes() (nodes []*node) {
+	add := func(n *node) {
+		if n != nil && !slices.Contains(nodes, n) {
+			nodes = append(nodes, n)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.synced)) {
+		add(f.synced[name])
+	}
+	for _, e := range f.entries {
+		add(e.node)
+	}
+	return nodes
+}
+
+// chosen returns the names when each change of the directory is kept or not,
+// and with it those to the same names that came after it.
+func (f *FS) chosen(choose chooser) map[string]*node {
+	names := maps.Clone(f.synced)
+	var undone []entry
+	for _, e := range f.entries {
+		if choose(2) == 0 || slices.ContainsFunc(undone, e.touches) {
+			undone = append(undone, e)
+		} else {
+			e.apply(names)
+		}
+	}
+	return names
+}
+
+// journaled returns the names when the first count changes are kept.
+func (f *FS) journaled(count int) map[string]*node {
+	names := maps.Clone(f.synced)
+	for _, e := range f.entries[:count] {
+		e.apply(names)
+	}
+	return names
 }
 
 // sizes returns the durable length and that after each pending change.
@@ -83,6 +174,22 @@ func (n *node) sizes() []int {
 		sizes = append(sizes, c.size(sizes[i]))
 	}
 	return sizes
+}
+
+// lengths returns the lengths that the file may have, the durable one first and
+// the newest last.
+func (n *node) lengths() []int {
+	sizes := n.sizes()
+	durable, newest := sizes[0], sizes[len(sizes)-1]
+	for end := slices.Min(sizes)/sectorSize*sectorSize + sectorSize; end < slices.Max(sizes); end += sectorSize {
+		sizes = append(sizes, end)
+	}
+	slices.Sort(sizes)
+	between := slices.DeleteFunc(slices.Compact(sizes), func(size int) bool { return size == durable || size == newest })
+	if durable == newest && len(between) == 0 {
+		return []int{newest}
+	}
+	return append(append([]int{durable}, between...), newest)
 }
 
 // touching returns the pending changes to the sector at off, in order.
@@ -117,21 +224,30 @@ func (n *node) image(size int, keep func(off int, touching []change) int) []byte
 	return img
 }
 
-func (n *node) torn(rng *rand.Rand) []byte {
-	sizes := n.sizes()
-	size := sizes[len(sizes)-1]
-	if rng.IntN(2) == 0 {
-		for end := slices.Min(sizes)/sectorSize*sectorSize + sectorSize; end < slices.Max(sizes); end += sectorSize {
-			sizes = append(sizes, end)
-		}
-		size = sizes[rng.IntN(len(sizes))]
-	}
-	return n.image(size, func(_ int, touching []change) int { return rng.IntN(len(touching) + 1) })
+func (n *node) torn(choose chooser) []byte {
+	lengths := n.lengths()
+	size := lengths[choose(len(lengths))]
+	longest := slices.Max(lengths)
+	return n.image(longest, func(_ int, touching []change) int { return choose(len(touching) + 1) })[:size]
 }
 
 type sector struct {
 	node *node
 	off  int
+}
+
+func (f *FS) reordered(rng *rand.Rand) *FS {
+	names := f.journaled(len(f.entries))
+	lost := lostSectors(names, rng)
+	return after(names, func(n *node) []byte {
+		sizes := n.sizes()
+		return n.image(sizes[len(sizes)-1], func(off int, touching []change) int {
+			if lost[sector{n, off}] {
+				return 0
+			}
+			return len(touching)
+		})
+	})
 }
 
 // lostSectors chooses the sectors that don't reach the disk in [Reordered].
@@ -161,14 +277,4 @@ func lostSectors(names map[string]*node, rng *rand.Rand) map[sector]bool {
 		lost[s] = true
 	}
 	return lost
-}
-
-func (n *node) reordered(lost map[sector]bool) []byte {
-	sizes := n.sizes()
-	return n.image(sizes[len(sizes)-1], func(off int, touching []change) int {
-		if lost[sector{n, off}] {
-			return 0
-		}
-		return len(touching)
-	})
 }

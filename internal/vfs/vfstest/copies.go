@@ -1,5 +1,14 @@
 package vfstest
 
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+	"testing/fstest"
+)
+
 // Kill returns the directory as the next process finds it when this one is
 // killed and the machine goes on: a copy that reads as this one does, in which
 // what is not durable here is not durable either. It is unlocked, with no fault
@@ -27,4 +36,28 @@ func (f *FS) Kill() *FS {
 	}
 	g.changes = f.changes
 	return g
+}
+
+// Files returns the directory as it reads, for what takes an io/fs.FS and for
+// comparing. It counts as no call.
+func (f *FS) Files() fstest.MapFS {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := fstest.MapFS{}
+	for name, n := range f.names {
+		out[name] = &fstest.MapFile{Data: bytes.Clone(n.data)}
+	}
+	return out
+}
+
+// Sum is a digest of the directory as it reads: the names and what the files hold.
+func (f *FS) Sum() (sum [sha256.Size]byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(f.names)) {
+		fmt.Fprintf(h, "%q %d\n", name, len(f.names[name].data))
+		h.Write(f.names[name].data)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }
