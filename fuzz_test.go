@@ -24,9 +24,9 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
-// fault wants an answer that is none of the server's own faults to be JSON that
+// refusal wants an answer that is none of the server's own faults to be JSON that
 // says something.
-func fault(t *testing.T, rec *httptest.ResponseRecorder) (says string) {
+func refusal(t *testing.T, rec *httptest.ResponseRecorder) (says string) {
 	t.Helper()
 	var answer struct{ Error string }
 	if err := json.Unmarshal(rec.Body.Bytes(), &answer); err != nil || answer.Error == "" || rec.Code >= 500 || rec.Header().Get("Content-Type") != "application/json" {
@@ -35,8 +35,8 @@ func fault(t *testing.T, rec *httptest.ResponseRecorder) (says string) {
 	return answer.Error
 }
 
-// span is the time that parameters with these names choose.
-func span(t *testing.T, v url.Values, names ...string) (q rampart.Query) {
+// period is the time that parameters with these names choose.
+func period(t *testing.T, v url.Values, names ...string) (q rampart.Query) {
 	t.Helper()
 	for _, name := range names {
 		s := v.Get(name)
@@ -88,7 +88,7 @@ func asked(t *testing.T, raw string) (q rampart.Query, limit, offset int) {
 	given := func(name string) []string {
 		return slices.DeleteFunc(slices.Clone(v[name]), func(s string) bool { return s == "" })
 	}
-	q = span(t, v, "date", "since", "until")
+	q = period(t, v, "date", "since", "until")
 	q.Agent, q.Session, q.Tool, q.Action, q.RunID = given("agent"), given("session"), given("tool"), given("action"), given("run_id")
 	q.After, q.Before, q.Ascending = v.Get("after"), v.Get("before"), v.Get("order") == "asc"
 	if c := v.Get("cursor"); c != "" && q.Ascending {
@@ -134,7 +134,7 @@ func FuzzQuery(f *testing.F) {
 			w.h.ServeHTTP(rec, req)
 		})
 		if rec.Code != 200 {
-			says := fault(t, rec)
+			says := refusal(t, rec)
 			if rec.Code == 404 && (strings.HasSuffix(req.URL.Path, "/export") && strings.HasPrefix(says, "no events") || strings.HasSuffix(req.URL.Path, events[0].ID)) {
 				return
 			}
@@ -173,7 +173,7 @@ func FuzzQuery(f *testing.F) {
 				t.Errorf("%q: next %d %q, want %d %q (-want +got):\n%s", raw, page.Next, page.Cursor, next, cursor, cmp.Diff(want, got))
 			}
 		case "/v1/audit/export":
-			q := span(t, v, "date", "from", "to", "since", "until")
+			q := period(t, v, "date", "from", "to", "since", "until")
 			q.Ascending = true
 			var got []string
 			for line := range strings.Lines(rec.Body.String()) {
@@ -184,7 +184,7 @@ func FuzzQuery(f *testing.F) {
 			}
 		case "/v1/audit/stats":
 			var totals rampart.Totals
-			if err := json.Unmarshal(rec.Body.Bytes(), &totals); err != nil || int(totals.Events) != len(plain(events, span(t, v, "from", "to"))) {
+			if err := json.Unmarshal(rec.Body.Bytes(), &totals); err != nil || int(totals.Events) != len(plain(events, period(t, v, "from", "to"))) {
 				t.Errorf("%q: %s", raw, rec.Body)
 			}
 		case "/v1/audit/verify":
@@ -316,7 +316,7 @@ func FuzzResume(f *testing.F) {
 			t.Fatalf("%q, %q: %d %s, want %d", header, raw, rec.Code, rec.Body, status)
 		}
 		if status != 200 {
-			fault(t, rec.ResponseRecorder)
+			refusal(t, rec.ResponseRecorder)
 		} else if diff := cmp.Diff(want, rec.Body.String()); diff != "" {
 			t.Errorf("after %q, %q (-want +got):\n%s", after, raw, diff)
 		}
@@ -412,7 +412,7 @@ func FuzzBodies(f *testing.F) {
 		rec := w.send("POST", []string{"/v1/audit/events", "/v1/audit/events", "/v1/approvals", "/v1/approvals/" + pending[0] + "/resolve", "/v1/approvals/bulk-resolve"}[path%5], body, "Content-Type", kind)
 		stored := all(t, r.Chain, rampart.Query{After: before, Ascending: true})
 		if rec.Code >= 300 {
-			fault(t, rec)
+			refusal(t, rec)
 			if len(stored) > 0 {
 				t.Fatalf("%q was refused with %d, and there is %q", body, rec.Code, stored)
 			}
