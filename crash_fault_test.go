@@ -32,9 +32,9 @@ func (f *fault) fields() map[string]any {
 
 func (f *fault) String() string {
 	if f.read > 0 {
-		return fmt.Sprintf("pace=%s,failread=%d,error=%s", f.pace, f.read, f.error)
+		return fmt.Sprintf("failread=%d,pace=%s,error=%s", f.read, f.pace, f.error)
 	}
-	return fmt.Sprintf("pace=%s,failop=%d,error=%s,short=%t,drop=%t,then=%d", f.pace, f.op, f.error, f.short, f.drop, f.then)
+	return fmt.Sprintf("failop=%d,pace=%s,error=%s,short=%t,drop=%t,then=%d", f.op, f.pace, f.error, f.short, f.drop, f.then)
 }
 
 func (f *fault) err() error {
@@ -329,7 +329,7 @@ func TestCrashFaults(t *testing.T) {
 				for n := 1 + shard; n <= len(ops); n += 2 {
 					all := faults(pace, n, ops[n-1])
 					if crashes != "all" {
-						if rand.IntN(len(paces)) > 0 {
+						if rand.IntN(5) > 0 {
 							continue
 						}
 						all = all[rand.IntN(len(all)):][:1]
@@ -361,7 +361,7 @@ func TestCrashReadFaults(t *testing.T) {
 			reads, count := 0, 0
 			whole(t, "early", func(l *life) { _, reads = l.done() })
 			for n := 1 + shard; n <= reads; n += 2 {
-				if crashes != "all" && rand.IntN(10) > 0 {
+				if crashes != "all" && rand.IntN(16) > 0 {
 					continue
 				}
 				count++

@@ -30,11 +30,12 @@ var paces = map[string]string{"early": "never", "late": "create", "mixed": "sync
 // and the n-th operation is the same in each run.
 type life struct {
 	*world
-	pace string
-	arm  func(fs *vfstest.FS, ops, reads int) // arms what is to happen, with what was counted in former processes
-	each func(call)                           // is told of each call
-	rest func() error                         // is called when all has come to rest after a step, or a failed opening
-	over func() bool                          // reports whether the process has ended
+	pace   string
+	policy rampart.SyncPolicy
+	arm    func(fs *vfstest.FS, ops, reads int) // arms what is to happen, with what was counted in former processes
+	each   func(call)                           // is told of each call
+	rest   func() error                         // is called when all has come to rest after a step, or a failed opening
+	over   func() bool                          // reports whether the process has ended
 
 	fs         *vfstest.FS
 	ops, reads int // of former processes
@@ -282,7 +283,9 @@ func (l *life) prune() {
 func (l *life) begin() error {
 	for range 2 {
 		err := l.do("open", func() (err error) {
-			l.r, err = rampart.Open("", worldOptions(l.fs))
+			o := worldOptions(l.fs)
+			o.Audit.Sync = l.policy
+			l.r, err = rampart.Open("", o)
 			return err
 		})
 		if err == nil {

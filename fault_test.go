@@ -2,9 +2,6 @@ package rampart_test
 
 import (
 	"errors"
-	"fmt"
-	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -20,10 +17,6 @@ var errDisk = errors.New("input/output error")
 func memChain(t testing.TB, fs *vfstest.FS) *rampart.AuditChain {
 	t.Helper()
 	return openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(fs))
-}
-
-func isPrefix(short, long []string) bool {
-	return len(short) <= len(long) && slices.Equal(short, long[:len(short)])
 }
 
 func TestFailedSyncIsFinalUntilReopened(t *testing.T) {
@@ -136,137 +129,6 @@ func TestPowerCutUnderSyncIntervalLosesOrIsRefused(t *testing.T) {
 	}
 	if !refused {
 		t.Error("opened every time; say so in the doc of SyncInterval")
-	}
-}
-
-// script is a workload whose every operation the sweeps below crash or fail
-// at. It returns the ids that were acknowledged and those that were attempted,
-// by their message, in order.
-func script(t *testing.T, fs *vfstest.FS) (acked []string) {
-	n := 0
-	for range 3 {
-		c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(fs))
-		if err != nil {
-			return acked
-		}
-		for size := range 6 {
-			var batch []rampart.AuditEvent
-			for range size*size/3 + 1 {
-				e := event(n)
-				e.Decision.Message = fmt.Sprint(n)
-				batch = append(batch, e)
-				n++
-			}
-			saved, err := c.AppendAll(t.Context(), batch)
-			if err != nil {
-				n -= len(batch) // nothing of it may stay, and it is tried again
-				continue
-			}
-			for _, e := range saved {
-				acked = append(acked, e.Decision.Message)
-			}
-		}
-		c.Close()
-	}
-	return acked
-}
-
-func messages(t *testing.T, c *rampart.AuditChain) (out []string) {
-	t.Helper()
-	for _, r := range all(t, c, rampart.Query{Ascending: true}) {
-		e, err := rampart.Record(r).Event()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, e.Decision.Message)
-	}
-	return out
-}
-
-// After a crash at any operation, with whatever the disk made of what was not
-// synced: acknowledged ⊆ recovered, in order, nothing invented, it verifies,
-// it goes on, and opening once more changes nothing.
-func TestCrashAtEveryOperation(t *testing.T) {
-	count := vfstest.New()
-	script(t, count)
-	for n := 1; n <= count.Ops(); n++ {
-		for fate := vfstest.Lost; fate <= vfstest.Reordered; fate++ {
-			for seed := uint64(0); seed < 3; seed++ {
-				fs := vfstest.New()
-				fs.CrashAt(n)
-				acked := script(t, fs)
-				after := fs.Recover(fate, seed)
-				where := fmt.Sprintf("operation %d, fate %d, seed %d", n, fate, seed)
-				c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(after))
-				if err != nil {
-					t.Fatalf("%s: open: %v", where, err)
-				}
-				got := messages(t, c)
-				if !isPrefix(acked, got) {
-					t.Fatalf("%s: acknowledged %s, recovered %s", where, strings.Join(acked, " "), strings.Join(got, " "))
-				}
-				for i, m := range got {
-					if m != fmt.Sprint(i) {
-						t.Fatalf("%s: event %d is %s", where, i, m)
-					}
-				}
-				appendN(t, c, 2)
-				if r, err := c.Verify(t.Context()); err != nil || !r.OK() {
-					t.Fatalf("%s: %+v %v", where, r, err)
-				}
-				if err := c.Close(); err != nil {
-					t.Fatalf("%s: %v", where, err)
-				}
-				before := after.Ops()
-				again := memChain(t, after)
-				if len(messages(t, again)) != len(got)+2 {
-					t.Fatalf("%s: opened again: %d events, want %d", where, len(messages(t, again)), len(got)+2)
-				}
-				if after.Ops() > before+1 { // of the directory's sync
-					t.Fatalf("%s: opening a closed log wrote to it", where)
-				}
-				if fate == vfstest.Lost || fate == vfstest.Kept {
-					break // no seed in these
-				}
-			}
-		}
-	}
-	t.Logf("%d operations", count.Ops())
-}
-
-// Each operation fails once in place of a crash: the error reaches its caller,
-// nothing of the failed write is visible, and what was acknowledged is there
-// after opening again.
-func TestErrorAtEveryOperation(t *testing.T) {
-	count := vfstest.New()
-	script(t, count)
-	for n := 1; n <= count.Ops(); n++ {
-		for _, partial := range []bool{false, true} {
-			fs := vfstest.New()
-			fs.FailAt(n, errDisk, partial)
-			acked := script(t, fs)
-			c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(fs.Recover(vfstest.Kept, 0)))
-			if err != nil {
-				t.Fatalf("operation %d: open: %v", n, err)
-			}
-			got := messages(t, c)
-			// The outcome of a failed sync is not known: the write may be there.
-			seen := map[string]bool{}
-			for _, m := range got {
-				seen[m] = true
-			}
-			for _, m := range acked {
-				if !seen[m] {
-					t.Fatalf("operation %d: acknowledged %s is gone: %v", n, m, got)
-				}
-			}
-			if r, err := c.Verify(t.Context()); err != nil || !r.OK() {
-				t.Fatalf("operation %d: %+v %v", n, r, err)
-			}
-			if err := c.Close(); err != nil {
-				t.Fatal(err)
-			}
-		}
 	}
 }
 

@@ -305,177 +305,6 @@ func TestPruneKeepsApprovals(t *testing.T) {
 	})
 }
 
-// pruneScript is a workload with two prunings, whose every operation the sweeps
-// crash or fail at. kept is the number of the first event that may not go.
-type pruneScript struct {
-	acked    map[uint64]string // by number, what was acknowledged
-	pending  []string          // ids of approvals
-	answered map[string]bool   // or it was tried
-	kept     uint64
-	pruned   uint64 // acknowledged
-}
-
-func (s *pruneScript) run(t *testing.T, fs *vfstest.FS) {
-	s.acked, s.answered, s.kept = map[uint64]string{}, map[string]bool{}, 1
-	c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(2000).WithFS(fs))
-	if err != nil {
-		return
-	}
-	defer c.Close()
-	a, err := rampart.NewApprovals(t.Context(), c, nil)
-	if err != nil {
-		return
-	}
-	defer a.Close()
-	ack := func(id string, err error) string {
-		if err == nil {
-			st := c.Stats()
-			s.acked[st.Pruned.Records+st.Events] = id
-		}
-		return id
-	}
-	fill := func(n int) {
-		for i := range n {
-			e, err := c.Append(t.Context(), event(i))
-			ack(e.ID, err)
-		}
-	}
-	ask := func(i int) string {
-		p, err := a.Request(t.Context(), question(i))
-		return ack(p.ID, err)
-	}
-	answer := func(id string) {
-		_, err := a.Resolve(t.Context(), id, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann"})
-		ack(c.Head().ID, err)
-		s.answered[id] = true
-	}
-	prune := func(pending uint64) {
-		names, _ := fs.List()
-		for _, name := range names { // the last is live
-			var first uint64
-			if n, _ := fmt.Sscanf(name, "%d.jsonl", &first); n == 1 && strings.HasSuffix(name, ".jsonl") {
-				s.kept = first
-			}
-		}
-		if pending > 0 {
-			s.kept = min(s.kept, pending)
-		}
-		if n, err := c.Prune(t.Context(), soon()); err == nil {
-			s.pruned += n
-		}
-	}
-	fill(3)
-	first := ask(1)
-	fill(3)
-	answer(first)
-	fill(2)
-	second := ask(2)
-	at := c.Stats().Events
-	fill(6)
-	prune(at)
-	fill(4)
-	answer(second)
-	fill(6)
-	prune(0)
-	fill(1)
-	ask(3)
-	for _, p := range a.List(rampart.Pending) {
-		s.pending = append(s.pending, p.ID)
-	}
-}
-
-// check opens what a crash or a failure left.
-func (s *pruneScript) check(t *testing.T, where string, fs *vfstest.FS) {
-	t.Helper()
-	c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(2000).WithFS(fs))
-	if err != nil {
-		t.Fatalf("%s: open: %v", where, err)
-	}
-	r := verified(t, c)
-	if !r.OK() {
-		t.Fatalf("%s: %s %v", where, r.Verdict, r.Fault)
-	}
-	if r.Pruned.Records >= s.kept || r.Pruned.Records < s.pruned {
-		t.Fatalf("%s: %d dropped; %d were reported to be, %d must stay", where, r.Pruned.Records, s.pruned, s.kept)
-	}
-	got := all(t, c, rampart.Query{Ascending: true})
-	for n, id := range s.acked {
-		if n <= r.Pruned.Records {
-			continue
-		}
-		if i := n - r.Pruned.Records - 1; i >= uint64(len(got)) || rampart.Record(got[i]).ID() != id {
-			t.Fatalf("%s: event %d of %d is not %s", where, n, r.Pruned.Records+uint64(len(got)), id)
-		}
-	}
-	names, _ := fs.List()
-	for _, name := range names {
-		var first uint64
-		if n, _ := fmt.Sscanf(name, "%d.", &first); n == 1 && first <= r.Pruned.Records || strings.HasSuffix(name, ".tmp") {
-			t.Fatalf("%s: %s is left over", where, name)
-		}
-	}
-	a, err := rampart.NewApprovals(t.Context(), c, nil)
-	if err != nil {
-		t.Fatalf("%s: %v", where, err)
-	}
-	for _, id := range s.pending {
-		if p, err := a.Get(t.Context(), id); err != nil || p.Status != rampart.Pending && !s.answered[id] {
-			t.Fatalf("%s: approval %s: %v %v", where, id, p, err)
-		}
-	}
-	a.Close()
-	appendN(t, c, 2)
-	prune(t, c, soon())
-	if err := c.Close(); err != nil {
-		t.Fatalf("%s: %v", where, err)
-	}
-	ops := fs.Ops()
-	if again := memChain(t, fs); fs.Ops() > ops+1 || !verified(t, again).OK() {
-		t.Fatalf("%s: opening a closed log wrote to it", where)
-	}
-}
-
-// A crash at any operation of a pruning leaves the log as it was or pruned:
-// what was to stay is there, in order, what is pending is, and it verifies.
-func TestCrashAtEveryOperationOfAPruning(t *testing.T) {
-	count := vfstest.New()
-	var clean pruneScript
-	clean.run(t, count)
-	if clean.pruned < 15 || len(clean.pending) != 1 {
-		t.Fatalf("the script does not prune: %+v", clean)
-	}
-	clean.check(t, "no crash", count.Recover(vfstest.Lost, 0))
-	for n := 1; n <= count.Ops(); n++ {
-		for fate := vfstest.Lost; fate <= vfstest.Reordered; fate++ {
-			for seed := range uint64(2) {
-				fs := vfstest.New()
-				fs.CrashAt(n)
-				var s pruneScript
-				s.run(t, fs)
-				s.check(t, fmt.Sprintf("operation %d, %s, seed %d", n, fate, seed), fs.Recover(fate, seed))
-				if fate == vfstest.Lost || fate == vfstest.Kept {
-					break // no seed in these
-				}
-			}
-		}
-	}
-	t.Logf("%d operations", count.Ops())
-}
-
-func TestErrorAtEveryOperationOfAPruning(t *testing.T) {
-	count := vfstest.New()
-	new(pruneScript).run(t, count)
-	for n := 1; n <= count.Ops(); n++ {
-		for _, fate := range []vfstest.Fate{vfstest.Kept, vfstest.Lost} {
-			fs := vfstest.New()
-			fs.FailAt(n, errDisk, true)
-			var s pruneScript
-			s.run(t, fs)
-			s.check(t, fmt.Sprintf("operation %d, %s", n, fate), fs.Recover(fate, 0))
-		}
-	}
-}
-
 // held is a directory of files that can't be removed, as on Windows while
 // somebody reads them.
 type held struct {
@@ -488,31 +317,6 @@ func (h *held) Remove(name string) error {
 		return h.FS.Remove(name)
 	}
 	return &os.PathError{Op: "remove", Path: name, Err: errDisk}
-}
-
-// Opening goes on where a crash ended a pruning, also at any operation of its own.
-func TestCrashWhileOpeningFinishesAPruning(t *testing.T) {
-	for n := 1; ; n++ {
-		h := &held{FS: vfstest.New()}
-		c := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(h))
-		appendN(t, c, 30)
-		prune(t, c, soon())
-		left := h.Recover(vfstest.Lost, 0)
-		left.CrashAt(n)
-		again, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(left))
-		crashed := left.Ops() >= n
-		if err == nil {
-			again.Close()
-		}
-		for fate := vfstest.Lost; fate <= vfstest.Torn; fate++ {
-			if r := verified(t, memChain(t, left.Recover(fate, uint64(n)))); !r.OK() || r.Pruned.Records == 0 {
-				t.Fatalf("operation %d, %s: %+v", n, fate, r)
-			}
-		}
-		if !crashed {
-			break
-		}
-	}
 }
 
 func TestFilesThatStayAreRemovedLater(t *testing.T) {
@@ -534,6 +338,39 @@ func TestFilesThatStayAreRemovedLater(t *testing.T) {
 		after, _ := h.List()
 		if !slices.Contains(before, segmentName(1)) || slices.Contains(after, segmentName(1)) || len(after) >= len(before) {
 			t.Errorf("before %v\nafter %v", before, after)
+		}
+	}
+}
+
+// A directory whose sync failed shows the new PRUNED, which no later sync makes
+// durable. The next opening removed what that says was dropped, and a power cut
+// then left a log without its front and without what explains it.
+func TestPRUNEDIsDurableBeforeItIsActedOn(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		fs := vfstest.New()
+		c := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(fs))
+		appendN(t, c, 30)
+		fs.Before = func(op string) {
+			if op == "rename PRUNED.tmp" {
+				fs.FailAt(2, errDisk, false)
+			}
+		}
+		if _, err := c.Prune(t.Context(), soon()); !errors.Is(err, errDisk) {
+			t.Fatal(err)
+		}
+		next := fs.Kill()
+		next.Before = func(op string) {
+			if again && op == "rename PRUNED.tmp" { // it can't be put there anew: then nothing goes
+				next.FailAt(1, errDisk, false)
+			}
+		}
+		opened := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(next))
+		if n := opened.Stats().Errors["prune"]; n != map[bool]uint64{false: 0, true: 1}[again] {
+			t.Errorf("%d errors", n)
+		}
+		left := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(next.Recover(vfstest.Lost, 0)))
+		if r := verified(t, left); !r.OK() || r.Pruned.Records+r.Events != 31 || r.Pruned.Records > 0 == again {
+			t.Errorf("a power cut leaves %+v", r)
 		}
 	}
 }
