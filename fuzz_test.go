@@ -114,8 +114,9 @@ func FuzzQuery(f *testing.F) {
 	paths := []string{"/v1/audit/events", "/v1/audit/export", "/v1/audit/stats", "/v1/audit/verify", "/v1/audit/dates", "/v1/approvals", "/v1/approvals/" + events[0].ID}
 	for i, s := range []string{
 		"", "limit=3&offset=2&order=asc", "agent=codex&agent=&action=deny&session=x", "cursor=" + whole[30] + "&limit=2", "after=" + whole[3] + "&before=" + whole[9],
+		"before=" + whole[9] + "&cursor=" + whole[30], "before=" + whole[30] + "&cursor=" + whole[9], "order=asc&after=" + whole[9] + "&cursor=" + whole[30], "order=asc&after=" + whole[30] + "&cursor=" + whole[9],
 		"date=2026-03-03&since=2026-03-03T05:00:00Z&until=2026-03-03T09:00:00.5%2B02:00", "limit=99999999999999999999&offset=99999999999999999999",
-		"limit=999999999999999999999x", "limit=-1", "limit=+7", "limit=1e2", "limit=%00", "agent=a%22b%E2%80%A8", "agent=%ff", "agent=a;b", "%zz", "=&=&&", "date=0000-01-01", "date=0000-12-31", "until=0001-01-01T00:00:00Z", "date=9999-12-31",
+		"limit=999999999999999999999x", "limit=0", "limit=-1", "limit=+7", "limit=1e2", "limit=%00", "agent=a%22b%E2%80%A8", "agent=%ff", "agent=a;b", "%zz", "=&=&&", "date=0000-01-01", "date=0000-12-31", "until=0001-01-01T00:00:00Z", "date=9999-12-31",
 		"since=0000-01-01T00:00:00%2B23:59&until=9999-12-31T23:59:60Z", "order=desc&cursor=0&cursor=" + whole[1], "tool=" + strings.Repeat("x", 1000),
 		"from=2026-03-03&to=2026-03-03", "from=2026-03-03T01:00:00Z", "to=9999-12-31", "date=2026-03-03",
 		"id=" + events[7].ID, "id=" + events[7].ID + "&hash=" + events[7].Hash, "id=" + events[7].ID + "&hash=" + events[8].Hash[:16], "hash=x", "id=7ZZZZZZZZZZZZZZZZZZZZZZZZZ",

@@ -31,7 +31,7 @@ func (d *daemon) wantResources(before resources) {
 }
 
 // wantPeak wants the most memory that the daemon has ever had to be below so
-// many MiB. The race detector takes ten times as much, and is not asked.
+// many MiB. The race detector takes ten times as much, and is not looked at.
 func (d *daemon) wantPeak(mib int) {
 	d.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
