@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -107,7 +108,7 @@ func newAsker(w *world, i int) *asker {
 func (k *asker) run() {
 	defer k.slow.Wait()
 	// Of each kind one, however soon the load is over.
-	for n := 0; n < len(askKinds) || k.load.Err() == nil; n++ {
+	for n := 0; k.watching.Err() == nil && (n < len(askKinds) || k.load.Err() == nil); n++ {
 		kind := askKinds[(n+k.index)%len(askKinds)]
 		var ids []string
 		run := ""
@@ -169,7 +170,12 @@ func (k *asker) ask(kind, run string) (id string) {
 }
 
 func (k *asker) wait(id string, ends rampart.ApprovalStatus) {
-	a, err := k.client.WaitApproval(k.watching, id)
+	ctx, cancel := context.WithTimeout(k.watching, 2*patience)
+	defer cancel()
+	a, err := k.client.WaitApproval(ctx, id)
+	if k.watching.Err() != nil {
+		return
+	}
 	if err != nil || a.Status != ends || a.ID != id {
 		k.fail("%s waits for %s, which ends %s: %v %+v", askerName(k.index), id, ends, err, a)
 		return

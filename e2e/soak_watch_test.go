@@ -167,7 +167,7 @@ func (x *watcher) saw(line []byte) {
 }
 
 // until waits until cond holds of the sight under way and of how often a stream was opened.
-func (x *watcher) until(what string, cond func(s *sight, opened int) bool) bool {
+func (x *watcher) until(what string, cond func(s *sight, opened int) bool) {
 	limit := time.NewTimer(2 * patience)
 	defer limit.Stop()
 	for {
@@ -175,13 +175,15 @@ func (x *watcher) until(what string, cond func(s *sight, opened int) bool) bool 
 		ok, changed := cond(x.current(), x.opened), x.changed
 		x.mu.Unlock()
 		if ok {
-			return true
+			return
 		}
 		select {
 		case <-changed:
+		case <-x.watching.Done():
+			return
 		case <-limit.C:
 			x.fail("%s %s: never; it is at %s", x.name, what, x.position())
-			return false
+			return
 		}
 	}
 }

@@ -76,11 +76,12 @@ func (w *world) client(token string) *rampart.Client {
 	return c
 }
 
-// fail reports a fault and lets the soak come to its end.
+// fail reports a fault and ends the soak.
 func (w *world) fail(format string, args ...any) {
 	w.t.Helper()
 	w.t.Errorf(w.name+": "+format, args...)
 	w.unload()
+	w.leave()
 }
 
 // await waits until the daemon takes requests and returns which of its lives that is.
