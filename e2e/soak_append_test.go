@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
@@ -147,7 +148,9 @@ func (a *agent) request(n number, size int) json.RawMessage {
 
 func (a *agent) post(body string) (ids []string, err error) {
 	k := agentKinds[a.kind]
-	req, err := http.NewRequest("POST", a.base+eventsPath, strings.NewReader(body))
+	ctx, cancel := context.WithTimeout(a.watching, 2*patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "POST", a.base+eventsPath, strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

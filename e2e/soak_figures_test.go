@@ -18,7 +18,7 @@ import (
 // one it is zero.
 type figures struct {
 	appended, streams      int
-	cutOff                 int     // streams that took nothing
+	cutOff, pruned         int     // streams that took nothing; events
 	rss, heap              float64 // bytes; heap is what was live at the last collection
 	goroutines, descriptor float64
 }
@@ -46,8 +46,8 @@ func (w *world) figures() figures {
 	}
 	return figures{
 		appended: int(values["rampart_audit_appended_total"]), streams: int(values["rampart_stream_subscribers"]),
-		cutOff: int(values[`rampart_stream_closed_total{reason="write_timeout"}`]),
-		rss:    values["process_resident_memory_bytes"], heap: values["go_memstats_next_gc_bytes"] / 2,
+		cutOff: int(values[`rampart_stream_closed_total{reason="write_timeout"}`]), pruned: int(values["rampart_audit_pruned_events_total"]),
+		rss: values["process_resident_memory_bytes"], heap: values["go_memstats_next_gc_bytes"] / 2,
 		goroutines: values["go_goroutines"], descriptor: values["process_open_fds"],
 	}
 }
@@ -125,10 +125,10 @@ type row struct {
 func (w *world) table() string {
 	var out bytes.Buffer
 	t := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "%s\t\t\t\t\t\t\t\t\t\t\t\n", w.name)
-	fmt.Fprintln(t, "round\tappended\tacknowledged\tsegments\tends\tstreams\tcut off\tRSS MB\theap MB\tgoroutines\tdescriptors\t")
+	fmt.Fprintf(t, "%s\t\t\t\t\t\t\t\t\t\t\t\t\n", w.name)
+	fmt.Fprintln(t, "round\tappended\tacknowledged\tpruned\tsegments\tends\tstreams\tcut off\tRSS MB\theap MB\tgoroutines\tdescriptors\t")
 	for i, r := range w.rows {
-		fmt.Fprintf(t, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f\t%.1f\t%.0f\t%.0f\t\n", i+1, r.appended, r.acknowledged, r.segments, r.ends,
+		fmt.Fprintf(t, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f\t%.1f\t%.0f\t%.0f\t\n", i+1, r.appended, r.acknowledged, r.pruned, r.segments, r.ends,
 			r.streams, r.cutOff, r.rss/1e6, r.heap/1e6, r.goroutines, r.descriptor)
 	}
 	t.Flush()

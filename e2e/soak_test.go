@@ -46,7 +46,7 @@ func TestSoak(t *testing.T) {
 		w.begin(&appending, &asking, &watching)
 	}
 	var own []figures
-	for n := 1; n <= rounds && ended.load.Err() == nil; n++ {
+	for n := 1; n <= rounds && !t.Failed(); n++ {
 		if length > 0 {
 			const samples = 12
 			for range samples {
@@ -64,7 +64,7 @@ func TestSoak(t *testing.T) {
 		for _, w := range worlds {
 			w.note()
 		}
-		if n < rounds && ended.load.Err() == nil {
+		if n < rounds && !t.Failed() {
 			ended.outage(n)
 			ended.tally.add("halves", 1)
 			ended.back()
@@ -91,7 +91,7 @@ func TestSoak(t *testing.T) {
 	}
 	for _, w := range worlds {
 		t.Logf("\n%s\n%s", w.table(), w.sums())
-		flat(t, w.name+", daemon", w.samples)
+		flat(t, w.name, w.samples)
 	}
 	flat(t, "this test", own)
 	if !t.Failed() {
@@ -139,6 +139,9 @@ func (w *world) note() {
 		w.t.Fatal(err)
 	}
 	w.rows = append(w.rows, row{f, w.tally.get("acknowledged"), status.Segments, w.lives - 1})
+	if w.lives > 1 { // always at the same age
+		w.samples = append(w.samples, f)
+	}
 }
 
 // catchUp appends a last event for each filter and waits until every watcher has its own.
@@ -204,8 +207,28 @@ func (w *world) end() {
 	if w.tally.get("segments") < 2 {
 		w.t.Errorf("%s: no segment was sealed", w.name)
 	}
-	if last := w.rows[len(w.rows)-1]; w.length > 0 && w.lives == 1 && last.cutOff == 0 {
+	if w.length > 0 {
+		w.wantPace()
+	}
+}
+
+// wantPace wants what only comes about in minutes.
+func (w *world) wantPace() {
+	w.t.Helper()
+	last := w.rows[len(w.rows)-1]
+	if w.lives > 5 && last.pruned == 0 {
+		w.t.Errorf("%s: nothing was pruned", w.name)
+	}
+	if w.lives > 1 {
+		return
+	}
+	if last.cutOff == 0 {
 		w.t.Errorf("%s: of those that never read none was cut off", w.name)
+	}
+	for _, x := range w.watchers {
+		if (x.habit.plain() || x.habit.creep > 0) && x.opened != 1 {
+			w.t.Errorf("%s: %s needed %d streams, though it always took some bytes and the daemon was never ended", w.name, x.name, x.opened)
+		}
 	}
 }
 

@@ -305,7 +305,7 @@ func (x *watcher) connection() error {
 			return nil
 		case !turn():
 			if creeping {
-				x.rest(0.003)
+				x.rest(0.001)
 			}
 			return nil
 		case x.habit.away > 0:
