@@ -2,7 +2,7 @@
 # All packages of all modules that go.work joins. bench is not one of them: what our peers need must not choose our versions.
 PACKAGES = $(shell go list -m -f '{{.Dir}}/...')
 
-.PHONY: run bench test race e2e crash lint fmt vet cross static fuzz clean
+.PHONY: run bench test race e2e crash soak lint fmt vet cross static fuzz clean
 
 run:    ; go run ./example/server
 bench:  ; GOWORK=off go run -C bench . $(FLAGS)
@@ -13,6 +13,8 @@ race:   ; go test -count=1 -race $(FLAGS) $(filter-out %/e2e/...,$(PACKAGES))
 e2e:    ; ./.ci/setup && RAMPART_E2E=all go test -count=1 $(FLAGS) ./e2e/...
 # Every state that a crash, and every error that a disk, can leave the log in; make test takes a sample. A quarter of an hour.
 crash:  ; RAMPART_CRASH=all go test -count=1 -timeout 0 $(FLAGS) -run '^TestCrash' . ./example/server/...
+# As long as TIME says, 10m by itself, with an outage each minute: make soak TIME=30m.
+soak:   ; RAMPART_SOAK=$(or $(TIME),10m) go test -count=1 -timeout 0 -v $(FLAGS) -run '^TestSoak$$' ./e2e
 lint:   fmt vet cross static
 fmt:    ; @test -z "$$(gofmt -l . | tee -a /dev/stderr)"
 vet:    ; go vet $(PACKAGES) && GOWORK=off go vet -C bench ./...
