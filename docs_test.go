@@ -9,6 +9,7 @@ import (
 	"go/format"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -212,5 +213,44 @@ func TestDocsDependencies(t *testing.T) {
 				t.Errorf("docs/dependencies.md does not name %s of %s", m[1], path)
 			}
 		}
+	}
+}
+
+// TestDocsClaims wants the tests that docs name to exist, and each case of
+// docs/durability.md to name one.
+func TestDocsClaims(t *testing.T) {
+	declared := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_test.go") {
+			src, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllStringSubmatch(string(src), -1) {
+				declared[m[1]] = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`")
+	texts := pages(t)
+	for path, text := range texts {
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
+			if !declared[m[1]] {
+				t.Errorf("%s: there is no %s", path, m[1])
+			}
+		}
+	}
+	cases := regexp.MustCompile(`(?ms)^\*\*(\d+)\. .*?\n\n`).FindAllStringSubmatch(texts["docs/durability.md"], -1)
+	for i, c := range cases {
+		if c[1] != fmt.Sprint(i+1) || !named.MatchString(c[0]) {
+			t.Errorf("docs/durability.md: case %s, the %d. in order, names %d tests", c[1], i+1, len(named.FindAllString(c[0], -1)))
+		}
+	}
+	if len(cases) == 0 {
+		t.Error("docs/durability.md has no numbered cases")
 	}
 }
