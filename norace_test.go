@@ -1,0 +1,5 @@
+//go:build !race
+
+package rampart_test
+
+const every = 1
