@@ -526,3 +526,15 @@ func TestExpect(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoSendsTooMuchIsToldSo: the connection was closed on who still sent, and
+// the answer could be lost with it.
+func TestWhoSendsTooMuchIsToldSo(t *testing.T) {
+	d := start(t)
+	conn := d.dial()
+	body := strings.Repeat(" ", 1<<20+1<<19)
+	go conn.say(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"+
+		"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", eventsPath, claudeToken, len(body), body))
+	conn.answer("POST").want(http.StatusRequestEntityTooLarge).fault()
+	conn.answer("GET").want(http.StatusOK)
+}
