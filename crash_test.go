@@ -201,7 +201,7 @@ func (s *crashSweep) again(w *world, state *vfstest.FS) error {
 		}
 		at := s.at
 		fs := crashOpening(state, m)
-		fates, _ := s.fates(fs, 1, 8)
+		fates, _ := s.fates(fs, 1, 32)
 		for _, p := range fates {
 			s.at = at
 			s.at.again, s.at.fate2, s.at.seed2 = m, p.fate, p.seed
