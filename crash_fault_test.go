@@ -200,9 +200,9 @@ func (l *faulty) counted(kind string, final bool) {
 func (l *faulty) judgeRead(c call) {
 	op, name, _ := strings.Cut(l.what, " ")
 	// A segment can do without its sidecar, and opening then reads more of it;
-	// what was read is right whatever closing says; and what is pruned is removed
-	// later.
-	excused := strings.Contains(name, ".idx") || op == "close" && name != "LOCK" || c.what == "open" && op == "read" || c.what == "prune" && op == "list"
+	// what was read is right whatever closing says, unless it is the log that is
+	// closed; and what is pruned is removed later.
+	excused := strings.Contains(name, ".idx") || op == "close" && c.what != "close" || c.what == "open" && op == "read" || c.what == "prune" && op == "list"
 	switch {
 	case c.err == nil:
 		if !excused {

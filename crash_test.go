@@ -201,7 +201,7 @@ func (s *crashSweep) again(w *world, state *vfstest.FS) error {
 		}
 		at := s.at
 		fs := crashOpening(state, m)
-		fates, _ := s.fates(fs, 1, 8)
+		fates, _ := s.fates(fs, 1, 32)
 		for _, p := range fates {
 			s.at = at
 			s.at.again, s.at.fate2, s.at.seed2 = m, p.fate, p.seed
@@ -254,11 +254,7 @@ func TestCrashSweep(t *testing.T) {
 	}
 	operations := map[string]int{}
 	for pace := range paces {
-		synctest.Test(t, func(t *testing.T) {
-			l := newLife(pace)
-			if err := l.run(); err != nil {
-				t.Fatalf("pace=%s, without a crash: %v", pace, err)
-			}
+		whole(t, pace, func(l *life) {
 			operations[pace], _ = l.done()
 			if l.pruned < 30 || len(l.readers) != 2 {
 				t.Fatalf("the workload prunes %d events and has %d readers", l.pruned, len(l.readers))
@@ -270,7 +266,7 @@ func TestCrashSweep(t *testing.T) {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
 			s := crashSweep{rng: rand.New(rand.NewPCG(rand.Uint64(), 0)), all: crashes == "all"}
-			for n := 1 + shard; n <= operations["late"]+1; n += shards {
+			for n := 1 + shard; n <= operations["early"]+1; n += shards {
 				only := s.rng.IntN(len(paces))
 				for i, pace := range slices.Sorted(maps.Keys(paces)) {
 					if !s.all && i != only {

@@ -445,6 +445,9 @@ func (w *world) lives(r *rampart.Rampart, fs *vfstest.FS) error {
 	if err := w.durable(fs); err != nil {
 		return fmt.Errorf("what was recovered: %w", err)
 	}
+	if err := w.sameAgain(r, fs.Kill()); err != nil {
+		return fmt.Errorf("killed with nothing written: %w", err)
+	}
 	w.follow(r)
 	w.wait(r)
 	defer w.leave()
@@ -469,6 +472,19 @@ func (w *world) lives(r *rampart.Rampart, fs *vfstest.FS) error {
 		return fmt.Errorf("at rest: %w", err)
 	}
 	return nil
+}
+
+// sameAgain opens what r recovered, and did not close.
+func (w *world) sameAgain(r *rampart.Rampart, fs *vfstest.FS) error {
+	again, err := rampart.Open("", worldOptions(fs))
+	if err != nil {
+		return err
+	}
+	defer again.Close()
+	if was, is := r.Chain.Head(), again.Chain.Head(); is != was {
+		return fmt.Errorf("the newest event is %v, and was %v", is, was)
+	}
+	return w.fork().holds(again, true)
 }
 
 // durable checks that a power cut takes nothing of what is there.

@@ -348,13 +348,13 @@ func TestFilesThatStayAreRemovedLater(t *testing.T) {
 func TestPRUNEDIsDurableBeforeItIsActedOn(t *testing.T) {
 	for _, again := range []bool{false, true} {
 		fs := vfstest.New()
-		c := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(fs))
-		appendN(t, c, 30)
 		fs.Before = func(op string) {
 			if op == "rename PRUNED.tmp" {
 				fs.FailAt(2, errDisk, false)
 			}
 		}
+		c := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(fs))
+		appendN(t, c, 30)
 		if _, err := c.Prune(t.Context(), soon()); !errors.Is(err, errDisk) {
 			t.Fatal(err)
 		}
