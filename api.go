@@ -142,7 +142,8 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, pattern string, err e
 		// Not made durable, hence not done; or the host is shutting down.
 		code = http.StatusServiceUnavailable
 	}
-	if code >= 500 && r.Context().Err() == nil && !errors.Is(err, ErrClosed) {
+	// A limit is its caller's to know of: who can reach one could fill the log with it.
+	if code >= 500 && r.Context().Err() == nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrLimit) {
 		a.log.Error("request failed", "route", pattern, "status", code, "error", err)
 	}
 	writeError(w, code, strings.Replace(err.Error(), ErrInvalid.Error()+": ", "", 1))

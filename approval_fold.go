@@ -155,10 +155,6 @@ func (f *fold) add(r Record) error { return f.fold(r, true) }
 func (f *fold) answer(r Record) error { return f.fold(r, false) }
 
 func (f *fold) fold(r Record, open bool) error {
-	// What a query found is not held to its hash, and an answer must be.
-	if fault := selfFault(r, new(record.Fields)); fault != nil {
-		return fault
-	}
 	event, err := r.Event()
 	if err != nil || event.Approval == nil {
 		return err

@@ -144,10 +144,10 @@ func (c *AuditChain) Append(ctx context.Context, e AuditEvent) (AuditEvent, erro
 
 const approvalGiven = "approval is written by the approvals queue alone"
 
-// AppendAll appends events in one write: they follow one another in the log
-// and are stored all or not at all, unless a crash comes before it returns:
-// the first of them may be in the log then. At most 65536 events and 64 MiB.
-// For the rest it is [AuditChain.Append].
+// AppendAll appends events in one write: they follow one another in the log,
+// and when it returns all are stored or none. A crash before that may leave the
+// first of them. At most 65536 events and 64 MiB. For the rest it is
+// [AuditChain.Append].
 func (c *AuditChain) AppendAll(ctx context.Context, events []AuditEvent) ([]AuditEvent, error) {
 	for i := range events {
 		if events[i].Approval != nil {

@@ -724,8 +724,8 @@ func TestDamageIsRefusedByName(t *testing.T) {
 	}
 }
 
-// Lines that somebody took from the end of a closed log, or its last file, went
-// unnoticed, though the sidecar knew of them.
+// Lines that somebody took from the end of a closed log or wrote there anew, or
+// its last file removed, went unnoticed, though the sidecar knew of them.
 func TestShorterThanAtItsClose(t *testing.T) {
 	for name, c := range map[string]struct {
 		touch func(path string)
@@ -736,7 +736,21 @@ func TestShorterThanAtItsClose(t *testing.T) {
 				edit(t, path, func(data []byte) []byte { return bytes.SplitAfter(data, []byte("\n"))[0] })
 			},
 			func(last rampart.AuditEvent, _ string) []string {
-				return []string{"was its end cut off?", last.ID, last.Hash}
+				return []string{"was its end changed or cut off?", last.ID, last.Hash}
+			},
+		},
+		"written anew": {
+			func(path string) {
+				edit(t, path, func(data []byte) []byte {
+					lines := bytes.SplitAfter(data, []byte("\n"))
+					last := len(lines) - 2
+					edited := strings.Replace(strings.TrimSpace(string(lines[last])), `"exec"`, `"EXEC"`, 1)
+					lines[last] = []byte(rehash(edited) + "\n")
+					return bytes.Join(lines, nil)
+				})
+			},
+			func(last rampart.AuditEvent, _ string) []string {
+				return []string{"was its end changed or cut off?", last.ID, last.Hash}
 			},
 		},
 		"removed": {
@@ -767,6 +781,41 @@ func TestShorterThanAtItsClose(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Once a log had outgrown a sidecar that was not its own, or no longer, an
+// honest torn tail within what that claimed was taken for damage.
+func TestSidecarOfSomethingElse(t *testing.T) {
+	closed := func() string { // a log of nine events
+		dir := t.TempDir()
+		c := openChain(t, dir, nil)
+		appendN(t, c, 9)
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	cut := closed()
+	edit(t, segments(t, cut)[0], func(data []byte) []byte {
+		return bytes.Join(bytes.SplitAfter(data, []byte("\n"))[:2], nil)
+	})
+	foreign := t.TempDir()
+	appendN(t, openChain(t, foreign, nil), 2)
+	foreign = crashed(t, foreign)
+	sidecar := glob(t, closed(), "*.idx")[0]
+	if err := os.Rename(sidecar, filepath.Join(foreign, filepath.Base(sidecar))); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{cut, foreign} {
+		appendN(t, openChain(t, dir, nil), 3)
+		dir = crashed(t, dir)
+		edit(t, segments(t, dir)[0], func(data []byte) []byte {
+			return append(append(data, `{"id":"01`...), make([]byte, 8000)...)
+		})
+		if c := openChain(t, dir, nil); c.Stats().Events != 5 || c.Stats().Torn == 0 {
+			t.Errorf("%+v", c.Stats())
+		}
 	}
 }
 

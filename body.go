@@ -91,7 +91,11 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		// Who goes on sending to a connection that is closed may lose the
 		// answer, so that what is a little too long is taken in.
 		_ = conn.SetReadDeadline(time.Now().Add(drainTimeout))
-		_, _ = io.CopyN(io.Discard, r.Body, limit)
+		rest := r.Body
+		if b, ok := rest.(*body); ok {
+			rest = b.ReadCloser // what is not kept is not counted
+		}
+		_, _ = io.CopyN(io.Discard, rest, limit)
 		return nil, tooLarge
 	case errors.Is(err, ErrLimit):
 		return nil, err

@@ -302,9 +302,11 @@ func (c *AuditChain) shut() error {
 	err := c.state.failure()
 	if err == nil {
 		err = c.untouched()
-	}
-	if err == nil && c.tail.dirty {
-		err = c.syncTail()
+		if c.tail.dirty {
+			if e := c.syncTail(); err == nil {
+				err = e
+			}
+		}
 	}
 	if e := c.tail.file.Close(); err == nil {
 		err = e

@@ -181,3 +181,67 @@ func TestKilledBeforeNamesAreDurable(t *testing.T) {
 		}
 	}
 }
+
+// An empty segment whose name a failed sync of the directory had lost to every
+// later one was gone on with: the power cut after the next life took it away,
+// with what had been acknowledged in it. So each operation fails, the process is
+// killed up to three later, the next one appends, and then the power goes.
+func TestFaultThenKillThenPowerCut(t *testing.T) {
+	live := func(fs *vfstest.FS) (acked []string) {
+		for round := range 3 {
+			c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(500).WithFS(fs))
+			if err != nil {
+				return acked
+			}
+			for range 3 {
+				if e, err := c.Append(t.Context(), event(1)); err == nil {
+					acked = append(acked, e.ID)
+				}
+			}
+			if round > 0 {
+				_, _ = c.Prune(t.Context(), soon())
+			}
+			_ = c.Close()
+		}
+		return acked
+	}
+	count := vfstest.New()
+	live(count)
+	for n := 1; n <= count.Ops(); n++ {
+		for _, fail := range []func(fs *vfstest.FS){
+			func(fs *vfstest.FS) { fs.FailAt(n, errDisk, false) },
+			func(fs *vfstest.FS) { fs.FailDropping(n, errDisk) },
+		} {
+			for after := 1; after <= 3; after++ {
+				fs := vfstest.New()
+				fail(fs)
+				fs.CrashAt(n + after)
+				acked := live(fs)
+				next := fs.Kill()
+				saved := appendN(t, memChain(t, next), 1)
+				for fate := vfstest.Lost; fate <= vfstest.Reordered; fate++ {
+					c := memChain(t, next.Recover(fate, 1))
+					for _, id := range append(acked, saved[0].ID) {
+						if _, err := c.Get(t.Context(), id); err != nil && id > c.Stats().Pruned.LastID {
+							t.Errorf("%s, operation %d, failed, %d later a kill, then %v: %v", fs.Op(n), n, after, fate, err)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// A segment that could be neither synced nor removed when it was made stood in
+// the way of every later one, until the log was opened again.
+func TestSegmentThatWasLeftOver(t *testing.T) {
+	fs := vfstest.New()
+	c := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(500).WithFS(fs))
+	appendN(t, c, 2)
+	fs.FailAt(2, errDisk, false) // its sync
+	fs.FailAt(3, errDisk, false) // its removal
+	if _, err := c.Append(t.Context(), event(2)); !errors.Is(err, errDisk) || errors.Is(err, rampart.ErrFailed) {
+		t.Fatal(err)
+	}
+	appendN(t, c, 3)
+}

@@ -2,8 +2,10 @@ package rampart
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/rampartlog/rampart/internal/segment"
 	"github.com/rampartlog/rampart/internal/vfs"
@@ -13,6 +15,12 @@ import (
 func createSegment(fs vfs.FS, first uint64) (vfs.File, error) {
 	name := segment.Name(first)
 	f, err := fs.Create(name)
+	if errors.Is(err, os.ErrExist) && isEmpty(fs, name) {
+		// It could be neither synced nor removed when it was made.
+		if err = fs.Remove(name); err == nil {
+			f, err = fs.Create(name)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -29,15 +37,28 @@ func createSegment(fs vfs.FS, first uint64) (vfs.File, error) {
 	return f, nil
 }
 
+func isEmpty(fs vfs.FS, name string) bool {
+	f, err := fs.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	size, err := f.Size()
+	return err == nil && size == 0
+}
+
 const asideSuffix = ".tmp"
 
-// replaceFile puts the size bytes that src holds in place of name's content, all of it or nothing.
+// replaceFile puts the size bytes that src holds in place of name's content,
+// all of it or nothing. It closes src, which may read the file of that name:
+// Windows replaces none that is open.
 //
 //	open(tmp, O_CREAT|O_EXCL); pwrite; fdatasync; rename(tmp, name); fsync(dir)
-func replaceFile(fs vfs.FS, name string, src io.Reader, size int64) error {
+func replaceFile(fs vfs.FS, name string, src io.ReadCloser, size int64) error {
 	aside := name + asideSuffix
 	f, err := fs.Create(aside)
 	if err != nil {
+		src.Close()
 		return err
 	}
 	n, err := io.CopyBuffer(io.NewOffsetWriter(f, 0), src, make([]byte, max(1, min(size, 256<<10))))
@@ -47,7 +68,7 @@ func replaceFile(fs vfs.FS, name string, src io.Reader, size int64) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if e := f.Close(); err == nil {
+	if e := errors.Join(f.Close(), src.Close()); err == nil {
 		err = e
 	}
 	if err == nil {

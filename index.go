@@ -131,7 +131,7 @@ func (c *AuditChain) writeIndex(x *segment.Index) {
 	first := x.Head().First
 	data, err := x.Encode()
 	if err == nil {
-		err = replaceFile(c.fs, segment.IndexName(first), bytes.NewReader(data), int64(len(data)))
+		err = replaceFile(c.fs, segment.IndexName(first), io.NopCloser(bytes.NewReader(data)), int64(len(data)))
 	}
 	if err != nil {
 		c.errors.add("index")

@@ -140,7 +140,10 @@ func (c *AuditChain) recover() error {
 	}
 	if first, ok := segment.Owner(newest); ok && newest != segment.Name(first) && first > p.Records {
 		// Or it was copied without it.
-		c.log.Warn("audit log: a sidecar without its segment; was the log's end removed?", "sidecar", newest)
+		c.log.Warn("audit log: a sidecar without its segment, and is removed; was the log's end removed?", "sidecar", newest)
+		if err := c.fs.Remove(newest); err != nil { // the number may be another segment's before long
+			return err
+		}
 	}
 	if len(firsts) == 0 && p.Records == 0 {
 		if c.tail.file, err = createSegment(c.fs, 1); err != nil {
@@ -169,8 +172,8 @@ func (c *AuditChain) recover() error {
 		return err
 	}
 	// Only when all fits: what a pruning removes, and a crash left over, goes.
-	if slices.ContainsFunc(names, c.isPruned) {
-		c.finishPruning()
+	if slices.ContainsFunc(names, c.ofPruned) {
+		c.finishPruning(open)
 	}
 	return nil
 }
@@ -194,10 +197,13 @@ func (c *AuditChain) section(name string, size int64) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{io.NewSectionReader(f, 0, size), f}, nil
+	return section{io.NewSectionReader(f, 0, size), f}, nil
+}
+
+// section is a part of a file, which is closed with it.
+type section struct {
+	io.Reader
+	io.Closer
 }
 
 // follows checks the seam between two segments.
@@ -284,17 +290,19 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 	index, err := readSidecar(c.fs, first, segment.Decode)
 	// Close alone writes the sidecar of the live segment: if it fits, all was synced.
 	if err != nil || !fits(f, first, size, index.Head()) {
-		var synced int64
-		if err == nil && index.Head().First == first {
-			if synced = index.Head().Size; synced > size {
-				synced = 0
-				// Or it was copied while it was written.
-				c.log.Warn("audit log: the last segment is shorter than it once was; was its end cut off? verify it with that event as an anchor",
-					"segment", name, "bytes", size, "once", index.Head().Size, "id", index.Head().LastID, "hash", index.Head().Hash)
+		synced, stale := int64(0), false
+		if err == nil {
+			if synced, stale, err = c.remembered(f, first, size, index.Head()); err != nil {
+				return err
 			}
 		}
 		if index, err = c.repair(first, size, synced, prev); err != nil {
 			return err
+		}
+		if stale { // what is written from here on is none of its business
+			if err := errors.Join(c.fs.Remove(segment.IndexName(first)), c.fs.SyncDir()); err != nil {
+				return err
+			}
 		}
 	}
 	h := index.Head()
@@ -316,14 +324,39 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 	return nil
 }
 
+// remembered returns how much of the live segment was there when it was closed,
+// as h of its sidecar says, or that the sidecar is of something else. A log that
+// does not go on from there was changed behind its back, unless somebody copied
+// it while it was written, or put a backup beside a newer sidecar: that is said,
+// and the lines are believed.
+func (c *AuditChain) remembered(f vfs.File, first uint64, size int64, h segment.Head) (synced int64, stale bool, err error) {
+	begin, err := firstLine(f, size)
+	if err != nil {
+		return 0, false, err
+	}
+	var fields record.Fields
+	if h.First != first || selfFault(begin, &fields) == nil && string(fields.ID) != h.FirstID {
+		return 0, true, nil
+	}
+	if h.Size <= size {
+		last, err := lastLine(f, h.Size)
+		if err != nil {
+			return 0, false, err
+		}
+		if selfFault(last, &fields) != nil || string(fields.Hash) == h.Hash {
+			return h.Size, false, nil
+		}
+	}
+	c.log.Warn("audit log: the last segment no longer has what it ended with when it was closed; was its end changed or cut off? verify it with that event as an anchor",
+		"segment", segment.Name(first), "bytes", size, "once", h.Size, "id", h.LastID, "hash", h.Hash)
+	return 0, true, nil
+}
+
 // repair checks the live segment line by line, cuts a torn tail and replaces
 // the file by a durable copy of its good lines. Its first synced bytes were
 // there when the log was closed: what is bad among them is no torn tail.
 func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head) (*segment.Index, error) {
 	name := segment.Name(first)
-	if size == 0 {
-		return segment.NewIndex(first), nil
-	}
 	index, good, err := checkLines(c.tail.file, first, size, synced, prev)
 	if err != nil {
 		return nil, err
@@ -332,15 +365,12 @@ func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head)
 		c.log.Warn("audit log: cut off an unfinished write that was never acknowledged",
 			"segment", name, "bytes", c.state.torn, "records", index.Head().Count)
 	}
-	if err := replaceFile(c.fs, name, io.NewSectionReader(c.tail.file, 0, good), good); err != nil {
-		return nil, err
-	}
-	if err := c.tail.file.Close(); err != nil {
-		return nil, err
-	}
+	live := c.tail.file
 	c.tail.file = nil
-	f, err := c.fs.OpenWrite(name)
-	c.tail.file = f
+	if err := replaceFile(c.fs, name, section{io.NewSectionReader(live, 0, good), live}, good); err != nil {
+		return nil, err
+	}
+	c.tail.file, err = c.fs.OpenWrite(name)
 	return index, err
 }
 

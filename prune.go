@@ -142,7 +142,7 @@ func (c *AuditChain) putOnRecord(ctx context.Context, last Pruned, before time.T
 	}
 	line, err := c.Get(context.WithoutCancel(ctx), saved[0].ID)
 	if err == nil {
-		err = replaceFile(c.fs, prunedName, bytes.NewReader(append(line, '\n')), int64(len(line))+1)
+		err = replaceFile(c.fs, prunedName, io.NopCloser(bytes.NewReader(append(line, '\n'))), int64(len(line))+1)
 	}
 	if err != nil {
 		c.errors.add("prune")
@@ -151,8 +151,8 @@ func (c *AuditChain) putOnRecord(ctx context.Context, last Pruned, before time.T
 	return err
 }
 
-// isPruned reports whether that is a file of a pruned segment.
-func (c *AuditChain) isPruned(name string) bool {
+// ofPruned reports whether that is a file of a pruned segment.
+func (c *AuditChain) ofPruned(name string) bool {
 	first, ok := segment.Owner(name)
 	return ok && first <= c.state.pruned().Records
 }
@@ -160,23 +160,19 @@ func (c *AuditChain) isPruned(name string) bool {
 // finishPruning is removePruned after a crash. The one who wrote PRUNED may
 // have failed to make its name durable, and such a name is there and lost to
 // every later sync: it is put there anew before what it is about goes.
-func (c *AuditChain) finishPruning() {
-	f, err := c.fs.Open(prunedName)
+func (c *AuditChain) finishPruning(open opener) {
+	line, err := open.head(prunedName)
 	if err == nil {
-		defer f.Close()
-		var size int64
-		if size, err = f.Size(); err == nil {
-			err = replaceFile(c.fs, prunedName, io.NewSectionReader(f, 0, size), size)
-		}
+		err = replaceFile(c.fs, prunedName, io.NopCloser(bytes.NewReader(line)), int64(len(line)))
 	}
 	if err != nil {
-		c.leftOver(err)
+		c.warnLeftOver(err)
 		return
 	}
 	c.removePruned()
 }
 
-func (c *AuditChain) leftOver(err error) {
+func (c *AuditChain) warnLeftOver(err error) {
 	c.errors.add("prune")
 	c.log.Warn("files of pruned segments are not removed yet; the next pruning, or opening, tries again", "error", err)
 }
@@ -197,7 +193,7 @@ func (c *AuditChain) removePruned() {
 		err = errors.Join(err, c.fs.SyncDir())
 	}
 	if err != nil {
-		c.leftOver(err)
+		c.warnLeftOver(err)
 	}
 }
 

@@ -195,6 +195,12 @@ func (s *scan) segment(ctx context.Context, g *sealedOrLive) (more bool, err err
 		if err != nil {
 			return false, &CorruptError{Segment: segment.Name(g.first), Line: i + 1, Expected: "an event in the stored form", Found: err.Error()}
 		}
+		if ok && s.q.approval { // an answer must be what was given, and one line in thousands is one
+			if fault := selfFault(line, &s.fields); fault != nil {
+				fault.Segment, fault.Line = segment.Name(g.first), i+1
+				return false, fault
+			}
+		}
 		if ok && !s.fn(g.first+uint64(i), line, &s.fields) {
 			return false, nil
 		}

@@ -98,7 +98,7 @@ var (
 type CorruptError struct {
 	Segment  string // file name within the log's directory; empty of an anchor that is not on the log
 	Line     int    // from 1; 0 when the fault is not in a line
-	Offset   int64  // of the line in the segment, in bytes
+	Offset   int64  // of the line in the segment, in bytes; 0 too where a reader that looked for the line does not know it
 	ID       string // of the line, where one can be read
 	Expected string
 	Found    string
@@ -110,7 +110,10 @@ func (e *CorruptError) Error() string {
 		s += " " + e.Segment
 	}
 	if e.Line > 0 {
-		s += fmt.Sprintf(" line %d (byte %d)", e.Line, e.Offset)
+		s += fmt.Sprintf(" line %d", e.Line)
+	}
+	if e.Offset > 0 {
+		s += fmt.Sprintf(" (byte %d)", e.Offset)
 	}
 	if e.ID != "" {
 		s += " event " + e.ID

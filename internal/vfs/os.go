@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Dir returns the directory at path of the operating system. It is made (0700)
@@ -34,7 +35,9 @@ func Dir(path string) (FS, error) {
 	// made by somebody else.
 	if entries, err := os.ReadDir(path); err == nil && len(entries) == 0 {
 		for p := path; p != filepath.Dir(p); p = filepath.Dir(p) {
-			_ = syncDir(filepath.Dir(p))
+			if err := syncDir(filepath.Dir(p)); errors.Is(err, syscall.EIO) {
+				return nil, err
+			}
 		}
 	}
 	return dir(path), nil

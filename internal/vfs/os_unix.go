@@ -77,11 +77,12 @@ func lock(path string) (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := flocked{f}
 	d, err := os.Open(filepath.Dir(path))
-	if err == nil {
-		l = append(l, d)
+	if err != nil {
+		f.Close()
+		return nil, err
 	}
+	l := flocked{f, d}
 	for i, f := range l {
 		err := onDescriptor(f, func(fd int) error { return syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) })
 		switch {
