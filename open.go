@@ -138,12 +138,9 @@ func (c *AuditChain) recover() error {
 			}
 		}
 	}
+	orphan := ""
 	if first, ok := segment.Owner(newest); ok && newest != segment.Name(first) && first > p.Records {
-		// Or it was copied without it.
-		c.log.Warn("audit log: a sidecar without its segment, and is removed; was the log's end removed?", "sidecar", newest)
-		if err := c.fs.Remove(newest); err != nil { // the number may be another segment's before long
-			return err
-		}
+		orphan = newest
 	}
 	if len(firsts) == 0 && p.Records == 0 {
 		if c.tail.file, err = createSegment(c.fs, 1); err != nil {
@@ -151,7 +148,7 @@ func (c *AuditChain) recover() error {
 		}
 		c.tail.hash = zeroHash
 		c.state.begin(1)
-		return nil
+		return c.removeOrphan(orphan)
 	}
 	if err := p.checkFront(open, append(firsts, 0)[0]); err != nil {
 		return err
@@ -175,7 +172,18 @@ func (c *AuditChain) recover() error {
 	if slices.ContainsFunc(names, c.ofPruned) {
 		c.finishPruning(open)
 	}
-	return nil
+	return c.removeOrphan(orphan)
+}
+
+// removeOrphan removes a sidecar without its segment, if there is one: the
+// number may be another segment's before long.
+func (c *AuditChain) removeOrphan(name string) error {
+	if name == "" {
+		return nil
+	}
+	// Or it was copied without it.
+	c.log.Warn("audit log: a sidecar without its segment, and is removed; was the log's end removed?", "sidecar", name)
+	return c.fs.Remove(name)
 }
 
 // missingSegment is the fault of a log without segment want; got is the one in
