@@ -258,3 +258,55 @@ func TestNoFileInPlaceOfASegment(t *testing.T) {
 		}
 	}
 }
+
+// Opening reads the ends of the segments, and so sees by itself what does not
+// follow there.
+func TestOpeningHoldsSegmentsTogether(t *testing.T) {
+	stored, _ := goldenWhole(t)
+	other := otherWhole(t)
+	n := stored.names()
+	// The first id of the second segment, and of all after it the links, as if
+	// the clock had been set back.
+	olderId := maps.Clone(stored)
+	prev := ""
+	for i, name := range n[1:] {
+		var out []string
+		for j, line := range strings.Split(strings.TrimSuffix(stored[name], "\n"), "\n") {
+			if i == 0 && j == 0 {
+				id := rampart.Record(line).ID()
+				line = strings.Replace(line, id, strings.Repeat("0", 9)+id[9:], 1)
+			} else {
+				e, err := rampart.Record(line).Event()
+				if err != nil {
+					t.Fatal(err)
+				}
+				line = strings.Replace(line, e.PrevHash, prev, 1)
+			}
+			line = rehash(line)
+			prev = rampart.Record(line).Hash()
+			out = append(out, line+"\n")
+		}
+		olderId[name] = strings.Join(out, "")
+	}
+	exchanged := maps.Clone(stored)
+	exchanged[n[0]], exchanged[n[1]] = stored[n[1]], stored[n[0]]
+	foreign := maps.Clone(stored)
+	foreign[n[1]] = other[n[1]]
+	for what, tt := range map[string]struct {
+		log     logFiles
+		segment string
+	}{"an older id": {olderId, n[1]}, "exchanged": {exchanged, n[0]}, "another log's": {foreign, n[1]}} {
+		for name := range tt.log {
+			if strings.HasSuffix(name, ".idx") {
+				delete(tt.log, name)
+			}
+		}
+		c, corrupt := openMem(t, tt.log.disk(t))
+		if corrupt == nil {
+			c.Close()
+			t.Errorf("%s: opened", what)
+		} else if corrupt.Segment != tt.segment || corrupt.Line != 1 {
+			t.Errorf("%s: %v, want %s line 1", what, corrupt, tt.segment)
+		}
+	}
+}

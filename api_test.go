@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -684,5 +685,63 @@ func TestAnswerThatIsBrokenOffIsLogged(t *testing.T) {
 		if got := logs.String(); !strings.Contains(got, "broken off") || !strings.Contains(got, segmentName(first)) {
 			t.Errorf("GET %s: logged %q", path, got)
 		}
+	}
+}
+
+// A body whose end does not come is held, all the same.
+type unfinished struct {
+	io.Reader
+	given chan struct{} // closed when all but the end was given
+	stop  chan struct{}
+}
+
+func (e *unfinished) Read(p []byte) (int, error) {
+	n, err := e.Reader.Read(p)
+	if err == io.EOF {
+		close(e.given)
+		<-e.stop
+	}
+	return n, err
+}
+
+// Of one credential 64 MiB of bodies are held, of which the log says nothing:
+// who can reach the limit could fill a disk with it.
+func TestBodiesOfOneCredential(t *testing.T) {
+	var logged bytes.Buffer
+	r, err := rampart.Open(t.TempDir(), &rampart.Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	h := r.Handler(testAuth())
+	post := func(token string, body io.Reader) *httptest.ResponseRecorder {
+		q := httptest.NewRequest("POST", "http://localhost/v1/audit/events", body)
+		q.Header.Set("Authorization", "Bearer "+token)
+		q.Header.Set("Content-Type", "application/x-ndjson")
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, q)
+		return rec
+	}
+	blank := func(n int) io.Reader { return strings.NewReader(strings.Repeat("\n", n)) }
+	stop := make(chan struct{})
+	var held sync.WaitGroup
+	for range 2 {
+		e := &unfinished{blank(31 << 20), make(chan struct{}), stop}
+		held.Go(func() { post(adminToken, e) })
+		<-e.given
+	}
+	if rec := post(adminToken, blank(3<<20)); rec.Code != 503 || rec.Header().Get("Retry-After") == "" || !strings.Contains(rec.Body.String(), "one after the other") {
+		t.Errorf("beyond the limit: %d %v %s", rec.Code, rec.Header(), rec.Body)
+	}
+	if rec := post(agentToken, blank(3<<20)); rec.Code == 503 {
+		t.Errorf("another credential: %d %s", rec.Code, rec.Body)
+	}
+	close(stop)
+	held.Wait()
+	if rec := post(adminToken, blank(3<<20)); rec.Code == 503 {
+		t.Errorf("once they were answered: %d %s", rec.Code, rec.Body)
+	}
+	if logged.Len() > 0 {
+		t.Errorf("logged %q", &logged)
 	}
 }

@@ -245,3 +245,24 @@ func TestSegmentThatWasLeftOver(t *testing.T) {
 	}
 	appendN(t, c, 3)
 }
+
+// What a failed sync at Close had not made durable must not be taken for that by
+// the next opening, which would build upon it.
+func TestFailedSyncAtCloseLeavesNoMark(t *testing.T) {
+	for _, drop := range []bool{false, true} {
+		fs := vfstest.New()
+		c, err := rampart.OpenAuditChain("", rampart.AuditOptions{Sync: rampart.SyncInterval, SyncEvery: time.Hour}.WithFS(fs))
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendN(t, c, 3)
+		fs.FailSync(1, errDisk, drop)
+		if err := c.Close(); !errors.Is(err, errDisk) {
+			t.Fatalf("close: %v", err)
+		}
+		saved := appendN(t, memChain(t, fs), 1)
+		if _, err := memChain(t, fs.Recover(vfstest.Lost, 1)).Get(t.Context(), saved[0].ID); err != nil {
+			t.Errorf("dropped %v: %v", drop, err)
+		}
+	}
+}

@@ -149,8 +149,11 @@ func (k *asker) ask(kind, run string) (id string) {
 		Agent: "whoever", Session: "soak/approvals", RunID: run, ToolCallID: fmt.Sprintf("%s-%d", askerName(k.index), k.calls),
 		Tool: "exec", Message: kind, TTL: time.Hour, Request: json.RawMessage(fmt.Sprintf(`{"command":"git push %d"}`, k.calls)),
 	}
-	if kind == "expire" {
+	switch {
+	case kind == "expire":
 		r.TTL = time.Second
+	case kind != "slow" && k.length > 0:
+		r.TTL = time.Minute // so that one that was answered would expire as well, if it could
 	}
 	if !k.insist(askerName(k.index)+" asks", func() error {
 		k.queue.mu.Lock()

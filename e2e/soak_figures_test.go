@@ -85,7 +85,8 @@ func flat(t *testing.T, whose string, samples []figures) {
 	t.Helper()
 	n := len(samples) / 3
 	if n < 3 {
-		return // too short to tell
+		t.Logf("%-24s too short to tell: %d samples", whose, len(samples))
+		return
 	}
 	for _, f := range []struct {
 		name   string

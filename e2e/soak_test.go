@@ -212,7 +212,8 @@ func (w *world) end() {
 	}
 }
 
-// wantPace wants what only comes about in minutes.
+// wantPace wants what only comes about in minutes. A watcher that took ten
+// kilobytes a second, all the time, was disconnected after half a minute.
 func (w *world) wantPace() {
 	w.t.Helper()
 	last := w.rows[len(w.rows)-1]

@@ -203,6 +203,9 @@ func (f *file) Untouched(size int64) error {
 	if err := f.check("check", 0, false); err != nil {
 		return err
 	}
+	if err := f.fs.read("check", f.name); err != nil {
+		return err
+	}
 	if f.fs.names[f.name] != f.node || int64(len(f.node.data)) != size {
 		return failed("check", f.name, vfs.ErrTouched)
 	}

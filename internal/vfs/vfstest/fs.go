@@ -32,7 +32,7 @@ var errReadOnly = errors.New("not open for writing")
 //
 // Operations are Create, Rename, Remove, SyncDir and a file's WriteAt,
 // Truncate and Sync, whether they succeed or not. The other calls, Open,
-// OpenWrite, List, Lock and a file's ReadAt, Size and Close, change nothing on
+// OpenWrite, List, Lock and a file's ReadAt, Size, Untouched and Close, change nothing on
 // the disk: they are counted apart, fail by [FS.FailReadAt] alone, and go on
 // after a crash.
 type FS struct {
