@@ -11,8 +11,8 @@ test:   ; ./.ci/setup && go test -count=1 $(FLAGS) $(PACKAGES) && GOWORK=off go 
 # Without e2e: the race detector would see its test clients, and not the daemon, which is another process.
 race:   ; go test -count=1 -race $(FLAGS) $(filter-out %/e2e/...,$(PACKAGES))
 e2e:    ; ./.ci/setup && RAMPART_E2E=all go test -count=1 $(FLAGS) ./e2e/...
-# Every state that a crash, and every error that a disk, can leave the log in; make test takes a sample. A quarter of an hour.
-crash:  ; RAMPART_CRASH=all go test -count=1 -timeout 0 $(FLAGS) -run '^TestCrash' . ./example/server/...
+# Every state that a crash, and every error that a disk, can leave the log in, and every bit of it; make test takes a sample. Half an hour.
+crash:  ; RAMPART_CRASH=all RAMPART_ADVERSARY=all go test -count=1 -timeout 0 $(FLAGS) -run '^Test(Crash|Every)' . ./example/server/...
 # As long as TIME says, 10m by itself, with an outage each minute: make soak TIME=30m.
 soak:   ; RAMPART_SOAK=$(or $(TIME),10m) go test -count=1 -timeout 0 -v $(FLAGS) -run '^TestSoak$$' ./e2e
 lint:   fmt vet cross static

@@ -320,8 +320,9 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 }
 
 // torn reports whether the last segment, which has a bad line at that offset,
-// ends there in an unfinished write. It decides as opening does, on all that
-// follows: a write may be longer than a block.
+// ends there in an unfinished write. It decides as opening does where no sidecar
+// says that the log was closed, on all that follows: a write may be longer than
+// a block.
 func (v *verification) torn(name string, offset int64, prevID string) (bool, error) {
 	f, err := v.open(name)
 	if err != nil {
