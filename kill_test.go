@@ -113,7 +113,7 @@ func (k *killer) kill(round int, what string, after int) {
 	if err := cmd.Start(); err != nil {
 		k.t.Fatal(err)
 	}
-	hang := time.AfterFunc(10*time.Minute, func() { cmd.Process.Kill() })
+	hang := time.AfterFunc(2*time.Minute, func() { cmd.Process.Kill() })
 	defer hang.Stop()
 
 	var readers sync.WaitGroup
