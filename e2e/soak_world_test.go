@@ -29,7 +29,6 @@ type world struct {
 
 	archive  string // the segments as they were when the daemon last stood still
 	agents   []*agent
-	askers   []*asker
 	watchers []*watcher
 	queue    queue
 	idle     figures // before anything went on
