@@ -168,7 +168,8 @@ func TestEventEdited(t *testing.T) {
 	}
 }
 
-// edit changes the log's file under the daemon that has it open.
+// edit changes the log's file under the daemon that has it open, and goes on
+// recording as long as the file keeps its length: so that is made up for at its end.
 func (d *daemon) edit(from, to string) {
 	d.t.Helper()
 	segment := filepath.Join(d.dir, "00000000000000000001.jsonl")
@@ -176,7 +177,8 @@ func (d *daemon) edit(from, to string) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	if err := os.WriteFile(segment, bytes.Replace(data, []byte(from), []byte(to), 1), 0o600); err != nil {
+	edited := append(bytes.Replace(data, []byte(from), []byte(to), 1), "    "...)[:len(data)]
+	if err := os.WriteFile(segment, edited, 0o600); err != nil {
 		d.t.Fatal(err)
 	}
 }
