@@ -178,7 +178,7 @@ func TestTokenWithdrawnWhileWaiting(t *testing.T) {
 	done := site.start(command("git push", "toolu_1"), "-ask", "push")
 	site.question()
 	site.close()
-	site.open(rampart.SyncAlways)
+	site.openLog(rampart.SyncAlways) // with the old token served for a moment, it would go on waiting
 	site.serve(site.r.Handler(&rampart.Auth{AdminToken: adminToken}))
 	site.end(done).want(t, 0, "deny", "-token-file "+site.tokenFile)
 }

@@ -100,12 +100,18 @@ func newSite(t testing.TB, sync rampart.SyncPolicy) *site {
 
 func (s *site) open(sync rampart.SyncPolicy) {
 	s.t.Helper()
+	s.openLog(sync)
+	s.serve(s.r.Handler(&rampart.Auth{AdminToken: adminToken, AgentTokens: map[string]string{"claude-code": agentToken}}))
+}
+
+// openLog opens the log and serves nothing yet.
+func (s *site) openLog(sync rampart.SyncPolicy) {
+	s.t.Helper()
 	r, err := rampart.Open(filepath.Join(s.dir, "audit"), &rampart.Options{Audit: rampart.AuditOptions{Sync: sync}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.r = r
-	s.serve(r.Handler(&rampart.Auth{AdminToken: adminToken, AgentTokens: map[string]string{"claude-code": agentToken}}))
 }
 
 func (s *site) serve(h http.Handler) {

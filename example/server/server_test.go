@@ -102,6 +102,8 @@ func TestMetrics(t *testing.T) {
 	d.resolve(id, `{"approved":true}`).want(http.StatusOK)
 	d.askFor("pwd")
 	w.types("audit", "approvals", "audit", "approvals", "audit", "approvals")
+	// What was written is counted afterwards, and may be here before that.
+	d.until("the last message is counted", func() bool { return d.metric(`rampart_stream_events_sent_total{type="approvals"}`) >= 4 })
 	for name, want := range map[string]float64{
 		`rampart_decisions_total{action="deny",policy="p"}`:          1,
 		`rampart_decisions_total{action="allow",policy="none"}`:      1,
