@@ -134,6 +134,9 @@ func (w *world) back() {
 // note takes the figures at the end of a round.
 func (w *world) note() {
 	f := w.figures()
+	if len(f.faults) > 0 {
+		w.fail("the daemon counts what must not be: %q", f.faults)
+	}
 	status, err := w.admin.Status(w.t.Context())
 	if err != nil {
 		w.t.Fatal(err)
@@ -171,9 +174,10 @@ func (w *world) catchUp() {
 // end stops the daemon, once all have left it as it was, and compares.
 func (w *world) end() {
 	w.t.Helper()
-	if w.settled(); w.t.Failed() {
+	if w.t.Failed() {
 		return
 	}
+	w.settled()
 	pending, err := w.admin.ListApprovals(w.t.Context(), rampart.Pending)
 	if err != nil {
 		w.t.Fatal(err)
