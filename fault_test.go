@@ -207,7 +207,7 @@ func TestFaultThenKillThenPowerCut(t *testing.T) {
 	}
 	count := vfstest.New()
 	live(count)
-	for n := 1; n <= count.Ops(); n++ {
+	for n := 1; n <= count.Ops(); n += min(every, 3) {
 		for _, fail := range []func(fs *vfstest.FS){
 			func(fs *vfstest.FS) { fs.FailAt(n, errDisk, false) },
 			func(fs *vfstest.FS) { fs.FailDropping(n, errDisk) },
