@@ -33,7 +33,11 @@ func Dir(path string) (FS, error) {
 	// Who made it, or a parent, may have been killed before making it durable.
 	// That is made up for as far as it can be: a parent that can't be opened was
 	// made by somebody else.
-	if entries, err := os.ReadDir(path); err == nil && len(entries) == 0 {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(entries) == 0 {
 		for p := path; p != filepath.Dir(p); p = filepath.Dir(p) {
 			if err := syncDir(filepath.Dir(p)); errors.Is(err, syscall.EIO) {
 				return nil, err
