@@ -17,8 +17,8 @@ import (
 // auth has one.
 //
 // Bodies have 30 s to arrive, and 64 MiB are held of each credential: 503
-// beyond. Answers survive the server's WriteTimeout for as
-// long as the client takes some bytes within 30 s.
+// beyond. Answers survive the server's WriteTimeout for as long as the client
+// takes some bytes within 30 s.
 func (r *Rampart) Handler(auth *Auth) http.Handler {
 	a := &api{Rampart: r, guard: newGuard(auth), verifying: make(chan struct{}, 1)}
 	a.handle("GET /healthz", "", a.getHealth)
