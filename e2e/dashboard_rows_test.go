@@ -1,0 +1,108 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// scroller defines e2eRows(n): the ids of the rows of the activity from its top
+// on, as a person who scrolls sees them, until it has seen n and the end. Rows
+// may be moved by style, so that their order is that of their places.
+const scroller = `window.e2eRows = async (n, id = row => row.dataset.id) => {
+	const box = document.querySelector('#rows'), frame = () => new Promise(done => setTimeout(done, 16))
+	const seen = new Set(), limit = Date.now() + 40000
+	box.scrollTop = 0
+	let still = 0
+	while (Date.now() < limit) {
+		await frame()
+		const rows = [...box.querySelectorAll('.row[data-id]')].map(row => [row.getBoundingClientRect().top, id(row)])
+		const before = seen.size
+		for (const [, id] of rows.sort((a, b) => a[0] - b[0])) seen.add(id)
+		const top = box.scrollTop
+		box.scrollTop += box.clientHeight * 0.7
+		still = seen.size > before || box.scrollTop !== top ? 0 : still + 1
+		if (seen.size >= n && still > 15) break
+	}
+	return [...seen]
+}`
+
+// rows are the ids of all rows, the newest first.
+func (b *board) rows(n int) []string {
+	b.t.Helper()
+	return eval[[]string](b, fmt.Sprintf("%s; e2eRows(%d)", scroller, n))
+}
+
+// wantRows wants exactly those, the newest first.
+func (b *board) wantRows(want []string) {
+	b.t.Helper()
+	got := b.rows(len(want))
+	if slices.Equal(got, want) {
+		return
+	}
+	diff := cmp.Diff(want, got)
+	b.fatal(fmt.Errorf("%d rows, want the %d of the log: %.3000s", len(got), len(want), diff))
+}
+
+// newest waits until the first row is that of the event.
+func (b *board) newest(id string) {
+	b.t.Helper()
+	b.until("the newest row is "+id, `[...document.querySelectorAll('.row[data-id]')].reduce(
+		(a, b) => a.getBoundingClientRect().top <= b.getBoundingClientRect().top ? a : b).dataset.id === `+js(id))
+}
+
+// rowOf is the selector of an event's row.
+func rowOf(id string) string { return fmt.Sprintf(`.row[data-id="%s"]`, id) }
+
+// newestFirst are the ids of stored lines, as the page lists them.
+func newestFirst(t *testing.T, lines []string) []string {
+	t.Helper()
+	ids := make([]string, len(lines))
+	for i, line := range lines {
+		ids[len(lines)-1-i] = stored(t, line).ID
+	}
+	return ids
+}
+
+// storedEvent is what tests want to know of a stored line.
+type storedEvent struct {
+	ID, Hash, Agent, Session, Tool string
+	RunID                          string `json:"run_id"`
+	Request                        json.RawMessage
+	Decision                       struct{ Action string }
+}
+
+func stored(t *testing.T, line string) storedEvent {
+	t.Helper()
+	var e storedEvent
+	if err := json.Unmarshal([]byte(line), &e); err != nil {
+		t.Fatalf("%v in %s", err, line)
+	}
+	return e
+}
+
+// record appends events, each in the form that the log takes, and returns their ids.
+func (d *daemon) record(events ...string) []string {
+	d.t.Helper()
+	var body string
+	for _, e := range events {
+		body += e + "\n"
+	}
+	var answer struct{ IDs []string }
+	if text := d.call("POST", eventsPath, body); json.Unmarshal([]byte(text), &answer) != nil || len(answer.IDs) != len(events) {
+		d.t.Fatalf("%d events, and the answer is %s", len(events), text)
+	}
+	return answer.IDs
+}
+
+// numbered are n events whose commands say which they are.
+func numbered(prefix string, n int) []string {
+	events := make([]string, n)
+	for i := range events {
+		events[i] = event(fmt.Sprintf("%s %d", prefix, i), []string{"allow", "watch", "deny"}[i%3])
+	}
+	return events
+}
