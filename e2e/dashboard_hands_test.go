@@ -117,3 +117,20 @@ func (b *board) wantPattern(selector, pattern string) {
 	b.t.Helper()
 	b.until(fmt.Sprintf("%s says %q", selector, pattern), fmt.Sprintf(`new RegExp(%s, 'i').test(document.querySelector(%s).textContent)`, js(pattern), js(selector)))
 }
+
+// goToHash goes to a view by its address, as one who follows a link does.
+func (b *board) goToHash(view string) {
+	b.t.Helper()
+	eval[bool](b, `(location.hash = `+js(view)+`, true)`)
+}
+
+// fillDate sets an input of dates; what its keys do is the locale's.
+func (b *board) fillDate(name, day string) {
+	b.t.Helper()
+	eval[bool](b, `(() => {
+		const input = document.querySelector('#range [name=`+name+`]')
+		input.value = `+js(day)+`
+		for (const type of ['input', 'change']) input.dispatchEvent(new Event(type, {bubbles: true}))
+		return true
+	})()`)
+}
