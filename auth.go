@@ -129,22 +129,37 @@ func newGuard(a *Auth) *guard {
 // host's own routes beside the library's, such as metrics.
 func (a *Auth) Require(need Scope, next http.Handler) http.Handler {
 	g := newGuard(a)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := g.origins.check(r)
-		if err == nil {
-			if g.origins.headers(w, r) {
-				return
-			}
-			_, err = g.admit(r, need)
-		}
-		if err == nil {
-			next.ServeHTTP(w, r)
+	return g.refuseForeign(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.origins.headers(w, r) {
 			return
 		}
-		refused := &statusError{http.StatusInternalServerError, "the request could not be checked"}
-		errors.As(err, &refused)
-		writeError(newPatient(w, r), refused.code, refused.msg)
+		if _, err := g.admit(r, need); err != nil {
+			refuse(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}))
+}
+
+// RefuseForeign serves next to anybody, but to no foreign web page: it checks
+// Host and Origin as [Rampart.Handler] does for each of its routes, and no
+// token. It is for what a host serves in public beside them, such as a page.
+func (a *Auth) RefuseForeign(next http.Handler) http.Handler { return newGuard(a).refuseForeign(next) }
+
+func (g *guard) refuseForeign(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := g.origins.check(r); err != nil {
+			refuse(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
 	})
+}
+
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	refused := &statusError{http.StatusInternalServerError, "the request could not be checked"}
+	errors.As(err, &refused)
+	writeError(newPatient(w, r), refused.code, refused.msg)
 }
 
 var errWrongToken = &statusError{http.StatusUnauthorized, "wrong token"}

@@ -486,3 +486,26 @@ func TestRequire(t *testing.T) {
 	}
 	(&web{t, (*rampart.Auth)(nil).Require(rampart.ScopeAdmin, served), adminToken}).expect(401, "", "GET", "/metrics", "")
 }
+
+// What is public is still for no foreign page.
+func TestRefuseForeign(t *testing.T) {
+	served := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("served")) })
+	auth := testAuth()
+	auth.AllowHosts, auth.AllowOrigins = []string{"box.example"}, []string{"https://board.example"}
+	h := auth.RefuseForeign(served)
+	w := &web{t, h, ""}
+	w.expect(200, "served", "GET", "/dashboard/", "")
+	w.expect(200, "served", "GET", "/dashboard/", "", "Origin", "http://evil.example")
+	w.expect(200, "served", "POST", "/dashboard/", "", "Origin", "https://board.example")
+	w.expect(403, "", "POST", "/dashboard/", "", "Origin", "http://evil.example")
+	w.expect(403, "", "POST", "/dashboard/", "", "Sec-Fetch-Site", "cross-site")
+	for host, status := range map[string]int{"localhost:9090": 200, "box.example": 200, "evil.example": 403, "127.0.0.1.evil.example": 403} {
+		req := httptest.NewRequest("GET", "http://"+host+"/dashboard/", nil)
+		req = req.WithContext(context.WithValue(req.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}))
+		rec := httptest.NewRecorder()
+		if h.ServeHTTP(rec, req); rec.Code != status {
+			t.Errorf("Host %s: %d, want %d", host, rec.Code, status)
+		}
+	}
+	(&web{t, (*rampart.Auth)(nil).RefuseForeign(served), ""}).expect(200, "served", "GET", "/dashboard/", "")
+}

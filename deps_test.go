@@ -34,7 +34,7 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
-// TestInternalImports keeps each internal package to its one job.
+// TestInternalImports keeps each internal package, and the page's, to its one job.
 func TestInternalImports(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -47,6 +47,7 @@ func TestInternalImports(t *testing.T) {
 		{"internal/vfs/vfstest", "it stands in for a disk", []string{"net", module}},
 		{"internal/framelog", "it is a log of bytes in memory", []string{"net", "encoding/json", module}},
 		{"internal/sse", "it is a format", []string{"net/http", "encoding/json", module}},
+		{"dashboard", "it serves files, and finds the API from the browser", []string{"os", "golang.org", "gopkg.in", "github.com"}},
 	} {
 		for _, p := range imports(t, "./"+c.name) {
 			for _, f := range c.forbid {

@@ -1,7 +1,7 @@
 // Mounted is a web application that has Rampart inside: people who log in,
 // agents with keys, routes and middleware of its own, and the audit log, the
-// stream and the approvals beside them, under /v1/. docs/embedding.md walks
-// through it.
+// stream and the approvals beside them, under /v1/, and the dashboard for its
+// operators. docs/embedding.md walks through it.
 //
 //	go run ./example/mounted   prints how to log in and watch
 //
@@ -29,6 +29,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/dashboard"
 )
 
 type config struct {
@@ -110,6 +111,8 @@ Log in as ann, who may do everything, or as bob, who may not, and watch; then do
     curl -N -b jar http://%[1]s/v1/events/stream
     curl -b jar -X POST http://%[1]s/services/billing/restart
 
+The dashboard is http://%[1]s/dashboard/ for who has logged in at http://%[1]s/.
+
 An agent, whose key is %[3]s, records a call:
 
     curl -H 'Authorization: Bearer %[3]s' -H 'Content-Type: application/json' http://%[1]s/v1/audit/events \
@@ -146,7 +149,10 @@ func (s *site) routes(host string) http.Handler {
 		middleware.Compress(5), // leaves text/event-stream alone
 	)
 	router.Handle("/v1/*", api)
-	router.Mount("/rampart", http.StripPrefix("/rampart", api)) // or below a prefix
+	router.Mount("/rampart", http.StripPrefix("/rampart", api))      // or below a prefix
+	page := dashboard.Handler(&dashboard.Options{HostSession: true}) // for operators: what it asks the API is theirs to ask
+	router.Handle("/dashboard", page)                                // leads to /dashboard/
+	router.Handle("/dashboard/*", page)
 	router.Group(func(own chi.Router) {
 		own.Use(http.NewCrossOriginProtection().Handler) // as Rampart's routes have it
 		own.Get("/", s.home)
@@ -154,8 +160,6 @@ func (s *site) routes(host string) http.Handler {
 		own.Post("/services/{name}/restart", s.restart)
 	})
 	router.NotFound(s.notFound)
-	// The place for a page that shows the stream: of the same origin, its
-	// EventSource sends the session's cookie and needs no token.
 	return router
 }
 

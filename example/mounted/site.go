@@ -82,7 +82,12 @@ func (s *site) login(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *site) home(w http.ResponseWriter, r *http.Request) {
-	fmt.Fprintln(w, "the application's own page")
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	fmt.Fprintln(w, `<!doctype html><title>Mounted</title><p>the application's own page
+<form method="post" action="login">
+<input name="name" placeholder="name" aria-label="name"> <input name="password" type="password" placeholder="password" aria-label="password"> <button>Log in</button>
+</form>
+<p><a href="dashboard/">What the agents do</a>`)
 }
 
 func (s *site) notFound(w http.ResponseWriter, r *http.Request) {

@@ -33,6 +33,17 @@ var agentRoutes = []struct{ method, path, body string }{
 	{"GET", "/v1/approvals/01ARZ3NDEKTSV4RRFFQ69G5FAV", ""},
 }
 
+// publicRoutes need no token.
+var publicRoutes = []struct{ method, path, body string }{
+	{"GET", "/healthz", ""},
+	{"GET", "/", ""},
+	{"GET", "/dashboard", ""},
+	{"GET", "/dashboard/", ""},
+	{"GET", "/dashboard/main.js", ""},
+	{"GET", "/dashboard/nothing", ""},
+	{"POST", "/dashboard/", ""},
+}
+
 func TestNoTokenIs401(t *testing.T) {
 	d := start(t)
 	for _, route := range append(adminRoutes, agentRoutes...) {
@@ -119,12 +130,12 @@ func TestAgentReadsOnlyItsOwnApprovals(t *testing.T) {
 
 func TestForeignHostIs403OnEveryRoute(t *testing.T) {
 	d := start(t, "-allow-host", "box.example")
-	routes := append(append(adminRoutes, agentRoutes...), struct{ method, path, body string }{"GET", "/healthz", ""})
+	routes := append(append(adminRoutes, agentRoutes...), publicRoutes...)
 	for _, route := range routes {
 		d.admin(route.method, route.path, route.body, "Host", "evil.example").want(http.StatusForbidden)
 	}
 	address := strings.TrimPrefix(d.base, "http://")
-	for _, line := range []string{"GET //healthz", "GET /v1/../healthz", "HEAD //metrics", "OPTIONS *"} {
+	for _, line := range []string{"GET //healthz", "GET /v1/../healthz", "HEAD //metrics", "GET //dashboard/", "GET /dashboard/../x", "OPTIONS *"} {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)

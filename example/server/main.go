@@ -1,5 +1,6 @@
 // Server is Rampart as a daemon: the log in a directory, the API of
-// docs/stream.md and README.md on one address, metrics for Prometheus.
+// docs/stream.md and README.md and the dashboard on one address, metrics for
+// Prometheus.
 //
 //	go run ./example/server         keeps its log in ~/.rampart/audit
 //	go run ./example/server -demo   also plays a made-up agent session
@@ -204,15 +205,6 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err := auth.Validate(); err != nil {
 		return fmt.Errorf("-agent-token-file or -allow-origin: %w", err)
 	}
-	api, metrics := r.Handler(auth), auth.Require(rampart.ScopeAdmin, newMetrics(r))
-	// Not a ServeMux: one would redirect //healthz before anybody looked at its Host.
-	routes := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if req.URL.Path == "/metrics" {
-			metrics.ServeHTTP(w, req)
-			return
-		}
-		api.ServeHTTP(w, req)
-	})
 
 	ln, err := net.Listen("tcp", c.addr)
 	if err != nil {
@@ -224,10 +216,10 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	}
 	url := "http://" + addr.String()
 	log.Info("listening", "addr", addr.String(), "dir", c.dir, "pid", os.Getpid())
-	fmt.Fprintf(out, "\nThe admin token is in %s. Watch the stream:\n\n    curl -N -H \"Authorization: Bearer $(cat %s)\" %s/v1/events/stream\n\n",
-		tokenFile, shellQuote(tokenFile), url)
+	fmt.Fprintf(out, "\nOpen %s/dashboard/ and paste the admin token, which is in %s. Or watch the stream:\n\n    curl -N -H \"Authorization: Bearer $(cat %s)\" %[1]s/v1/events/stream\n\n",
+		url, tokenFile, shellQuote(tokenFile))
 
-	srv := newServer(routes, slog.NewLogLogger(handler, slog.LevelWarn))
+	srv := newServer(routes(r, auth), slog.NewLogLogger(handler, slog.LevelWarn))
 	// Streams and waits for an approval would outlast any drain.
 	srv.RegisterOnShutdown(func() { r.Stream.Close() })
 	srv.RegisterOnShutdown(func() { r.Approvals.Close() })
