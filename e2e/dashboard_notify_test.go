@@ -1,0 +1,65 @@
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+
+	cdpbrowser "github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/chromedp"
+)
+
+// spy keeps what would be shown: headless browsers show no notifications.
+const spy = `{
+	const Real = Notification
+	window.e2eShown = []
+	window.Notification = class extends EventTarget {
+		static get permission() { return Real.permission }
+		static requestPermission() { return Real.requestPermission() }
+		constructor(title, options) { super(); e2eShown.push(title + '\n' + (options?.body ?? '')) }
+		close() {}
+	}
+}`
+
+// TestDashboardNotifies asks for the permission to notify, when a person wants
+// it, and then does.
+func TestDashboardNotifies(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	b := newBoard(t, d.url(""), d.token, spy)
+	set := func(setting cdpbrowser.PermissionSetting) {
+		t.Helper()
+		if _, err := chromedp.CallBrowser(b.ctx, cdpbrowser.SetPermission, cdpbrowser.SetPermissionParams{
+			Permission: &cdpbrowser.PermissionDescriptor{Name: "notifications"}, Setting: setting,
+			Origin: d.url(""), BrowserContextID: chromedp.FromContext(b.ctx).BrowserContextID,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(cdpbrowser.PermissionSettingPrompt)
+	b.goTo("/dashboard/#approvals")
+	b.signIn(d.token)
+	first := d.ask("git tag v1", "", 600)
+	b.wantStatus(first, "pending")
+	if shown := eval[[]string](b, `e2eShown`); len(shown) > 0 {
+		t.Errorf("without a permission: %q", shown)
+	}
+	b.until("it offers to notify", `document.querySelector('#notify').checkVisibility()`)
+	set(cdpbrowser.PermissionSettingGranted)
+	b.click("#notify")
+	b.until("it offers that no more", `!document.querySelector('#notify').checkVisibility()`)
+
+	d.ask("git push \u202etxt", "", 600)
+	b.until("a notification is shown", `e2eShown.length > 0 && e2eShown.some(text => text.includes('git push'))`)
+	for _, text := range eval[[]string](b, `e2eShown`) {
+		if strings.Contains(text, "\u202e") {
+			t.Errorf("a notification conceals: %q", text)
+		}
+	}
+	n := eval[int](b, `e2eShown.length`)
+	d.append("git status", "allow")
+	d.resolve(first, true, "bob")
+	b.wantStatus(first, "approved")
+	if shown := eval[[]string](b, `e2eShown`); len(shown) != n {
+		t.Errorf("what does not wait is told of, too: %q", shown)
+	}
+}
