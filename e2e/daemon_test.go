@@ -64,6 +64,7 @@ type daemon struct {
 	t       *testing.T
 	home    string
 	address string
+	prefix  string // of its API, where a host has it elsewhere
 	token   string // admin's
 	args    []string
 	*program
@@ -159,7 +160,7 @@ func (d *daemon) restart() {
 	}
 }
 
-func (d *daemon) url(path string) string { return "http://" + d.address + path }
+func (d *daemon) url(path string) string { return "http://" + d.address + d.prefix + path }
 
 // client keeps no connections: a daemon that is started again would find them cut.
 var client = &http.Client{Timeout: 2 * patience, Transport: &http.Transport{DisableKeepAlives: true}}

@@ -66,7 +66,6 @@ func TestDashboardLongOutage(t *testing.T) {
 	b.tall()
 	d.record(numbered("before", 100)...)
 	b.expects(daemonIsDown)
-	down := func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }
 	g.serves(down)
 	g.cut()
 	b.wantState("reconnecting")

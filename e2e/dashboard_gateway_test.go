@@ -169,3 +169,16 @@ func through(t *testing.T, d *daemon, g *gateway, view string, scripts ...string
 	b.signIn(d.token)
 	return b
 }
+
+// down is a daemon that is.
+func down(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }
+
+// tamperNext changes the command of an event that is "git tampered".
+func tamperNext(g *gateway) {
+	g.alters(func(_ *http.Request, part []byte) []byte {
+		if !bytes.HasPrefix(part, []byte("data:")) {
+			return part
+		}
+		return bytes.Replace(part, []byte(`"git tampered"`), []byte(`"git status"`), 1)
+	})
+}

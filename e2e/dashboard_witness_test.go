@@ -248,7 +248,9 @@ func TestDashboardTamperedHistory(t *testing.T) {
 	d := start(t)
 	ids := d.record(numbered("git show", 1000)...)
 	for name, alter := range map[string]func(part []byte) []byte{
-		"request": func(part []byte) []byte { return bytes.Replace(part, []byte(`git show 30"`), []byte(`git shoo 30"`), 1) },
+		"request": func(part []byte) []byte {
+			return bytes.Replace(part, []byte(`git show 30"`), []byte(`git shoo 30"`), 1)
+		},
 		"link": func(part []byte) []byte { // an event is left out
 			i := bytes.Index(part, []byte(`{"id":"`+ids[31]))
 			j := bytes.Index(part, []byte(`{"id":"`+ids[30]))

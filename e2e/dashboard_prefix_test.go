@@ -1,0 +1,74 @@
+package e2e_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/rampartlog/rampart"
+	pages "github.com/rampartlog/rampart/dashboard"
+)
+
+// tour goes through all that the page does with its server.
+func (b *board) tour(record func(event string) string, ask func() string) {
+	b.t.Helper()
+	b.newest(record(event("git status", "allow")))
+	b.newest(record(event("rm -rf /", "deny")))
+	id := ask()
+	b.show("approvals")
+	b.click(card(id) + " button.deny")
+	b.wantStatus(id, "denied")
+	b.show("history")
+	b.ranged("2026-03-01", "2026-03-31")
+	b.wantPattern("#total", `\b2\b`)
+	b.show("proof")
+	b.wantText("#checked", "4")
+	b.click("#verify")
+	b.until("it is whole", `document.querySelector('#verify-result').dataset.ok === 'true'`)
+	b.wantCalm()
+}
+
+// TestDashboardBehindProxy is under a prefix that a proxy strips.
+func TestDashboardBehindProxy(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	for _, prefix := range []string{"", "/some/prefix"} {
+		g := newGateway(t, d, prefix)
+		b := newBoard(t, g.origin, d.token)
+		b.goTo(prefix + "/")
+		b.until("the daemon led to its page", `location.pathname === `+js(prefix+"/dashboard/"))
+		if prefix == "" {
+			continue
+		}
+		b.signIn(d.token)
+		b.tour(func(e string) string { return d.record(e)[0] }, func() string { return d.ask("git push", "", 600) })
+	}
+}
+
+// TestDashboardElsewhere is at another place of a host's own, which has the API
+// at another, too.
+func TestDashboardElsewhere(t *testing.T) {
+	t.Parallel()
+	r, err := rampart.Open(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	const token = "the-token-of-this-host"
+	mux := http.NewServeMux()
+	api := r.Handler(&rampart.Auth{AdminToken: token})
+	mux.Handle("/internal/rampart/v1/", http.StripPrefix("/internal/rampart", api))
+	mux.Handle("/ops/agents/{$}", pages.Handler(&pages.Options{API: "/internal/rampart/v1/"}))
+	mux.Handle("/ops/agents/", pages.Handler(&pages.Options{API: "/internal/rampart/v1/"}))
+	server := httptest.NewServer(mux)
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	d := &daemon{t: t, address: server.Listener.Addr().String(), token: token}
+	d.prefix = "/internal/rampart"
+	b := newBoard(t, server.URL, token)
+	b.goTo("/ops/agents/")
+	b.signIn(token)
+	b.tour(func(e string) string { return d.record(e)[0] }, func() string { return d.ask("git push", "", 600) })
+}
