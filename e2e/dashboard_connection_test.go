@@ -43,7 +43,7 @@ func TestDashboardThroughKills(t *testing.T) {
 	for range 3 {
 		done := d.steady(100)
 		before := len(d.lines())
-		b.until("some have come", fmt.Sprintf(`parseInt(document.querySelector('#checked').textContent.replace(/\D/g, '')) > %d`, before+20))
+		b.until("some have come", fmt.Sprintf(`document.querySelector('#rows').ariaRowCount > %d`, before+20))
 		d.kill()
 		b.wantState("reconnecting")
 		d.restart()
@@ -53,7 +53,7 @@ func TestDashboardThroughKills(t *testing.T) {
 	lines := d.lines()
 	b.newest(stored(t, lines[len(lines)-1]).ID)
 	b.wantRows(newestFirst(t, lines))
-	b.wantText("#checked", fmt.Sprint(len(lines)))
+	b.wantChecked(len(lines))
 	b.wantCalm()
 }
 

@@ -59,7 +59,7 @@ func TestDashboardLive(t *testing.T) {
 	}
 	b.newest(want[0])
 	b.wantRows(want)
-	b.until("each was checked", `parseInt(document.querySelector('#checked').textContent) === 100`)
+	b.wantChecked(100)
 }
 
 // TestDashboardPause reads while more comes.

@@ -9,7 +9,9 @@ import (
 )
 
 // spy keeps what would be shown: headless browsers show no notifications.
+// The person looks elsewhere.
 const spy = `{
+	document.hasFocus = () => false
 	const Real = Notification
 	window.e2eShown = []
 	window.Notification = class extends EventTarget {

@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 
@@ -62,7 +61,7 @@ func TestDashboardTabs(t *testing.T) {
 			tab.show("activity")
 			tab.newest(want[0])
 			tab.wantRows(want)
-			tab.wantText("#checked", fmt.Sprint(len(want)))
+			tab.wantChecked(len(want))
 			tab.wantCalm()
 		}
 		if len(tabs) == 1 {

@@ -282,3 +282,10 @@ func TestDashboardTamperedHistory(t *testing.T) {
 		})
 	}
 }
+
+// wantChecked wants that the page has recomputed so many events, without a gap.
+func (b *board) wantChecked(n int) {
+	b.t.Helper()
+	b.show("proof")
+	b.until(fmt.Sprintf("%d events were checked", n), fmt.Sprintf(`document.querySelector('#checked').textContent.replaceAll(',', '') === '%d'`, n))
+}
