@@ -146,6 +146,7 @@ export class Activity {
 
   #add(row) {
     this.#newest = row.id;
+    this.#searched ||= row.id;
     if (!this.#filter.matches(row)) return;
     const { shown } = this.rows;
     shown.push(row);

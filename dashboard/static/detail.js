@@ -78,7 +78,8 @@ export class Detail extends EventTarget {
     byId('event-newer').disabled = this.#newer === '';
     const hash = { true: 'The hash fits its bytes', false: 'THE HASH DOES NOT FIT its bytes', null: 'The hash cannot be recomputed here' }[row.fits];
     byId('event-check').textContent = `${hash}; ${link(before, row.prev, 'the event before')}; ${link({ hash: row.hash, event: {} }, after?.event?.prev_hash, 'the event after')}.`;
-    byId('event-check').classList.toggle('broken', row.fits === false || (before && before.hash !== row.prev) || (after && after.event?.prev_hash !== row.hash));
+    const broken = row.fits === false || (before && before.hash !== row.prev) || (after && after.event?.prev_hash !== row.hash);
+    byId('event-check').classList.toggle('broken', Boolean(broken));
   }
 }
 

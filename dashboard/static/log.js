@@ -98,8 +98,8 @@ export class Log extends EventTarget {
     this.checked = 0;
     this.since = null;
     this.head = lines.length === 0 ? { id: '', hash: zeros } : null;
+    for (const c of lines.reverse()) if (c.event !== null) this.#link(c);
     this.dispatchEvent(new Event('reset'));
-    for (const c of lines.reverse()) this.#link(c);
   }
 
   // expect finds out whether an event that was seen is still on the log.
@@ -127,7 +127,7 @@ export class Log extends EventTarget {
   async #catchUp() {
     for (let cursor = this.head.id; ;) {
       const page = await this.page({ after: this.head.id, cursor, order: 'asc' });
-      for (const c of page.lines) this.#link(c);
+      for (const c of page.lines) this.#add(c);
       this.#events += page.lines.length;
       if (page.cursor === '') return;
       cursor = page.cursor;
@@ -143,7 +143,7 @@ export class Log extends EventTarget {
       return; // seen, before another tab took over the stream
     } else if (c.event.prev_hash === this.head.hash) {
       this.#events++;
-      this.#link(c);
+      this.#add(c);
       return;
     }
     // Something is missing between it and our head, or it was changed on its
@@ -157,8 +157,13 @@ export class Log extends EventTarget {
     }
   }
 
-  #link(c) {
+  #add(c) {
     if (c.event === null) return; // the alarm is raised
+    this.dispatchEvent(new CustomEvent('row', { detail: this.#link(c) }));
+  }
+
+  // link makes an event the head.
+  #link(c) {
     const { id, prev_hash: prev } = c.event;
     if (this.head !== null) {
       this.#wantLink(id, prev, this.head.hash);
@@ -171,8 +176,8 @@ export class Log extends EventTarget {
     this.rows.push(row);
     this.#text += row.line.length;
     this.#trim();
-    this.dispatchEvent(new CustomEvent('row', { detail: row }));
     this.#saving ||= setTimeout(() => this.#remember(), 1000);
+    return row;
   }
 
   #trim() {
