@@ -58,6 +58,7 @@ export class Activity {
   show(params) {
     this.#setFilter(new Filter(params));
     this.detail.show(params.get('event') ?? '');
+    this.#goOn();
     this.rows.render();
   }
 

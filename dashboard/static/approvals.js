@@ -98,10 +98,10 @@ export class Approvals extends EventTarget {
       if (!this.#groups.has(key)) {
         this.#groups.set(key, new Group(approval, this));
         pending.append(this.#groups.get(key).element);
+      } else {
+        this.#moved = performance.now(); // what is below the card
       }
-      const group = this.#groups.get(key);
-      group.add(card);
-      if (group.element !== pending.lastElementChild) this.#moved = performance.now();
+      this.#groups.get(key).add(card);
     } else {
       pending.append(card.element);
     }
@@ -120,6 +120,7 @@ export class Approvals extends EventTarget {
   // showAnswered takes the answers from the log: the list of all that were ever
   // answered may be long.
   async #showAnswered() {
+    if (byId('approvals').hidden) return;
     const { events } = await this.api.get('audit/events', { action: ['approved', 'denied', 'expired'], limit: mostAnswered });
     const answers = events.filter((e) => e.approval);
     byId('answered').replaceChildren(...answers.map(answered));

@@ -14,6 +14,7 @@ export class Card {
     this.approvals = approvals;
     this.element = this.#build(approval);
     this.tick(approvals.api.now());
+    this.#enable(true);
   }
 
   get id() {
@@ -48,7 +49,7 @@ export class Card {
         text.length > 2000 ? h('p', { class: 'hint' }, `${number(text.length)} characters in ${number(text.split('\n').length)} lines: scroll to see all of it.`) : null,
       ]),
       unseen > 0 ? h('p', { class: 'warning' }, `It has ${number(unseen)} character${unseen === 1 ? '' : 's'} that would not be seen; they are named where they stand.`) : null,
-      a.fits ? null : h('p', { class: 'warning' }, 'The request that came is not the one that its SHA-256 is of: it was changed on its way or on the disk. Do not approve it.'),
+      a.fits ? null : h('p', { class: 'warning' }, 'The request that came is not the one that its SHA-256 is of: it was changed on its way or on the disk. It can be denied only.'),
       h('p', { class: 'hint sum' }, 'SHA-256 of the request ', h('code', {}, a.request_sha256)),
       h('div', { class: 'answer' }, p.reason, p.approve, p.deny),
       p.outcome);
@@ -57,7 +58,7 @@ export class Card {
   // update shows how the approval stands.
   update(approval) {
     if (approval.status !== this.status) say(`${plain(approval.tool)} by ${plain(approval.agent)}: ${approval.status}`);
-    this.#approval = approval;
+    this.#approval = { ...this.#approval, ...approval };
     this.element.dataset.status = approval.status;
     this.#enable(approval.status === 'pending');
     if (approval.status === 'pending') return;
@@ -102,6 +103,7 @@ export class Card {
 
   #enable(yes) {
     for (const part of ['approve', 'deny', 'reason']) this.#parts[part].disabled = !yes || this.busy;
+    this.#parts.approve.disabled ||= !this.#approval.fits;
   }
 
   async #answer(click, approved) {
@@ -120,6 +122,7 @@ export class Card {
   // the server has, whatever came of it. It rethrows what went wrong.
   async answering(words, send) {
     this.busy = true;
+    this.element.toggleAttribute('data-busy', true);
     this.#enable(false);
     this.tell(words);
     let fault = null;
@@ -132,6 +135,7 @@ export class Card {
       await this.#standing(fault);
     } finally {
       this.busy = false;
+      this.element.toggleAttribute('data-busy', false);
       this.#enable(this.status === 'pending');
       this.approvals.refresh();
     }

@@ -53,7 +53,7 @@ function nice(n) {
 function label(intervals, i) {
   const date = new Date(intervals[i].from);
   const span = Date.parse(intervals.at(-1).from) - Date.parse(intervals[0].from);
-  if (span < 36 * 3600e3) return date.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit' });
+  if (span < 36 * 3600e3) return date.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
   return date.toLocaleDateString(undefined, { month: 'short', day: 'numeric' });
 }
 

@@ -13,6 +13,19 @@ const mostBars = 60;
 const mostDenials = 2500; // that are looked at for their commands
 const mostTop = 10;
 
+// stepOf is how long the intervals of a range are, in seconds.
+function stepOf(seconds) {
+  return steps.find((s) => seconds / s <= mostBars) ?? Math.ceil(seconds / mostBars);
+}
+
+// floor is the last whole step before a time, by the clock on the wall.
+function floor(ms, step) {
+  const zone = new Date(ms).getTimezoneOffset() * 60_000;
+  const day = 24 * hour * 1000;
+  const unit = Math.min(step * 1000, day);
+  return new Date(Math.floor((ms - zone) / unit) * unit + zone);
+}
+
 export class History {
   #range = null; // {since, until} as Dates
   #loading = null;
@@ -47,8 +60,10 @@ export class History {
     until.setDate(until.getDate() + 1);
     const byDay = since < until;
     if (!byDay) {
-      until = new Date(Math.ceil(this.api.now() / 1000) * 1000);
-      since = new Date(until - (spans[chosen] ?? spans['1d']) * 1000);
+      const span = spans[chosen] ?? spans['1d'];
+      const now = Math.ceil(this.api.now() / 1000) * 1000;
+      until = new Date(now);
+      since = floor(now - span * 1000, stepOf(span));
     }
     form.elements.from.value = byDay ? from : '';
     form.elements.to.value = byDay ? to : '';
@@ -63,8 +78,7 @@ export class History {
     const { signal } = this.#loading = new AbortController();
     const { since, until } = this.#range;
     this.#say('Loading…');
-    const seconds = (until - since) / 1000;
-    const step = steps.find((s) => seconds / s <= mostBars) ?? Math.ceil(seconds / mostBars);
+    const step = stepOf((until - since) / 1000);
     try {
       const range = { from: since.toISOString(), to: until.toISOString() };
       const response = await this.api.fetch('audit/stats', { params: { ...range, interval: `${step}s` }, signal, patient: true });
@@ -109,7 +123,7 @@ export class History {
     const most = top[0]?.[1];
     byId(id).replaceChildren(...top.map(([name, n]) => h('li', {},
       h('a', { class: 'name', href: address.to('activity', { ...filter(name), since: since.toISOString(), until: until.toISOString() }) }, h('bdi', { dir: 'ltr' }, visible(cut(name, 200)))),
-      h('meter', { max: most, value: n, 'aria-hidden': true }), ' ',
+      h('progress', { max: most, value: n, 'aria-hidden': true }), ' ',
       h('span', { class: 'count' }, number(n)))));
   }
 

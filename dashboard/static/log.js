@@ -68,7 +68,7 @@ export class Log extends EventTarget {
   // linked reports whether each of the rows, oldest first, follows the one
   // before it, and raises the alarm otherwise.
   linked(rows) {
-    for (let i = 1; i < rows.length; i++) this.#wantLink(rows[i].id, rows[i].prev, rows[i - 1].hash);
+    for (let i = 1; i < rows.length; i++) rows[i].broken ||= !this.#follows(rows[i], rows[i - 1].hash);
   }
 
   #inTurn(task) {
@@ -164,15 +164,15 @@ export class Log extends EventTarget {
 
   // link makes an event the head.
   #link(c) {
-    const { id, prev_hash: prev } = c.event;
+    const row = rowOf(c);
+    const { id } = row;
     if (this.head !== null) {
-      this.#wantLink(id, prev, this.head.hash);
+      row.broken ||= !this.#follows(row, this.head.hash);
       if (id <= this.head.id) this.witness.alarm(id, `this event's id is not greater than ${this.head.id}, which is the one before`);
     }
     this.head = { id, hash: c.hash };
     this.checked++;
-    this.since ??= c.event.timestamp;
-    const row = rowOf(c);
+    this.since ??= row.timestamp;
     this.rows.push(row);
     this.#text += row.line.length;
     this.#trim();
@@ -199,8 +199,9 @@ export class Log extends EventTarget {
     else if (c.fits === false) this.witness.alarm(c.event.id, `the hash of this event is ${c.computed}, and it says ${c.hash || 'none'}: it was changed`);
   }
 
-  #wantLink(id, prev, hash) {
+  #follows({ id, prev }, hash) {
     if (prev !== hash) this.witness.alarm(id, `the link of this event to the one before does not fit: that one's hash is ${hash}, and it says ${prev}`);
+    return prev === hash;
   }
 }
 
@@ -220,6 +221,7 @@ export function rowOf({ line, event, hash, fits }) {
     prev: event.prev_hash,
     hash,
     fits,
+    broken: fits === false,
     line,
   };
 }

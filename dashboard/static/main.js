@@ -11,7 +11,7 @@ import { Notifier } from './notify.js';
 import { Proof } from './proof.js';
 import { Session } from './session.js';
 import { Stream } from './stream.js';
-import { number } from './text.js';
+import { number, visible } from './text.js';
 import { localFull } from './time.js';
 
 const views = ['activity', 'approvals', 'history', 'proof'];
@@ -54,7 +54,9 @@ class Page {
       return;
     }
     const type = /^\{"type":"(\w+)"/.exec(message)?.[1];
-    if (type === 'audit_batch' || type === 'connected') this.log.sync().catch(() => this.stream.retry());
+    // Who has the stream has asked before it was opened.
+    const missed = type === 'connected' && this.stream.role === 'follower';
+    if (type === 'audit_batch' || missed) this.log.sync().catch(() => this.stream.retry());
     if (type === 'approvals' || type === 'connected') this.approvals.refresh();
   }
 
@@ -81,7 +83,7 @@ class Page {
   #alarms() {
     const { witness } = this.log;
     byId('alarms').replaceChildren(...witness.alarms.map((alarm) => h('div', { class: 'alarm' },
-      h('p', {}, h('strong', {}, 'The log does not fit: '), alarm.id ? [h('a', { href: address.to('activity', { event: alarm.id }) }, alarm.id), ': '] : null, alarm.text, h('span', { class: 'hint' }, ` (noticed ${localFull(alarm.at)})`)),
+      h('p', {}, h('strong', {}, 'The log does not fit: '), alarm.id ? [h('a', { href: address.to('activity', { event: alarm.id }) }, alarm.id), ': '] : null, visible(alarm.text), h('span', { class: 'hint' }, ` (noticed ${localFull(alarm.at)})`)),
       h('button', { type: 'button', class: 'dismiss', onclick: () => witness.dismiss(alarm) }, 'I have seen it'))));
   }
 }

@@ -126,7 +126,7 @@ export class Rows extends EventTarget {
 
 function elementOf(row) {
   const cell = (name, ...content) => h('span', { role: 'gridcell', class: name }, ...content);
-  return h('div', { role: 'row', id: `row-${row.id}`, class: row.fits === false ? 'row broken' : 'row', 'data-id': row.id },
+  return h('div', { role: 'row', id: `row-${row.id}`, class: row.broken ? 'row broken' : 'row', 'data-id': row.id },
     cell('time', time(row.timestamp)),
     cell('agent', visible(row.agent)),
     cell('session', visible(row.session)),
