@@ -142,7 +142,7 @@ export class Activity {
     } else {
       this.#add(row);
     }
-    this.rows.render();
+    this.rows.renderSoon();
   }
 
   #add(row) {

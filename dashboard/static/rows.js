@@ -7,19 +7,25 @@ import { took, visible } from './text.js';
 import { time } from './time.js';
 
 const beyond = 6; // rows above and below what is in sight
+const pace = 80; // ms between two drawings of what has come; scrolling waits for nothing
 
 export class Rows extends EventTarget {
   shown = []; // oldest first
   active = ''; // an id
   #elements = new Map();
-  #height = 1;
+  #height = 1; // of a row
+  #top = 0; // and of the list, which are costly to ask while it changes
+  #inSight = 0;
   #scheduled = false;
+  #urgent = false;
+  #drawn = 0;
 
   constructor(grid, window) {
     super();
     this.grid = grid;
     this.window = window;
     grid.addEventListener('scroll', () => {
+      this.#top = grid.scrollTop;
       this.dispatchEvent(new Event('scroll'));
       this.render();
     });
@@ -30,26 +36,33 @@ export class Rows extends EventTarget {
     });
     new ResizeObserver(() => {
       this.#height = parseFloat(getComputedStyle(grid).getPropertyValue('--row')) || 1;
+      this.#inSight = grid.clientHeight;
+      this.#top = grid.scrollTop;
       this.render();
     }).observe(grid);
   }
 
   get atTop() {
-    return this.grid.scrollTop < this.#height;
+    return this.#top < this.#height;
   }
 
   // nearEnd reports whether the oldest row that is here is about to be seen.
   get nearEnd() {
-    return this.grid.scrollTop + 2 * this.grid.clientHeight >= this.shown.length * this.#height;
+    return this.#top + 2 * this.#inSight >= this.shown.length * this.#height;
   }
 
   toTop() {
-    this.grid.scrollTop = 0;
+    this.#scrollTo(0);
   }
 
   // movedUp keeps in place what is in sight when n rows above it go.
   movedUp(n) {
-    this.grid.scrollTop -= n * this.#height;
+    this.#scrollTo(this.#top - n * this.#height);
+  }
+
+  #scrollTo(top) {
+    this.grid.scrollTop = top;
+    this.#top = this.grid.scrollTop;
   }
 
   open(id) {
@@ -64,10 +77,22 @@ export class Rows extends EventTarget {
 
   // render draws once for all that changes before the next frame.
   render() {
+    this.#urgent = true;
+    this.renderSoon();
+  }
+
+  // renderSoon draws what has come, a few times a second.
+  renderSoon() {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    requestAnimationFrame(() => {
+    requestAnimationFrame((now) => {
       this.#scheduled = false;
+      if (!this.#urgent && now - this.#drawn < pace) {
+        this.renderSoon();
+        return;
+      }
+      this.#urgent = false;
+      this.#drawn = now;
       this.#draw();
       this.dispatchEvent(new Event('drawn'));
     });
@@ -78,8 +103,8 @@ export class Rows extends EventTarget {
     const n = shown.length;
     window.style.height = `${n * this.#height}px`;
     grid.setAttribute('aria-rowcount', n + 1);
-    const first = Math.max(0, Math.floor(grid.scrollTop / this.#height) - beyond);
-    const last = Math.min(n, Math.ceil((grid.scrollTop + grid.clientHeight) / this.#height) + beyond);
+    const first = Math.max(0, Math.floor(this.#top / this.#height) - beyond);
+    const last = Math.min(n, Math.ceil((this.#top + this.#inSight) / this.#height) + beyond);
     const old = this.#elements;
     this.#elements = new Map();
     for (let i = first; i < last; i++) {
@@ -103,7 +128,7 @@ export class Rows extends EventTarget {
 
   #key(e) {
     const n = this.shown.length;
-    const page = Math.max(1, Math.floor(this.grid.clientHeight / this.#height) - 2);
+    const page = Math.max(1, Math.floor(this.#inSight / this.#height) - 2);
     const at = this.shown.findLastIndex((r) => r.id === this.active); // newest first on the screen: down is -1
     const from = at < 0 ? n : at;
     const to = { ArrowDown: from - 1, ArrowUp: from + 1, PageDown: from - page, PageUp: from + page, Home: n - 1, End: 0 }[e.key];
@@ -117,8 +142,8 @@ export class Rows extends EventTarget {
     const { grid } = this;
     const top = (this.shown.length - 1 - index) * this.#height;
     const head = grid.firstElementChild.offsetHeight;
-    if (top < grid.scrollTop) grid.scrollTop = top;
-    else if (top + this.#height + head > grid.scrollTop + grid.clientHeight) grid.scrollTop = top + this.#height + head - grid.clientHeight;
+    if (top < this.#top) this.#scrollTo(top);
+    else if (top + this.#height + head > this.#top + this.#inSight) this.#scrollTo(top + this.#height + head - this.#inSight);
     this.activate(this.shown[index].id);
     this.dispatchEvent(new Event('moved'));
   }

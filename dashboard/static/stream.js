@@ -17,6 +17,7 @@ export class Stream extends EventTarget {
   #channel = new BroadcastChannel(name);
   #wake = () => {};
   #heard = 0;
+  #others = false; // tabs that want to be told; telling is not cheap
 
   // log has sync, which brings it up to date, idle, and head; see log.js.
   constructor(api, log) {
@@ -48,7 +49,10 @@ export class Stream extends EventTarget {
 
   #hear(message) {
     if (this.role === 'leader') {
-      if (message.kind === 'hello') this.#tell({ kind: 'state', state: this.state, detail: this.detail });
+      if (message.kind === 'hello') {
+        this.#others = true;
+        this.#tell({ kind: 'state', state: this.state, detail: this.detail });
+      }
       if (message.kind === 'wake') this.#wake();
     } else if (message.kind === 'message') {
       this.#deliver(message.data);
@@ -108,7 +112,11 @@ export class Stream extends EventTarget {
         clearInterval(watch);
         resolve(new Error(message));
       };
-      const watch = setInterval(() => this.#stillThere().then((there) => there || end('the connection had died')), silence / 2);
+      this.#countOthers();
+      const watch = setInterval(async () => {
+        this.#countOthers();
+        if (!await this.#stillThere()) end('the connection had died');
+      }, silence / 2);
       this.#wake = () => this.#stillThere(0).then((there) => there || end('the connection had died'));
       source.onerror = () => end('the stream ended');
       source.onmessage = async ({ data }) => {
@@ -117,7 +125,7 @@ export class Stream extends EventTarget {
           connected();
           this.#become('catching-up');
         }
-        this.#tell({ kind: 'message', data });
+        if (this.#others) this.#tell({ kind: 'message', data });
         this.#deliver(data);
         // What was missed has come before the first of these.
         if (!caughtUp && data === '{"type":"approvals"}') {
@@ -127,6 +135,11 @@ export class Stream extends EventTarget {
         }
       };
     });
+  }
+
+  // countOthers finds out whether other tabs listen: those that wait for the lock.
+  async #countOthers() {
+    this.#others = (await navigator.locks?.query())?.pending.some((l) => l.name === name) ?? false;
   }
 
   // stillThere finds out whether a silent connection is dead: keepalives do not

@@ -95,7 +95,9 @@ export function format(json) {
   return out.join('');
 }
 
-export const number = (n) => n.toLocaleString('en');
+const numbers = new Intl.NumberFormat('en');
+
+export const number = (n) => numbers.format(n);
 
 export function plural(n, one) {
   return `${number(n)} ${one}${n === 1 ? '' : 's'}`;
