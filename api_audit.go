@@ -377,10 +377,30 @@ func (a *api) getStats(w http.ResponseWriter, r *http.Request, _ Credential) err
 	p := newParams(r)
 	since, _ := p.dayOrTime("from")
 	_, until := p.dayOrTime("to")
+	var interval time.Duration
+	every := p.Get("interval")
+	if every != "" {
+		var err error
+		if interval, err = time.ParseDuration(every); err != nil {
+			p.fault("interval", "is a duration such as 1h or 90s")
+		}
+		if since.IsZero() || until.IsZero() {
+			p.fault("interval", "needs from and to")
+		}
+	}
 	if p.err != nil {
 		return p.err
 	}
-	totals, err := a.Chain.Totals(r.Context(), since, until)
+	var totals Totals
+	var err error
+	if every == "" {
+		totals, err = a.Chain.Totals(r.Context(), since, until)
+	} else {
+		totals, err = a.Chain.TotalsEvery(r.Context(), since, until, interval)
+	}
+	if errors.Is(err, ErrInvalid) {
+		return &statusError{http.StatusBadRequest, strings.Replace(err.Error(), ErrInvalid.Error()+": ", "parameter ", 1)}
+	}
 	if err != nil {
 		return err
 	}

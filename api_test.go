@@ -269,6 +269,24 @@ func TestGetEvents(t *testing.T) {
 	w.expect(200, totals(2, `"b":1,"c":1`, 1), "GET", "/v1/audit/stats?from=2026-03-02&to=2026-03-03", "")
 	w.expect(200, totals(1, `"b":1`, 1), "GET", "/v1/audit/stats?from=2026-03-02T00:00:00Z&to=2026-03-03T00:00:00Z", "")
 	w.expect(400, "", "GET", "/v1/audit/stats?from=yesterday", "")
+	w.expect(200, strings.TrimSuffix(totals(2, `"b":1,"c":1`, 1), "}")+`,"intervals":[`+
+		`{"from":"2026-03-02T00:00:00Z","total_events":1,"by_action":{"allow":1}},`+
+		`{"from":"2026-03-02T20:00:00Z","total_events":1,"by_action":{"allow":1}},`+
+		`{"from":"2026-03-03T16:00:00Z","total_events":0,"by_action":{}}]}`,
+		"GET", "/v1/audit/stats?from=2026-03-02&to=2026-03-03&interval=20h", "")
+	w.expect(200, `{"total_events":0,"by_action":{},"by_tool":{},"by_agent":{},"by_session":{},"intervals":[]}`,
+		"GET", "/v1/audit/stats?from=2026-03-02T00:00:00Z&to=2026-03-02T00:00:00Z&interval=1h", "")
+	w.expect(200, totals(7, `"a":3,"b":2,"c":2`, 3), "GET", "/v1/audit/stats?interval=", "")
+	const day = "from=2026-03-02&to=2026-03-02&interval="
+	for query, says := range map[string]string{
+		day + "x": "duration", day + "1": "duration", day + "1d": "duration", day + "999ms": "1s at least", day + "0": "1s at least", day + "-1h": "1s at least",
+		day + "86s": "more than 1000", "interval=1h": "from and to", "from=2026-03-02&interval=1h": "from and to", "to=2026-03-02&interval=1h": "from and to",
+		"from=0000-01-01T00:00:00%2B01:00&to=2026-03-02&interval=999999h": "year",
+	} {
+		if rec := w.expect(400, "", "GET", "/v1/audit/stats?"+query, ""); !strings.Contains(rec.Body.String(), "parameter interval ") || !strings.Contains(rec.Body.String(), says) {
+			t.Errorf("%s: %s", query, rec.Body)
+		}
+	}
 
 	for query, c := range map[string]struct {
 		name   string

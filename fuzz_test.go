@@ -119,11 +119,14 @@ func FuzzQuery(f *testing.F) {
 		"limit=999999999999999999999x", "limit=0", "limit=-1", "limit=+7", "limit=1e2", "limit=%00", "agent=a%22b%E2%80%A8", "agent=%ff", "agent=a;b", "%zz", "=&=&&", "date=0000-01-01", "date=0000-12-31", "until=0001-01-01T00:00:00Z", "date=9999-12-31",
 		"since=0000-01-01T00:00:00%2B23:59&until=9999-12-31T23:59:60Z", "order=desc&cursor=0&cursor=" + whole[1], "tool=" + strings.Repeat("x", 1000),
 		"from=2026-03-03&to=2026-03-03", "from=2026-03-03T01:00:00Z", "to=9999-12-31", "date=2026-03-03",
+		"from=2026-03-03&to=2026-03-04&interval=7h", "from=2026-03-03T01:00:00.5Z&to=2026-03-03T09:00:00%2B02:00&interval=90s", "from=2026-03-04&to=2026-03-03&interval=1h",
+		"from=0001-01-01&to=9999-12-31&interval=876600h", "from=0000-01-01&to=0000-10-01&interval=100h", "from=0000-01-01T00:00:00%2B23:59&to=0000-01-01&interval=1h", "from=2026-03-03&to=2026-03-03&interval=1s", "interval=1h", "from=2026-03-03&to=2026-03-03&interval=1e9h", "from=2026-03-03&to=2026-03-03&interval=87s",
 		"id=" + events[7].ID, "id=" + events[7].ID + "&hash=" + events[7].Hash, "id=" + events[7].ID + "&hash=" + events[8].Hash[:16], "hash=x", "id=7ZZZZZZZZZZZZZZZZZZZZZZZZZ",
 		"status=approved", "status=x", "wait=1s", "wait=1e9h", strings.Repeat("agent=x&", 300),
 	} {
-		f.Add(uint8(i), s)
-		f.Add(uint8(0), s)
+		for _, path := range []int{i, 0, 2} {
+			f.Add(uint8(path), s)
+		}
 	}
 	f.Fuzz(func(t *testing.T, path uint8, raw string) {
 		req := httptest.NewRequest("GET", paths[int(path)%len(paths)], nil)
@@ -185,8 +188,27 @@ func FuzzQuery(f *testing.F) {
 			}
 		case "/v1/audit/stats":
 			var totals rampart.Totals
-			if err := json.Unmarshal(rec.Body.Bytes(), &totals); err != nil || int(totals.Events) != len(plain(events, period(t, v, "from", "to"))) {
+			q := period(t, v, "from", "to")
+			if err := json.Unmarshal(rec.Body.Bytes(), &totals); err != nil || int(totals.Events) != len(plain(events, q)) {
 				t.Errorf("%q: %s", raw, rec.Body)
+			}
+			var want []rampart.Interval
+			if s := v.Get("interval"); s != "" {
+				every, err := time.ParseDuration(s)
+				if err != nil || every < time.Second || v.Get("from") == "" || v.Get("to") == "" {
+					t.Fatalf("%q was taken", raw)
+				}
+				since, err := time.Parse(time.DateOnly, v.Get("from")) // as it is: it may be before the time that stands for none
+				if err != nil {
+					since, _ = time.Parse(time.RFC3339, v.Get("from"))
+				}
+				if since.IsZero() {
+					since = since.Add(1)
+				}
+				want = everyOf(events, since, q.Until, every)
+			}
+			if diff := cmp.Diff(want, totals.Intervals); diff != "" || len(want) > 1000 {
+				t.Errorf("%q (-want +got):\n%s", raw, diff)
 			}
 		case "/v1/audit/verify":
 			var verdict struct{ OK bool }

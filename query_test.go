@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -260,6 +261,104 @@ func TestDatesAndTotalsGoByTheTimestamp(t *testing.T) {
 	got, err = c.Totals(t.Context(), time.Time{}, time.Date(2026, 3, 4, 0, 0, 0, 0, time.UTC))
 	if got.Events != 4 || err != nil {
 		t.Errorf("%+v %v", got, err)
+	}
+}
+
+// everyOf is TotalsEvery's intervals as a loop over all events for each of them.
+func everyOf(events []rampart.AuditEvent, since, until time.Time, every time.Duration) []rampart.Interval {
+	out := []rampart.Interval{}
+	for from := since; from.Before(until); from = from.Add(every) {
+		i := rampart.Interval{From: from.UTC(), ByAction: map[string]uint64{}}
+		for _, e := range events {
+			if !e.Timestamp.Before(from) && e.Timestamp.Before(from.Add(every)) && e.Timestamp.Before(until) {
+				i.Events++
+				i.ByAction[e.Decision.Action]++
+			}
+		}
+		out = append(out, i)
+	}
+	return out
+}
+
+func TestTotalsEvery(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	c := openChain(t, t.TempDir(), rampart.AuditOptions{}.WithSegmentSize(60_000))
+	events := varied(t, c, rnd, 1000)
+	first, last := events[0].Timestamp, events[0].Timestamp
+	for _, e := range events {
+		if e.Timestamp.Before(first) {
+			first = e.Timestamp
+		}
+		if e.Timestamp.After(last) {
+			last = e.Timestamp
+		}
+	}
+	near := func() time.Time { // often an event's own time, or a nanosecond beside it
+		e := events[rnd.IntN(len(events))].Timestamp
+		return e.Add(time.Duration(rnd.IntN(3) - 1))
+	}
+	counted := 0
+	for range 60 {
+		since, until := near(), near()
+		if until.Before(since) {
+			since, until = until, since
+		}
+		since = since.In(time.FixedZone("", 5400))
+		every := max(time.Second, until.Sub(since)/time.Duration(1+rnd.IntN(40)), until.Sub(since)/999+1)
+		got, err := c.TotalsEvery(t.Context(), since, until, every)
+		if err != nil {
+			t.Fatalf("%v to %v every %v: %v", since, until, every, err)
+		}
+		if diff := cmp.Diff(everyOf(events, since, until, every), got.Intervals); diff != "" {
+			t.Errorf("%v to %v every %v (-want +got):\n%s", since, until, every, diff)
+		}
+		counted += int(got.Events)
+		got.Intervals = nil
+		if want, err := c.Totals(t.Context(), since, until); err != nil || !cmp.Equal(want, got) {
+			t.Errorf("the totals beside it: %+v, want %+v, %v", got, want, err)
+		}
+	}
+	if counted == 0 {
+		t.Error("nothing was counted")
+	}
+
+	// All there is, with days before and after that have none.
+	since, until := first.Add(-48*time.Hour), last.Add(48*time.Hour)
+	got, err := c.TotalsEvery(t.Context(), since, until, 12*time.Hour)
+	if err != nil || got.Events != uint64(len(events)) || got.Intervals[0].Events != 0 || got.Intervals[len(got.Intervals)-1].Events != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, until := range []time.Time{since, since.Add(-time.Hour)} { // an empty time
+		if got, err := c.TotalsEvery(t.Context(), since, until, time.Hour); err != nil || got.Events != 0 || got.Intervals == nil || len(got.Intervals) != 0 {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	if got, err := c.TotalsEvery(t.Context(), since, since.Add(1000*time.Second), time.Second); err != nil || len(got.Intervals) != 1000 {
+		t.Errorf("%d intervals, %v", len(got.Intervals), err)
+	}
+	ad1, ad9999 := time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+	if got, err := c.TotalsEvery(t.Context(), ad1, ad9999, 100*8766*time.Hour); err != nil || len(got.Intervals) != 100 || got.Events != uint64(len(events)) {
+		t.Errorf("all time: %d intervals, %v", len(got.Intervals), err)
+	}
+	for _, bad := range []struct {
+		since, until time.Time
+		every        time.Duration
+		says         string
+	}{
+		{since, until, 0, "1s at least"},
+		{since, until, -time.Hour, "1s at least"},
+		{since, until, time.Second - 1, "1s at least"},
+		{time.Time{}, until, time.Hour, "since and until"},
+		{since, time.Time{}, time.Hour, "since and until"},
+		{since, since.Add(1000*time.Second + 1), time.Second, "more than 1000"},
+		{ad1, ad9999, time.Second, "more than 1000"},
+		{ad1.AddDate(-3, 0, 0), until, 100 * 8766 * time.Hour, "year"},
+		{since, ad9999.AddDate(300, 0, 0), 100 * 8766 * time.Hour, "year"},
+	} {
+		got, err := c.TotalsEvery(t.Context(), bad.since, bad.until, bad.every)
+		if !errors.Is(err, rampart.ErrInvalid) || !strings.Contains(err.Error(), bad.says) || got.Events != 0 {
+			t.Errorf("%v to %v every %v: %v", bad.since, bad.until, bad.every, err)
+		}
 	}
 }
 

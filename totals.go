@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -44,13 +45,57 @@ type Totals struct {
 	ByAction  map[string]uint64 `json:"by_action"`
 	ByTool    map[string]uint64 `json:"by_tool"`
 	ByAgent   map[string]uint64 `json:"by_agent"`
-	BySession map[string]uint64 `json:"by_session"` // without the events that name none
+	BySession map[string]uint64 `json:"by_session"`         // without the events that name none
+	Intervals []Interval        `json:"intervals,omitzero"` // of [AuditChain.TotalsEvery]
 }
+
+// Interval counts the events of a part of the time.
+type Interval struct {
+	From     time.Time         `json:"from"` // UTC
+	Events   uint64            `json:"total_events"`
+	ByAction map[string]uint64 `json:"by_action"`
+}
+
+const (
+	minInterval  = time.Second
+	maxIntervals = 1000
+)
 
 // Totals counts the events with since ≤ timestamp < until; a zero time is
 // open. It reads all of them, about a million a second.
 func (c *AuditChain) Totals(ctx context.Context, since, until time.Time) (Totals, error) {
-	t := Totals{ByAction: map[string]uint64{}, ByTool: map[string]uint64{}, ByAgent: map[string]uint64{}, BySession: map[string]uint64{}}
+	return c.totals(ctx, since, until, nil)
+}
+
+// TotalsEvery is Totals that also counts each interval of that length, in the
+// same pass. The first begins at since, the last ends at until, and those
+// without events are there. ErrInvalid unless both times are given, an interval
+// is 1 s at least, and there are 1000 at most.
+func (c *AuditChain) TotalsEvery(ctx context.Context, since, until time.Time, interval time.Duration) (Totals, error) {
+	refuse := func(rule string) (Totals, error) {
+		return Totals{}, fmt.Errorf("%w: interval %s", ErrInvalid, rule)
+	}
+	switch {
+	case interval < minInterval:
+		return refuse("is 1s at least")
+	case since.IsZero() || until.IsZero():
+		return refuse("needs since and until")
+	}
+	intervals := []Interval{}
+	for from := since.UTC(); from.Before(until); from = from.Add(interval) {
+		switch {
+		case len(intervals) == maxIntervals:
+			return refuse(fmt.Sprintf("is too short for that time: it makes more than %d", maxIntervals))
+		case from.Year() < 0 || from.Year() > 9999:
+			return refuse("begins in a year that RFC 3339 does not have")
+		}
+		intervals = append(intervals, Interval{From: from, ByAction: map[string]uint64{}})
+	}
+	return c.totals(ctx, since, until, intervals)
+}
+
+func (c *AuditChain) totals(ctx context.Context, since, until time.Time, intervals []Interval) (Totals, error) {
+	t := Totals{ByAction: map[string]uint64{}, ByTool: map[string]uint64{}, ByAgent: map[string]uint64{}, BySession: map[string]uint64{}, Intervals: intervals}
 	err := c.query(ctx, &Query{Since: since, Until: until, Ascending: true}, func(_ uint64, _ []byte, f *record.Fields) bool {
 		t.Events++
 		count(t.ByAction, f.Action)
@@ -59,9 +104,25 @@ func (c *AuditChain) Totals(ctx context.Context, since, until time.Time) (Totals
 		if len(f.Session) > 0 {
 			count(t.BySession, f.Session)
 		}
+		if len(intervals) > 0 {
+			i := at(intervals, f.Timestamp)
+			i.Events++
+			count(i.ByAction, f.Action)
+		}
 		return true
 	})
 	return t, err
+}
+
+// at returns the interval of an event that is in one, which the query found by
+// parsing its timestamp as well.
+func at(intervals []Interval, timestamp []byte) *Interval {
+	t, _ := time.Parse(time.RFC3339Nano, string(timestamp))
+	i, found := slices.BinarySearchFunc(intervals, t, func(i Interval, t time.Time) int { return i.From.Compare(t) })
+	if !found {
+		i--
+	}
+	return &intervals[i]
 }
 
 func count(m map[string]uint64, raw []byte) {

@@ -1,1 +1,151 @@
+// The page: who looks, which view, and what connects the parts.
 
+import { Activity } from './activity.js';
+import * as address from './address.js';
+import { Api, byHost } from './api.js';
+import { Approvals } from './approvals.js';
+import { byId, h, say } from './dom.js';
+import { History } from './history.js';
+import { Log } from './log.js';
+import { Notifier } from './notify.js';
+import { Proof } from './proof.js';
+import { Session } from './session.js';
+import { Stream } from './stream.js';
+import { number, visible } from './text.js';
+import { localFull } from './time.js';
+
+const views = ['activity', 'approvals', 'history', 'proof'];
+const manyPending = 200; // messages not taken in yet: then the page is behind
+
+const session = new Session();
+let page = null; // what is there while somebody is signed in
+
+class Page {
+  constructor(kept) {
+    this.api = new Api(kept.token);
+    this.log = new Log(this.api);
+    this.stream = new Stream(this.api, this.log);
+    this.approvals = new Approvals(this.api, kept.name);
+    this.notifier = new Notifier();
+    this.views = {
+      activity: new Activity(this.log),
+      approvals: { show: () => this.approvals.refresh() },
+      history: new History(this.log),
+      proof: new Proof(this.log),
+    };
+    this.api.onRefused((reason) => session.end(`You were signed out: ${reason}.`));
+    this.stream.addEventListener('message', ({ detail }) => this.#hear(detail));
+    this.stream.addEventListener('state', () => this.#connection());
+    this.log.addEventListener('change', () => this.#connection());
+    this.log.witness.addEventListener('alarms', () => this.#alarms());
+    this.approvals.addEventListener('waiting', ({ detail: fresh }) => {
+      this.notifier.count(this.approvals.waiting.length);
+      if (this.stream.role === 'leader') this.notifier.tell(fresh);
+    });
+    this.#alarms();
+    this.#connection();
+    this.log.sync().catch(() => {}); // the stream's own comes next, and says what is wrong
+    this.stream.start();
+  }
+
+  #hear(message) {
+    if (message.startsWith('{"type":"audit",')) {
+      this.log.receive(message);
+      return;
+    }
+    const type = /^\{"type":"(\w+)"/.exec(message)?.[1];
+    // Who has the stream has asked before it was opened.
+    const missed = type === 'connected' && this.stream.role === 'follower';
+    if (type === 'audit_batch' || missed) this.log.sync().catch(() => this.stream.retry());
+    if (type === 'approvals' || type === 'connected') this.approvals.refresh();
+  }
+
+  #connection() {
+    const { stream, log } = this;
+    const behind = stream.state === 'live' && log.pending > manyPending;
+    const state = behind ? 'catching-up' : stream.state;
+    const words = {
+      connecting: 'Connecting…',
+      live: stream.role === 'leader' ? 'Live' : 'Live, through another tab',
+      'catching-up': `Catching up${log.pending > 0 ? `: ${number(log.pending)} to go` : ''}`,
+      reconnecting: `Reconnecting: ${stream.detail}`,
+      refused: `Refused: ${stream.detail}`,
+    }[state];
+    const element = byId('connection');
+    if (element.dataset.state !== state && state !== 'connecting') say(words);
+    element.dataset.state = state;
+    element.dataset.role = stream.role;
+    if (element.firstElementChild.textContent !== words) element.firstElementChild.textContent = words;
+    byId('retry').hidden = state !== 'reconnecting' && state !== 'refused';
+    byId('retry').onclick = () => stream.retry();
+  }
+
+  #alarms() {
+    const { witness } = this.log;
+    byId('alarms').replaceChildren(...witness.alarms.map((alarm) => h('div', { class: 'alarm' },
+      h('p', {}, h('strong', {}, 'The log does not fit: '), alarm.id ? [h('a', { href: address.to('activity', { event: alarm.id }) }, alarm.id), ': '] : null, visible(alarm.text), h('span', { class: 'hint' }, ` (noticed ${localFull(alarm.at)})`)),
+      h('button', { type: 'button', class: 'dismiss', onclick: () => witness.dismiss(alarm) }, 'I have seen it'))));
+  }
+}
+
+function route() {
+  if (page === null) return;
+  const { view, params } = address.read();
+  const name = views.includes(view) ? view : 'activity';
+  for (const v of views) {
+    byId(v).hidden = v !== name;
+    const link = document.querySelector(`nav a[href="#${v}"]`);
+    if (v === name) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+  }
+  page.views[name].show(params);
+}
+
+function enter(kept) {
+  session.keep(kept);
+  page = new Page(kept);
+  document.body.dataset.state = 'signed-in';
+  route();
+}
+
+async function signIn(event) {
+  event.preventDefault();
+  const form = byId('sign-in');
+  const kept = { token: form.elements.token.value.trim(), name: form.elements.name.value.trim() };
+  const error = byId('sign-in-error');
+  error.textContent = '';
+  try {
+    await new Api(kept.token).get('status');
+    form.elements.token.value = '';
+    enter(kept);
+  } catch (fault) {
+    error.textContent = {
+      0: 'The server does not answer. See whether it runs, and try again.',
+      401: 'That is not the admin token. Copy it from the file again: all of its one line.',
+      403: `The server refuses: ${fault.message}.`,
+    }[fault.status] ?? fault.message;
+    form.elements.token.select();
+  }
+}
+
+addEventListener('hashchange', route);
+addEventListener('popstate', route);
+// A page from the browser's memory has lost its stream.
+addEventListener('pageshow', (e) => e.persisted && location.reload());
+byId('sign-in').addEventListener('submit', signIn);
+byId('sign-out').addEventListener('click', () => session.end(''));
+
+const reason = session.ended();
+if (byHost) {
+  byId('sign-out').hidden = true;
+  byId('sign-in').hidden = true;
+  byId('outside').hidden = reason === '';
+  byId('outside').firstElementChild.textContent = `${reason} Sign in again where this page is from.`;
+  byId('again').addEventListener('click', () => location.reload());
+  if (reason === '') enter({ token: '', name: '' });
+} else {
+  byId('sign-in-error').textContent = reason;
+  const kept = await session.find();
+  if (kept) enter(kept);
+  else byId('sign-in').elements.token.focus();
+}

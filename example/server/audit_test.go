@@ -420,7 +420,11 @@ func TestStats(t *testing.T) {
 	if got := count("?from=2026-03-02&to=2026-03-03")["total_events"]; got != 9.0 {
 		t.Errorf("of two days: %v", got)
 	}
-	for _, query := range []string{"from=x", "to=x"} {
+	want = map[string]any{"from": "2026-03-02T00:00:00Z", "total_events": 8.0, "by_action": map[string]any{"allow": 2.0, "deny": 3.0, "watch": 3.0}}
+	if got := count("?from=2026-03-01&to=2026-03-04&interval=24h")["intervals"].([]any); len(got) != 4 || !cmp.Equal(want, got[1]) {
+		t.Errorf("by days: %v", got)
+	}
+	for _, query := range []string{"from=x", "to=x", "interval=x", "interval=1h"} {
 		fault := d.admin("GET", "/v1/audit/stats?"+query, "").want(http.StatusBadRequest).fault()
 		if name, _, _ := strings.Cut(query, "="); !strings.Contains(fault, name) {
 			t.Errorf("?%s: %s", query, fault)

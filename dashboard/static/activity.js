@@ -1,0 +1,295 @@
+// What agents do, as they do it: the list, its filters, and the pause.
+
+import * as address from './address.js';
+import { byId, h } from './dom.js';
+import { Detail } from './detail.js';
+import { Filter, unwords, words } from './filter.js';
+import { mostRows, mostText, rowOf } from './log.js';
+import { Rows } from './rows.js';
+import { plain, plural } from './text.js';
+import { localFull } from './time.js';
+
+const fields = ['agent', 'session', 'tool', 'action', 'run_id'];
+const typing = 250; // ms without a key until a filter applies
+const mostPages = 20; // of events that do not match, until a person wants more of them
+const enough = 50; // that match
+
+export class Activity {
+  #filter = new Filter();
+  #newest = ''; // of the log's rows that were looked at
+  #searched = ''; // down to this id
+  #end = false; // there is nothing older
+  #loading = null; // an AbortController while older ones are fetched
+  #fault = '';
+  #detached = false; // newer rows went, to make room for older ones
+  #pressed = false; // Pause
+  #meanwhile = 0;
+  #pages = 0; // searched in vain
+  #pushes = true; // the next change of a filter is one to come back from
+
+  constructor(log) {
+    this.log = log;
+    this.rows = new Rows(byId('rows'), byId('window'));
+    this.detail = new Detail(log, this.rows);
+    log.addEventListener('row', ({ detail }) => this.#take(detail));
+    log.addEventListener('reset', () => this.#rebuild());
+    log.addEventListener('change', () => this.#state());
+    this.rows.addEventListener('scroll', () => this.rows.atTop && this.#goOn());
+    this.rows.addEventListener('drawn', () => this.#fill());
+    this.rows.addEventListener('open', ({ detail: id }) => this.#open(id));
+    this.detail.addEventListener('moved', ({ detail: id }) => this.#open(id));
+    this.detail.addEventListener('closed', () => this.#open(''));
+    this.rows.addEventListener('moved', () => this.detail.id !== '' && this.#open(this.rows.active));
+    byId('pause').addEventListener('click', () => {
+      if (this.#paused) this.#live();
+      else this.#pressed = true;
+      this.#state();
+    });
+    byId('meanwhile').addEventListener('click', () => this.#live());
+    byId('more').addEventListener('click', () => {
+      this.#fault = '';
+      this.#pages = 0;
+      this.#fill();
+    });
+    this.#listenToForm();
+  }
+
+  // show shows what an address says.
+  show(params) {
+    this.#setFilter(new Filter(params));
+    this.detail.show(params.get('event') ?? '');
+    this.#goOn();
+    this.rows.render();
+  }
+
+  #listenToForm() {
+    const form = byId('filters');
+    let timer = 0;
+    const apply = () => {
+      clearTimeout(timer);
+      const params = this.#read(form);
+      address.write('activity', params, { replace: !this.#pushes });
+      this.#pushes = false;
+      this.#setFilter(new Filter(params), { typed: true });
+    };
+    form.addEventListener('input', () => {
+      clearTimeout(timer);
+      timer = setTimeout(apply, typing);
+    });
+    form.addEventListener('submit', (e) => {
+      e.preventDefault();
+      apply();
+    });
+    form.addEventListener('focusin', (e) => {
+      this.#pushes = true;
+      this.#suggest(e.target);
+    });
+    byId('clear-filters').addEventListener('click', () => {
+      address.write('activity', new URLSearchParams());
+      this.show(new URLSearchParams());
+    });
+  }
+
+  // read makes an address of the form. A field that nobody changed stays what
+  // it was, whatever its words would be read as.
+  #read(form) {
+    const filter = new Filter();
+    for (const name of fields) {
+      const was = this.#filter.lists[name];
+      filter.lists[name] = form.elements[name].value === unwords(was) ? was : words(form.elements[name].value);
+    }
+    filter.text = form.elements.text.value;
+    filter.since = this.#filter.since;
+    filter.until = this.#filter.until;
+    const params = new URLSearchParams();
+    filter.write(params);
+    if (this.detail.id !== '') params.set('event', this.detail.id);
+    return params;
+  }
+
+  #suggest(input) {
+    const list = input.list;
+    if (!list) return;
+    const values = new Set();
+    for (let i = this.log.rows.length - 1; i >= 0 && values.size < 50; i--) values.add(this.log.rows[i][input.name]);
+    list.replaceChildren(...[...values].sort().map((v) => h('option', { value: unwords([v]) }, plain(v))));
+  }
+
+  #setFilter(filter, { typed = false } = {}) {
+    const before = new URLSearchParams();
+    const after = new URLSearchParams();
+    this.#filter.write(before);
+    filter.write(after);
+    const changed = before.toString() !== after.toString() || this.rows.shown.length === 0;
+    this.#filter = filter;
+    if (!typed) {
+      const form = byId('filters');
+      for (const name of fields) form.elements[name].value = unwords(filter.lists[name]);
+      form.elements.text.value = filter.text;
+    }
+    const { since, until } = filter;
+    byId('period').textContent = `${since && ` from ${localFull(since)}`}${until && ` until ${localFull(until)}`}`;
+    if (changed) this.#rebuild();
+  }
+
+  get #paused() {
+    return this.#pressed || this.detail.id !== '' || !this.rows.atTop;
+  }
+
+  #take(row) {
+    if (this.#paused || this.#meanwhile > 0 || this.#detached) {
+      if (this.#filter.matches(row)) this.#meanwhile++;
+    } else {
+      this.#add(row);
+    }
+    this.rows.renderSoon();
+  }
+
+  #add(row) {
+    this.#newest = row.id;
+    this.#searched ||= row.id;
+    if (!this.#filter.matches(row)) return;
+    const { shown } = this.rows;
+    shown.push(row);
+    if (shown.length > mostRows + 1000) this.#dropOldest(shown.length - mostRows);
+  }
+
+  #dropOldest(n) {
+    this.rows.shown.splice(0, n);
+    this.#searched = this.rows.shown[0].id;
+    this.#end = false;
+  }
+
+  #rebuild() {
+    this.#loading?.abort();
+    this.#loading = null;
+    this.#fault = '';
+    this.#meanwhile = 0;
+    this.#detached = false;
+    this.#pages = 0;
+    const { rows } = this.log;
+    this.rows.shown = rows.filter((row) => this.#filter.matches(row));
+    this.#newest = rows.at(-1)?.id ?? '';
+    this.#searched = rows[0]?.id ?? '';
+    this.#end = false;
+    this.rows.toTop();
+    this.rows.render();
+  }
+
+  // live ends every reason to pause.
+  #live() {
+    this.#pressed = false;
+    if (this.detail.id !== '') this.#open('');
+    this.rows.toTop();
+    this.#resume();
+  }
+
+  #goOn() {
+    if (!this.#paused) this.#resume();
+  }
+
+  // resume shows what came meanwhile.
+  #resume() {
+    const { rows } = this.log;
+    if (this.#detached || (rows.length > 0 && rows[0].id > this.#newest)) {
+      this.#rebuild();
+      return;
+    }
+    this.#meanwhile = 0;
+    const newest = this.#newest;
+    const i = rows.findLastIndex((row) => row.id <= newest);
+    for (const row of rows.slice(i + 1)) this.#add(row);
+    this.rows.render();
+  }
+
+  // fill fetches older ones while the end of the list is near, and says how things are.
+  async #fill() {
+    this.#state();
+    const wanted = !byId('activity').hidden && this.log.head !== null && this.log.head.id !== '' && this.rows.nearEnd;
+    if (!wanted || this.#loading || this.#end || this.#fault || this.#pages >= mostPages) return;
+    const loading = this.#loading = new AbortController();
+    this.#state();
+    try {
+      await this.#older(loading.signal);
+    } catch (error) {
+      if (!loading.signal.aborted) this.#fault = error.message;
+    }
+    if (this.#loading !== loading) return;
+    this.#loading = null;
+    this.rows.render();
+  }
+
+  async #older(signal) {
+    for (let found = 0; found < enough && !this.#end && this.#pages < mostPages;) {
+      const { lines, cursor } = await this.log.page({ ...this.#filter.query, before: this.#searched }, signal);
+      signal.throwIfAborted();
+      const rows = lines.filter((c) => c.event !== null).map(rowOf).reverse();
+      const { shown } = this.rows;
+      if (this.#filter.empty && rows.length === lines.length) this.log.linked([...rows, ...shown.slice(0, 1)]);
+      const matching = rows.filter((row) => this.#filter.matches(row));
+      this.rows.shown = [...matching, ...shown];
+      found += matching.length;
+      this.#pages = matching.length > 0 ? 0 : this.#pages + 1;
+      this.#searched = cursor || this.#searched;
+      this.#end = cursor === '';
+      this.#dropNewest();
+      this.rows.render();
+    }
+  }
+
+  // dropNewest keeps the list bounded while a person reads on into the past.
+  #dropNewest() {
+    const { shown } = this.rows;
+    let [n, text] = [shown.length, 0];
+    for (const row of shown) text += row.line.length;
+    for (; n > 1 && (n > mostRows || text > mostText); n--) text -= shown[n - 1].line.length;
+    const gone = shown.length - n;
+    if (gone === 0) return;
+    shown.length = n;
+    this.#detached = true;
+    this.rows.movedUp(gone);
+  }
+
+  #open(id) {
+    this.detail.show(id);
+    const params = new URLSearchParams();
+    this.#filter.write(params);
+    if (id !== '') params.set('event', id);
+    address.write('activity', params, { replace: true });
+    this.#goOn();
+    this.#state();
+  }
+
+  #state() {
+    const meanwhile = byId('meanwhile');
+    const text = `${plural(this.#meanwhile, 'new event')}: show`;
+    meanwhile.hidden = this.#meanwhile === 0 && !this.#detached;
+    if (meanwhile.textContent !== text) meanwhile.textContent = text;
+    byId('pause').setAttribute('aria-pressed', this.#paused);
+
+    const [n, more] = [this.rows.shown.length, byId('more')];
+    let [words, action] = ['', ''];
+    if (this.#fault) [words, action] = [`Older events could not be loaded: ${this.#fault}.`, 'Try again'];
+    else if (this.log.head === null || this.#loading) words = 'Loading…';
+    else if (this.#pages >= mostPages) [words, action] = [`Searched ${this.#back()} without finding more.`, 'Search further'];
+    else if (n > 0) words = `${plural(n, 'event')} here, ${this.#end ? 'back to the beginning' : 'older ones when you scroll'}.`;
+    else if (this.log.head.id === '') words = 'No events yet. They appear here the moment an agent’s first call is on the log.';
+    else words = 'No event matches. Clear a filter to see more.';
+    const state = byId('rows-state').firstElementChild;
+    if (state.textContent !== words) state.textContent = words;
+    more.hidden = action === '';
+    if (action !== '') more.textContent = action;
+  }
+
+  #back() {
+    const ms = decodeTime(this.#searched);
+    return `back to ${localFull(ms)}`;
+  }
+}
+
+// decodeTime is the time of a ULID.
+function decodeTime(id) {
+  let ms = 0;
+  for (const c of id.slice(0, 10)) ms = ms * 32 + '0123456789ABCDEFGHJKMNPQRSTVWXYZ'.indexOf(c);
+  return ms;
+}

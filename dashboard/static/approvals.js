@@ -1,0 +1,172 @@
+// What waits for a person's yes or no. A card stays where it is while it is
+// here, whatever happens to its approval: nothing moves under a hand.
+
+import { Card } from './card.js';
+import { canHash, member, sha256, split } from './chain.js';
+import { byId, h, say } from './dom.js';
+import { badge } from './decision.js';
+import { to } from './address.js';
+import { Group } from './group.js';
+import { visible } from './text.js';
+import { time } from './time.js';
+
+const mostCards = 200; // of those that wait; the others follow as these are answered
+const mostAnswered = 50;
+const settling = 600; // ms in which a click may have been meant for what stood there before
+
+export class Approvals extends EventTarget {
+  waiting = []; // as the server says
+  #cards = new Map(); // by id, in the order of the page
+  #groups = new Map(); // by agent, session and run
+  #again = false;
+  #refreshing = null;
+  #moved = -Infinity; // when something last moved
+
+  constructor(api, name) {
+    super();
+    this.api = api;
+    this.name = name; // of the person, for the record
+    setInterval(() => this.#tick(), 1000);
+    byId('clear-answered').addEventListener('click', () => this.#clear());
+  }
+
+  // refresh asks the server again; calls while it is asked become one.
+  refresh() {
+    this.#again = true;
+    return this.#refreshing ??= this.#refresh().finally(() => { this.#refreshing = null; });
+  }
+
+  // steady reports whether a click may count: with the mouse, only when nothing has moved just before.
+  steady(click) {
+    return click.detail === 0 || performance.now() - this.#moved > settling;
+  }
+
+  // send sends an answer, under the name of who gives it.
+  send(path, answer) {
+    return this.api.post(path, this.name === '' ? answer : { ...answer, resolved_by: this.name });
+  }
+
+  // look asks how an approval stands and shows it.
+  async look(id) {
+    const approval = await this.api.get(`approvals/${encodeURIComponent(id)}`);
+    this.#cards.get(id)?.update(approval);
+    return approval;
+  }
+
+  async #refresh() {
+    while (this.#again) {
+      this.#again = false;
+      try {
+        const approvals = await this.#pending();
+        this.#show(approvals);
+        await this.#settle(new Set(approvals.map((a) => a.id)));
+        await this.#showAnswered();
+        this.#say('');
+      } catch (error) {
+        this.#say(`The list is not up to date: ${error.message}.`);
+        return; // the next connection asks again
+      }
+    }
+  }
+
+  // pending are those that wait, with what they ask for as it stands on the log.
+  async #pending() {
+    const { lines } = split(await (await this.api.fetch('approvals')).text());
+    return Promise.all(lines.map(async (line) => {
+      const raw = member(line, 'request');
+      const a = JSON.parse(line);
+      return { ...a, raw, fits: !canHash || await sha256(raw) === a.request_sha256 };
+    }));
+  }
+
+  #show(approvals) {
+    const known = new Set(this.waiting.map((a) => a.id));
+    const fresh = approvals.filter((a) => !known.has(a.id));
+    this.waiting = approvals;
+    for (const a of approvals.slice(0, mostCards)) if (!this.#cards.has(a.id)) this.#add(a);
+    this.#say('');
+    this.dispatchEvent(new CustomEvent('waiting', { detail: fresh }));
+    if (fresh.length > 0) say(`${approvals.length} waiting for an answer`);
+  }
+
+  #add(approval) {
+    const card = new Card(approval, this);
+    const pending = byId('pending');
+    this.#cards.set(approval.id, card);
+    if (approval.run_id) {
+      const key = JSON.stringify([approval.agent, approval.session, approval.run_id]);
+      if (!this.#groups.has(key)) {
+        this.#groups.set(key, new Group(approval, this));
+        pending.append(this.#groups.get(key).element);
+      } else {
+        this.#moved = performance.now(); // what is below the card
+      }
+      this.#groups.get(key).add(card);
+    } else {
+      pending.append(card.element);
+    }
+  }
+
+  // settle finds out what became of those that wait no longer.
+  async #settle(waiting) {
+    for (const [id, card] of this.#cards) {
+      if (card.status !== 'pending' || waiting.has(id)) continue;
+      card.gone();
+      if (!card.busy) await this.look(id).catch((error) => card.tell(`It waits no longer: ${error.message}.`));
+    }
+    this.#controls();
+  }
+
+  // showAnswered takes the answers from the log: the list of all that were ever
+  // answered may be long.
+  async #showAnswered() {
+    if (byId('approvals').hidden) return;
+    const { events } = await this.api.get('audit/events', { action: ['approved', 'denied', 'expired'], limit: mostAnswered });
+    const answers = events.filter((e) => e.approval);
+    byId('answered').replaceChildren(...answers.map(answered));
+    byId('answered-title').hidden = answers.length === 0;
+  }
+
+  #tick() {
+    const now = this.api.now();
+    let late = false;
+    for (const card of this.#cards.values()) late = card.tick(now) || late;
+    if (late) this.refresh();
+  }
+
+  #clear() {
+    for (const [id, card] of this.#cards) {
+      if (card.status === 'pending') continue;
+      card.element.remove();
+      this.#cards.delete(id);
+    }
+    for (const [key, group] of this.#groups) if (group.prune()) this.#groups.delete(key);
+    this.#moved = performance.now();
+    this.refresh();
+    this.#controls();
+    byId('main').focus({ preventScroll: true });
+  }
+
+  // controls shows what goes with how things are.
+  #controls() {
+    const cards = [...this.#cards.values()];
+    byId('clear-answered').hidden = cards.every((c) => c.status === 'pending');
+    for (const group of this.#groups.values()) group.update();
+  }
+
+  #say(fault) {
+    const more = this.waiting.length - Math.min(this.waiting.length, mostCards);
+    const words = fault || (this.waiting.length === 0 ? 'Nothing waits. What an agent may not do by itself appears here, and its answer goes back at once.'
+      : more > 0 ? `${more} more wait; they follow when these are answered and cleared.` : '');
+    byId('approvals-state').textContent = words;
+    this.#controls();
+  }
+}
+
+function answered({ timestamp, agent, tool, approval: { id, status, resolved_by: by, reason } }) {
+  return h('li', { 'data-id': id, 'data-status': status },
+    time(timestamp), ' ', badge(status),
+    by ? [' by ', h('b', {}, visible(by))] : null, ': ',
+    h('a', { href: to('activity', { event: id }) }, visible(tool), ' of ', visible(agent)),
+    reason ? [': ', h('bdi', {}, visible(reason))] : null);
+}

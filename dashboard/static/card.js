@@ -1,0 +1,169 @@
+// One approval: what exactly would run, who asks, how long is left, the answer.
+
+import { h, say } from './dom.js';
+import { format, hiddenIn, number, plain, visible } from './text.js';
+import { left, localFull, time } from './time.js';
+
+export class Card {
+  busy = false; // an answer is on its way
+  #approval;
+  #parts = {};
+
+  constructor(approval, approvals) {
+    this.#approval = approval;
+    this.approvals = approvals;
+    this.element = this.#build(approval);
+    this.tick(approvals.api.now());
+    this.#enable(true);
+  }
+
+  get id() {
+    return this.#approval.id;
+  }
+
+  get status() {
+    return this.#approval.status;
+  }
+
+  #build(a) {
+    const p = this.#parts;
+    const what = shown(a);
+    const unseen = hiddenIn(what.map((w) => w.text).join(''));
+    const name = `${plain(a.tool)} by ${plain(a.agent)}`;
+    p.left = h('span', { class: 'left', role: 'timer' });
+    p.reason = h('input', { class: 'reason', 'aria-label': `Reason for the answer to ${name}`, placeholder: 'Reason (optional)', maxlength: 1000, autocomplete: 'off' });
+    p.approve = h('button', { type: 'button', class: 'approve', 'aria-label': `Approve ${name}`, onclick: (e) => this.#answer(e, true) }, 'Approve');
+    p.deny = h('button', { type: 'button', class: 'deny', 'aria-label': `Deny ${name}`, onclick: (e) => this.#answer(e, false) }, 'Deny');
+    p.select = h('input', { type: 'checkbox', class: 'select', 'aria-label': `Select ${name}`, hidden: true, onchange: () => this.element.dispatchEvent(new Event('selected', { bubbles: true })) });
+    p.outcome = h('p', { class: 'outcome' });
+    return h('article', { class: 'approval', 'data-id': a.id, 'data-status': a.status, 'aria-label': name },
+      h('header', {}, p.select,
+        h('span', { class: 'tool' }, visible(a.tool)), ' ',
+        h('span', { class: 'agent' }, visible(a.agent)), ' ',
+        h('span', { class: 'session' }, visible(a.session)), ' ',
+        h('span', { class: 'asked' }, 'asked ', time(a.created_at)), ' ', p.left),
+      a.message ? h('p', { class: 'message' }, h('bdi', {}, visible(a.message))) : null,
+      what.map(({ name, text }) => [
+        name ? h('p', { class: 'hint' }, name) : null,
+        h('pre', { class: name ? 'request rest' : 'request', tabindex: 0, 'aria-label': name || 'What would run' }, visible(text, { lines: true })),
+        text.length > 2000 ? h('p', { class: 'hint' }, `${number(text.length)} characters in ${number(text.split('\n').length)} lines: scroll to see all of it.`) : null,
+      ]),
+      unseen > 0 ? h('p', { class: 'warning' }, `It has ${number(unseen)} character${unseen === 1 ? '' : 's'} that would not be seen; they are named where they stand.`) : null,
+      a.fits ? null : h('p', { class: 'warning' }, 'The request that came is not the one that its SHA-256 is of: it was changed on its way or on the disk. It can be denied only.'),
+      h('p', { class: 'hint sum' }, 'SHA-256 of the request ', h('code', {}, a.request_sha256)),
+      h('div', { class: 'answer' }, p.reason, p.approve, p.deny),
+      p.outcome);
+  }
+
+  // update shows how the approval stands.
+  update(approval) {
+    if (approval.status !== this.status) say(`${plain(approval.tool)} by ${plain(approval.agent)}: ${approval.status}`);
+    this.#approval = { ...this.#approval, ...approval };
+    this.element.dataset.status = approval.status;
+    this.#enable(approval.status === 'pending');
+    if (approval.status === 'pending') return;
+    this.#parts.left.textContent = '';
+    const who = approval.resolved_by ? [' by ', h('b', {}, visible(approval.resolved_by))] : '';
+    this.tell(h('span', { class: `action ${approval.status}` }, approval.status), who, ` at ${localFull(approval.resolved_at ?? approval.expires_at)}`,
+      approval.reason ? [': ', h('bdi', {}, visible(approval.reason))] : '',
+      approval.status === 'expired' ? '. Nobody answered in time, so it did not run.' : '');
+  }
+
+  // gone takes the buttons away: it is not known yet what became of it.
+  gone() {
+    this.#enable(false);
+  }
+
+  tell(...words) {
+    this.#parts.outcome.replaceChildren(...words.flat().filter(Boolean));
+  }
+
+  // tick counts down, and reports whether the time has been over for a while.
+  tick(now) {
+    if (this.status !== 'pending') return false;
+    const ms = Date.parse(this.#approval.expires_at) - now;
+    this.#parts.left.textContent = left(ms);
+    this.#parts.left.classList.toggle('soon', ms < 60_000);
+    return ms < -3000 && ms % 5000 > -1000; // and not at each tick
+  }
+
+  // selectable shows or hides the box with which a group is answered.
+  selectable(yes) {
+    this.#parts.select.hidden = !yes || this.status !== 'pending';
+    if (this.#parts.select.hidden) this.#parts.select.checked = false;
+  }
+
+  get selected() {
+    return this.#parts.select.checked;
+  }
+
+  set selected(yes) {
+    this.#parts.select.checked = yes && !this.#parts.select.hidden && this.status === 'pending';
+  }
+
+  #enable(yes) {
+    for (const part of ['approve', 'deny', 'reason']) this.#parts[part].disabled = !yes || this.busy;
+    this.#parts.approve.disabled ||= !this.#approval.fits;
+  }
+
+  async #answer(click, approved) {
+    if (this.busy || this.status !== 'pending') return;
+    if (!this.approvals.steady(click)) {
+      this.tell('The list moved just before you clicked, so nothing was answered. Look again, then click.');
+      return;
+    }
+    await this.answering('Sending the answer…', async () => {
+      const reason = this.#parts.reason.value.trim();
+      await this.approvals.send(`approvals/${encodeURIComponent(this.id)}/resolve`, { approved, ...(reason && { reason }) });
+    });
+  }
+
+  // answering sends an answer once, with the card locked, and then shows what
+  // the server has, whatever came of it. It rethrows what went wrong.
+  async answering(words, send) {
+    this.busy = true;
+    this.element.toggleAttribute('data-busy', true);
+    this.#enable(false);
+    this.tell(words);
+    let fault = null;
+    try {
+      await send();
+    } catch (error) {
+      fault = error;
+    }
+    try {
+      await this.#standing(fault);
+    } finally {
+      this.busy = false;
+      this.element.toggleAttribute('data-busy', false);
+      this.#enable(this.status === 'pending');
+      this.approvals.refresh();
+    }
+  }
+
+  async #standing(fault) {
+    for (let wait = 500; ; wait = Math.min(2 * wait, 8000)) {
+      try {
+        const { status } = await this.approvals.look(this.id);
+        if (status === 'pending') this.tell(fault ? `Not answered: ${fault.message}. It still waits.` : '');
+        else if (fault && fault.status !== 0) this.#parts.outcome.prepend('Your answer did not count; it was already ');
+        return;
+      } catch (error) {
+        if (error.status > 0 && error.status < 500) {
+          this.tell(error.message);
+          return;
+        }
+        this.tell('The server does not answer, so it is not known whether this counted. Asking until it does…');
+        await new Promise((resolve) => setTimeout(resolve, wait));
+      }
+    }
+  }
+}
+
+// shown is what a person has to see of a request: a command as text, and what
+// else there is as it stands on the log.
+function shown({ request, raw }) {
+  if (typeof request.command !== 'string') return [{ text: format(raw) }];
+  const command = { text: request.command };
+  return Object.keys(request).length === 1 ? [command] : [command, { name: 'The whole request', text: format(raw) }];
+}
