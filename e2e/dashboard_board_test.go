@@ -132,8 +132,11 @@ func (b *board) hear(event any) {
 			b.fault(fmt.Sprintf("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL))
 		}
 	case *audits.EventIssueAdded:
-		details, _ := json.Marshal(e.Issue.Details)
-		b.fault(fmt.Sprintf("issue %s: %s", e.Issue.Code, details))
+		// The generic ones are advice, such as an id for every input.
+		if e.Issue.Code != audits.InspectorIssueCodeGenericIssue {
+			details, _ := json.Marshal(e.Issue.Details)
+			b.fault(fmt.Sprintf("issue %s: %s", e.Issue.Code, details))
+		}
 	case *page.EventJavascriptDialogOpening:
 		b.fault("dialog: " + e.Message)
 		// A command can't be run on this goroutine.

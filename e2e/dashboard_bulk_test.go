@@ -36,6 +36,7 @@ func TestDashboardBulk(t *testing.T) {
 	late := d.ask("git tag late", "run_1", 600)
 	b.wantStatus(late, "pending")
 	b.fill(group("run_1")+" input.group-reason", "all fine")
+	b.rest()
 	b.click(group("run_1") + " button.approve-selected")
 	for _, i := range []int{0, 1, 3} {
 		b.wantStatus(ids[i], "approved")

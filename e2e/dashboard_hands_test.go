@@ -69,6 +69,12 @@ func (b *board) clickTimes(selector string, times int) {
 	}
 }
 
+// rest waits for as long as the page takes no click on what has just moved.
+func (b *board) rest() {
+	b.t.Helper()
+	eval[bool](b, `new Promise(done => setTimeout(done, 800, true))`)
+}
+
 // fill puts text in the place of what an input holds, by the keyboard.
 func (b *board) fill(selector, text string) {
 	b.t.Helper()
