@@ -132,8 +132,8 @@ func (b *board) hear(event any) {
 			b.fault(fmt.Sprintf("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL))
 		}
 	case *audits.EventIssueAdded:
-		// The generic ones are advice, such as an id for every input.
-		if e.Issue.Code != audits.InspectorIssueCodeGenericIssue {
+		// These two are advice, such as an id for every input.
+		if e.Issue.Code != audits.InspectorIssueCodeGenericIssue && e.Issue.Code != audits.InspectorIssueCodePerformanceIssue {
 			details, _ := json.Marshal(e.Issue.Details)
 			b.fault(fmt.Sprintf("issue %s: %s", e.Issue.Code, details))
 		}
@@ -225,8 +225,15 @@ func (b *board) until(what, condition string) {
 		}
 		look()
 	})`, condition)
-	if _, err := chromedp.Run(ctx, chromedp.Evaluate[bool](script, chromedp.EvalAwaitPromise)); err != nil {
-		b.fatal(fmt.Errorf("%s: never (%w)\n%s", what, err, condition))
+	for {
+		_, err := chromedp.Run(ctx, chromedp.Evaluate[bool](script, chromedp.EvalAwaitPromise))
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			b.fatal(fmt.Errorf("%s: never (%w)\n%s", what, err, condition))
+		}
+		// The page was left for another while it was looked at.
 	}
 }
 

@@ -27,6 +27,8 @@ const scroller = `window.e2eRows = async (n, id = row => row.dataset.id) => {
 		still = seen.size > before || box.scrollTop !== top ? 0 : still + 1
 		if (seen.size >= n && still > 15) break
 	}
+	box.scrollTop = 0 // where it shows what comes
+	await frame()
 	return [...seen]
 }`
 
