@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/dashboard"
 )
 
 // Example is the embedding code of README.md.
@@ -52,6 +53,7 @@ func Example_mounted() {
 	mux := http.NewServeMux() // yours
 	mux.Handle("/v1/", api)
 	mux.Handle("/rampart/", http.StripPrefix("/rampart", api)) // or below a prefix
+	mux.Handle("/dashboard/", dashboard.Handler(nil))          // the page
 
 	srv := &http.Server{Addr: "127.0.0.1:8080", Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	srv.RegisterOnShutdown(func() { r.Stream.Close() })
@@ -73,6 +75,14 @@ func Example_mounted() {
 	if err := r.Close(); err != nil { // last: all that was appended is on disk
 		log.Fatal(err)
 	}
+}
+
+// Example_dashboard is the page beside the API. It stands in docs/embedding.md.
+func Example_dashboard() {
+	var r *rampart.Rampart // as Open returned it
+	auth := &rampart.Auth{AdminToken: os.Getenv("RAMPART_TOKEN")}
+	http.Handle("/v1/", r.Handler(auth))
+	http.Handle("/dashboard/", dashboard.Handler(nil))
 }
 
 // Example_chain is a log without a web server. It stands in docs/embedding.md.

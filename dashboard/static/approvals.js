@@ -150,7 +150,7 @@ export class Approvals extends EventTarget {
   // controls shows what goes with how things are.
   #controls() {
     const cards = [...this.#cards.values()];
-    byId('clear-answered').hidden = cards.every((c) => c.status === 'pending');
+    byId('clear-answered').disabled = cards.every((c) => c.status === 'pending');
     for (const group of this.#groups.values()) group.update();
   }
 

@@ -48,7 +48,7 @@ export class Card {
         h('pre', { class: name ? 'request rest' : 'request', tabindex: 0, 'aria-label': name || 'What would run' }, visible(text, { lines: true })),
         text.length > 2000 ? h('p', { class: 'hint' }, `${number(text.length)} characters in ${number(text.split('\n').length)} lines: scroll to see all of it.`) : null,
       ]),
-      unseen > 0 ? h('p', { class: 'warning' }, `It has ${number(unseen)} character${unseen === 1 ? '' : 's'} that would not be seen; they are named where they stand.`) : null,
+      unseen > 0 ? h('p', { class: 'warning' }, `Characters here that would not be seen: ${number(unseen)}. Each is named where it stands.`) : null,
       a.fits ? null : h('p', { class: 'warning' }, 'The request that came is not the one that its SHA-256 is of: it was changed on its way or on the disk. It can be denied only.'),
       h('p', { class: 'hint sum' }, 'SHA-256 of the request ', h('code', {}, a.request_sha256)),
       h('div', { class: 'answer' }, p.reason, p.approve, p.deny),

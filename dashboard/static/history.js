@@ -130,13 +130,15 @@ export class History {
   // denied counts what was denied, of the newest denials in the range.
   async #denied(signal) {
     const { since, until } = this.#range;
-    const counts = new Map();
+    const [counts, commands] = [new Map(), new Map()];
     let [n, cursor] = [0, ''];
     do {
       const page = await this.log.page({ action: 'deny', since: since.toISOString(), until: until.toISOString(), cursor }, signal);
       for (const { event } of page.lines) {
         if (event === null) continue;
-        const what = `${event.tool}: ${summary(event.request)}`;
+        const command = summary(event.request);
+        const what = `${event.tool}: ${command}`;
+        commands.set(what, command.slice(0, 100));
         counts.set(what, (counts.get(what) ?? 0) + 1);
       }
       n += page.lines.length;
@@ -144,7 +146,7 @@ export class History {
     } while (cursor !== '' && n < mostDenials);
     if (signal.aborted) return;
     byId('denied-state').textContent = n === 0 ? 'Nothing was denied.' : cursor === '' ? '' : `Of the newest ${number(n)} denials.`;
-    this.#top('top-denied', [...counts], (what) => ({ action: 'deny', text: what.slice(what.indexOf(': ') + 2, what.indexOf(': ') + 102) }));
+    this.#top('top-denied', [...counts], (what) => ({ action: 'deny', text: commands.get(what) }));
   }
 
   async #export() {

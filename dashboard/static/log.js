@@ -217,11 +217,17 @@ export function rowOf({ line, event, hash, fits }) {
     action: event.decision.action,
     policies: event.decision.matched_policies,
     took: event.decision.evaluation_time_us,
-    summary: cut(summary(event.request), 500),
+    summary: cut(event.approval?.id ? answer(event.approval) : summary(event.request), 500),
     prev: event.prev_hash,
     hash,
     fits,
     broken: fits === false,
     line,
   };
+}
+
+// answer is what became of an approval. The queue alone writes that member; a
+// request that looks the same is an agent's claim, and shown as one.
+function answer({ id, status, resolved_by: by, reason }) {
+  return `${id} ${status}${by ? ` by ${by}` : ''}${reason ? `: ${reason}` : ''}`;
 }

@@ -149,10 +149,12 @@ func (s *site) routes(host string) http.Handler {
 		middleware.Compress(5), // leaves text/event-stream alone
 	)
 	router.Handle("/v1/*", api)
-	router.Mount("/rampart", http.StripPrefix("/rampart", api))      // or below a prefix
+	router.Mount("/rampart", http.StripPrefix("/rampart", api)) // or below a prefix
+
 	page := dashboard.Handler(&dashboard.Options{HostSession: true}) // for operators: what it asks the API is theirs to ask
 	router.Handle("/dashboard", page)                                // leads to /dashboard/
 	router.Handle("/dashboard/*", page)
+
 	router.Group(func(own chi.Router) {
 		own.Use(http.NewCrossOriginProtection().Handler) // as Rampart's routes have it
 		own.Get("/", s.home)
