@@ -70,7 +70,7 @@ func (g *gateway) pass(resp *http.Response) error {
 	g.mu.Unlock()
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
 		reader, writer := io.Pipe()
-		go g.stream(resp, writer, deaf)
+		go g.stream(resp.Request, resp.Body, writer, deaf)
 		context.AfterFunc(resp.Request.Context(), func() { writer.CloseWithError(io.ErrUnexpectedEOF) })
 		go func() {
 			<-gone
@@ -94,15 +94,15 @@ func (g *gateway) pass(resp *http.Response) error {
 }
 
 // stream passes on line by line, until it is deafened.
-func (g *gateway) stream(resp *http.Response, to *io.PipeWriter, deaf <-chan struct{}) {
-	lines := bufio.NewReader(resp.Body)
+func (g *gateway) stream(r *http.Request, from io.Reader, to *io.PipeWriter, deaf <-chan struct{}) {
+	lines := bufio.NewReader(from)
 	for {
 		line, err := lines.ReadBytes('\n')
 		g.mu.Lock()
 		alter := g.alter
 		g.mu.Unlock()
 		if alter != nil {
-			line = alter(resp.Request, line)
+			line = alter(r, line)
 		}
 		select {
 		case <-deaf:
