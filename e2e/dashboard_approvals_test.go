@@ -210,7 +210,8 @@ func TestDashboardAnswerIsSentOnce(t *testing.T) {
 			if !strings.HasSuffix(r.URL.Path, "/resolve") {
 				return false
 			}
-			if deliver {
+			// A browser tries again by itself on another connection.
+			if deliver && d.approval(ids[2]).Status == "pending" {
 				d.resolve(ids[2], true, "me")
 			}
 			panic(http.ErrAbortHandler)

@@ -56,6 +56,7 @@ func TestDashboardBulk(t *testing.T) {
 
 	b.click(card(ids[2]) + " input.select")
 	b.click(card(late) + " input.select")
+	b.rest()
 	b.click(group("run_1") + " button.deny-selected")
 	b.wantStatus(ids[2], "denied")
 	b.wantStatus(late, "denied")
@@ -77,6 +78,7 @@ func TestDashboardBulkConflict(t *testing.T) {
 	g.deafen()
 	d.resolve(ids[1], false, "dave")
 	b.expects(`network: .* 409 `)
+	b.rest()
 	b.click(group("run_1") + " button.approve-selected")
 	b.wantPattern(group("run_1")+" .group-outcome", `\w`)
 	b.wantStatus(ids[1], "denied")
@@ -87,6 +89,7 @@ func TestDashboardBulkConflict(t *testing.T) {
 			t.Errorf("%s is %s", id, got.Status)
 		}
 	}
+	b.rest()
 	b.click(group("run_1") + " button.approve-selected")
 	b.wantStatus(ids[0], "approved")
 	b.wantStatus(ids[2], "approved")

@@ -51,7 +51,6 @@ func TestDashboardThroughKills(t *testing.T) {
 		b.live()
 	}
 	lines := d.lines()
-	b.newest(stored(t, lines[len(lines)-1]).ID)
 	b.wantRows(newestFirst(t, lines))
 	b.wantChecked(len(lines))
 	b.wantCalm()

@@ -125,10 +125,10 @@ func TestDashboardHostileEvents(t *testing.T) {
 	}
 
 	// As filters, from a link that somebody else made.
-	for i, s := range hostile {
+	for i := range hostile {
 		var agent string
-		if json.Unmarshal([]byte(lines[i]), &struct{ Agent *string }{&agent}) != nil || strings.ContainsAny(agent, " \t\r\n\u0085\u2028\u2029\ufeff\ufffd") || len(s) > 2000 {
-			continue // what an input with several values can't hold
+		if json.Unmarshal([]byte(lines[i]), &struct{ Agent *string }{&agent}) != nil || agent == "long" || strings.Contains(agent, "\ufffd") {
+			continue // which several have, and what an address can't hold
 		}
 		b.goToHash("activity?" + eval[string](b, `new URLSearchParams({agent: `+js(agent)+`}).toString()`))
 		b.newest(ids[i])

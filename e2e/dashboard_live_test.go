@@ -57,7 +57,6 @@ func TestDashboardLive(t *testing.T) {
 	for _, id := range d.record(numbered("git log", 90)...) {
 		want = slices.Insert(want, 0, id)
 	}
-	b.newest(want[0])
 	b.wantRows(want)
 	b.wantChecked(100)
 }

@@ -41,6 +41,9 @@ func (b *board) rows(n int) []string {
 // wantRows wants exactly those, the newest first.
 func (b *board) wantRows(want []string) {
 	b.t.Helper()
+	if len(want) > 0 {
+		b.newest(want[0])
+	}
 	got := b.rows(len(want))
 	if slices.Equal(got, want) {
 		return

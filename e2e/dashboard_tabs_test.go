@@ -59,7 +59,6 @@ func TestDashboardTabs(t *testing.T) {
 		want = newestFirst(t, d.lines())
 		for _, tab := range tabs {
 			tab.show("activity")
-			tab.newest(want[0])
 			tab.wantRows(want)
 			tab.wantChecked(len(want))
 			tab.wantCalm()

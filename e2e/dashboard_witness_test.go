@@ -137,6 +137,7 @@ func TestDashboardWitness(t *testing.T) {
 				b.wantCalm()
 
 				b.expects(daemonIsDown)
+				b.expects(`network: .* 404 .*audit/events/`+last) // it looks for what it saw
 				b.do(chromedp.Reload()) // which alone is nothing to be told of
 				b.live()
 				b.wantPattern("#witness", last)
@@ -275,7 +276,7 @@ func TestDashboardTamperedHistory(t *testing.T) {
 			b.rows(990)
 			if name == "request" {
 				b.wantAlarm(ids[30], "hash")
-				b.until("its row is marked", `(document.querySelector('#rows').scrollTop -= 100, document.querySelector(`+js(rowOf(ids[30])+".broken")+`) !== null)`)
+				b.until("its row is marked", `(e => (e.scrollTop = (e.scrollTop + e.clientHeight / 2) % (e.scrollHeight - e.clientHeight), document.querySelector(`+js(rowOf(ids[30])+".broken")+`) !== null))(document.querySelector('#rows'))`)
 			} else {
 				b.wantAlarm(ids[32], "link")
 			}
