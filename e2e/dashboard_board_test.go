@@ -32,6 +32,7 @@ type board struct {
 	ctx    context.Context // for chromedp's actions
 	origin string          // the only one that it may ask
 	token  string          // the admin's, which stands in no URL
+	closed bool
 
 	mu       sync.Mutex
 	faults   []string
@@ -71,7 +72,7 @@ func newTab(t *testing.T, browser context.Context, in chromedp.ContextOption, or
 	var cancel context.CancelFunc
 	b.ctx, cancel = chromedp.NewContext(browser, in, chromedp.WithNewWindow(true), chromedp.WithListener(b.hear))
 	t.Cleanup(func() {
-		if b.ctx.Err() == nil {
+		if !b.closed {
 			eval[bool](b, "true") // what came before the answer was heard
 		}
 		cancel()
@@ -100,6 +101,15 @@ func newTab(t *testing.T, browser context.Context, in chromedp.ContextOption, or
 		return none, nil
 	})
 	return b
+}
+
+// close closes the tab, and leaves the others of its browser open.
+func (b *board) close() {
+	b.t.Helper()
+	b.closed = true
+	if _, err := chromedp.Call(b.ctx, page.Close, cdp.Empty{}); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // call is a command whose answer says nothing.

@@ -6,7 +6,7 @@ import "fmt"
 // that slept: e2eSkip(ms) makes it later at once, and timers that are due by
 // then fire.
 const clock = `{
-	const real = {Date, now: performance.now.bind(performance), setTimeout, clearTimeout, setInterval, clearInterval}
+	const real = {Date, now: performance.now.bind(performance), setTimeout: setTimeout.bind(window), clearTimeout: clearTimeout.bind(window)}
 	const timers = new Map()
 	let ahead = 0, ids = 1e9
 	globalThis.Date = class extends real.Date {

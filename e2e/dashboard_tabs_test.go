@@ -3,8 +3,6 @@ package e2e_test
 import (
 	"slices"
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
 // TestDashboardTabs has one stream for three tabs, whichever of them are closed.
@@ -51,9 +49,7 @@ func TestDashboardTabs(t *testing.T) {
 
 		// The tab with the stream goes while events come.
 		done := d.steady(100)
-		if err := chromedp.Cancel(leaders[0].ctx); err != nil {
-			t.Fatal(err)
-		}
+		leaders[0].close()
 		tabs = followers
 		<-done
 		want = newestFirst(t, d.lines())

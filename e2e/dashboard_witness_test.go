@@ -137,8 +137,8 @@ func TestDashboardWitness(t *testing.T) {
 				b.wantCalm()
 
 				b.expects(daemonIsDown)
-				b.expects(`network: .* 404 .*audit/events/`+last) // it looks for what it saw
-				b.do(chromedp.Reload()) // which alone is nothing to be told of
+				b.expects(`network: .* 404 .*audit/events/` + last) // it looks for what it saw
+				b.do(chromedp.Reload())                             // which alone is nothing to be told of
 				b.live()
 				b.wantPattern("#witness", last)
 				b.wantCalm()
