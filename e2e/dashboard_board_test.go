@@ -83,7 +83,7 @@ func newTab(t *testing.T, browser context.Context, in chromedp.ContextOption, or
 			func() error { return call(ctx, tab, network.Enable, network.EnableParams{}) },
 			func() error { return call(ctx, tab, audits.Enable, cdp.Empty{}) },
 			func() error { return call(ctx, tab, runtime.AddBinding, runtime.AddBindingParams{Name: "e2eReport"}) },
-			// Whichever window is in front, all are used.
+			// As if its window was in front.
 			func() error {
 				return call(ctx, tab, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 			},

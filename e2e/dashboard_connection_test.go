@@ -123,8 +123,11 @@ func TestDashboardSilence(t *testing.T) {
 		}
 		return false
 	})
+	const asked = `performance.getEntriesByType('resource').filter(e => e.name.endsWith('/v1/status')).length`
 	for range 5 {
+		before := eval[int](b, asked)
 		b.skip(600)
+		b.until("it has asked whether there was nothing to hear", fmt.Sprintf("%s > %d", asked, before))
 	}
 	b.newest(d.record(event("git log", "allow"))[0])
 	b.wantState("live")

@@ -11,21 +11,22 @@ import (
 
 // scroller defines e2eRows(n): the ids of the rows of the activity from its top
 // on, as a person who scrolls sees them, until it has seen n and the end. Rows
-// may be moved by style, so that their order is that of their places.
-const scroller = `window.e2eRows = async (n, id = row => row.dataset.id) => {
-	const box = document.querySelector('#rows'), frame = () => new Promise(done => setTimeout(done, 16))
-	const seen = new Set(), limit = Date.now() + 40000
+// are moved by style, so that their order is that of their places; the last one
+// that is drawn becomes the first, so that none is passed over.
+const scroller = `window.e2eRows = async n => {
+	const box = document.querySelector('#rows'), seen = new Set()
+	const frame = () => new Promise(done => setTimeout(done, 16))
 	box.scrollTop = 0
-	let still = 0
-	while (Date.now() < limit) {
+	// In frames; older rows may have to be loaded.
+	for (let still = 0; seen.size < n ? still < 900 : still < 15; still++) {
 		await frame()
-		const rows = [...box.querySelectorAll('.row[data-id]')].map(row => [row.getBoundingClientRect().top, id(row)])
-		const before = seen.size
-		for (const [, id] of rows.sort((a, b) => a[0] - b[0])) seen.add(id)
-		const top = box.scrollTop
-		box.scrollTop += box.clientHeight * 0.7
-		still = seen.size > before || box.scrollTop !== top ? 0 : still + 1
-		if (seen.size >= n && still > 15) break
+		const rows = [...box.querySelectorAll('.row[data-id]')].map(row => [row.getBoundingClientRect().top, row.dataset.id]).sort((a, b) => a[0] - b[0])
+		const before = seen.size, top = box.scrollTop, edge = box.getBoundingClientRect().top
+		// What was scrolled by the page itself is yet to be drawn.
+		if (rows.length > 0 && top > 0 && rows[0][0] > edge + 100) continue
+		for (const [, id] of rows) seen.add(id)
+		if (rows.length > 0) box.scrollTop += Math.max(0, rows.at(-1)[0] - edge - 100)
+		if (seen.size > before || box.scrollTop !== top) still = 0
 	}
 	box.scrollTop = 0 // where it shows what comes
 	await frame()

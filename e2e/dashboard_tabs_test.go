@@ -37,7 +37,7 @@ func TestDashboardTabs(t *testing.T) {
 		id := d.ask("git push", "", 600)
 		want = slices.Insert(want, 0, id)
 		for _, tab := range tabs {
-			tab.newest(id)
+			tab.show("activity")
 			tab.wantRows(want)
 		}
 		// An answer in one is seen in all.
