@@ -72,10 +72,8 @@ func TestDashboardLongOutage(t *testing.T) {
 	open := d.ask("git push", "", 600)
 	g.serves(nil)
 	b.live()
-	lines := d.lines()
-	b.newest(stored(t, lines[len(lines)-1]).ID)
 	b.wantText("#waiting", "1")
-	b.wantRows(newestFirst(t, lines))
+	b.wantFirst(newestFirst(t, d.lines())[:1000])
 
 	// A shorter one, whose events it takes in one by one.
 	g.serves(down)
@@ -85,10 +83,8 @@ func TestDashboardLongOutage(t *testing.T) {
 	d.resolve(open, true, "bob")
 	g.serves(nil)
 	b.live()
-	lines = d.lines()
-	b.newest(stored(t, lines[len(lines)-1]).ID)
 	b.wantText("#waiting", "")
-	b.wantRows(newestFirst(t, lines))
+	b.wantFirst(newestFirst(t, d.lines())[:2000])
 	b.wantCalm()
 }
 

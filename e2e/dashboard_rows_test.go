@@ -9,16 +9,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// scroller defines e2eRows(n): the ids of the rows of the activity from its top
-// on, as a person who scrolls sees them, until it has seen n and the end. Rows
+// scroller defines e2eRows(n, enough): the ids of the rows of the activity from its
+// top on, as a person who scrolls sees them, until it has seen n and, unless that
+// is enough, the end. Rows
 // are moved by style, so that their order is that of their places; the last one
 // that is drawn becomes the first, so that none is passed over.
-const scroller = `window.e2eRows = async n => {
+const scroller = `window.e2eRows = async (n, enough) => {
 	const box = document.querySelector('#rows'), seen = new Set()
 	const frame = () => new Promise(done => setTimeout(done, 16))
 	box.scrollTop = 0
 	// In frames; older rows may have to be loaded.
-	for (let still = 0; seen.size < n ? still < 900 : still < 15; still++) {
+	for (let still = 0; seen.size < n ? still < 900 : !enough && still < 15; still++) {
 		await frame()
 		const rows = [...box.querySelectorAll('.row[data-id]')].map(row => [row.getBoundingClientRect().top, row.dataset.id]).sort((a, b) => a[0] - b[0])
 		const before = seen.size, top = box.scrollTop, edge = box.getBoundingClientRect().top
@@ -33,19 +34,27 @@ const scroller = `window.e2eRows = async n => {
 	return [...seen]
 }`
 
-// rows are the ids of all rows, the newest first.
-func (b *board) rows(n int) []string {
-	b.t.Helper()
-	return eval[[]string](b, fmt.Sprintf("%s; e2eRows(%d)", scroller, n))
-}
-
 // wantRows wants exactly those, the newest first.
 func (b *board) wantRows(want []string) {
+	b.t.Helper()
+	b.wantRead(want, false)
+}
+
+// wantFirst wants those as the first ones.
+func (b *board) wantFirst(want []string) {
+	b.t.Helper()
+	b.wantRead(want, true)
+}
+
+func (b *board) wantRead(want []string, andOlder bool) {
 	b.t.Helper()
 	if len(want) > 0 {
 		b.newest(want[0])
 	}
-	got := b.rows(len(want))
+	got := eval[[]string](b, fmt.Sprintf("%s; e2eRows(%d, %v)", scroller, len(want), andOlder))
+	if andOlder {
+		got = got[:min(len(got), len(want))]
+	}
 	if slices.Equal(got, want) {
 		return
 	}

@@ -121,7 +121,7 @@ var shapes = []struct {
 // look gives the window a shape; nothing may move then.
 func (b *board) look(width, height int64, scheme string) {
 	b.t.Helper()
-	b.size(width, height)
+	b.size(width, height, 1)
 	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
 		{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
 	}}); err != nil {
