@@ -84,9 +84,9 @@ export class Log extends EventTarget {
     const behind = status.events - this.#events;
     const began = this.head !== null;
     const seen = this.head ?? this.witness.last;
-    const there = seen === null || seen.id === '' || await this.#expect(seen);
-    if (!there) this.witness.forget();
-    if (!began || !there || behind > mostRows) await this.#begin();
+    const found = seen === null || seen.id === '' ? 'there' : await this.#look(seen);
+    if (found === 'gone') this.witness.forget();
+    if (!began || found !== 'there' || behind > mostRows) await this.#begin();
     else await this.#catchUp();
     this.#events = status.events;
     this.dispatchEvent(new Event('change'));
@@ -103,22 +103,23 @@ export class Log extends EventTarget {
     this.dispatchEvent(new Event('reset'));
   }
 
-  // expect finds out whether an event that was seen is still on the log.
-  async #expect(seen) {
+  // look finds out whether an event that was seen is still there, was pruned, or
+  // is gone, and raises the alarm if it is.
+  async #look(seen) {
     try {
       const response = await this.api.fetch(`audit/events/${encodeURIComponent(seen.id)}`);
       const c = await check((await response.text()).trimEnd());
       this.#wantHash(c);
-      if (c.hash === seen.hash) return true;
+      if (c.hash === seen.hash) return 'there';
       this.witness.alarm(seen.id, `the hash of this event was ${seen.hash} when this page saw it, and is ${c.hash || 'none'}: the log was written anew`);
-      return false;
+      return 'gone';
     } catch (error) {
       if (error.status !== 404) throw error;
     }
     const report = await this.#verdict(seen);
-    if (report.ok || report.verdict === 'pruned') return true;
+    if (report.ok || report.verdict === 'pruned') return 'pruned';
     this.witness.alarm(seen.id, 'this event, which this page had seen, is not on the log: it was cut, or is another one');
-    return false;
+    return 'gone';
   }
 
   async #verdict({ id, hash }) {
