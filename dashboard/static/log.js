@@ -98,8 +98,9 @@ export class Log extends EventTarget {
     this.#rows = new Bounded();
     this.checked = 0;
     this.since = null;
-    this.head = lines.length === 0 ? { id: '', hash: zeros } : null;
+    this.head = null;
     for (const c of lines.reverse()) if (c.event !== null) this.#link(c);
+    this.head ??= { id: '', hash: zeros };
     this.dispatchEvent(new Event('reset'));
   }
 
