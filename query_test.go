@@ -312,6 +312,11 @@ func TestTotalsEvery(t *testing.T) {
 		if diff := cmp.Diff(everyOf(events, since, until, every), got.Intervals); diff != "" {
 			t.Errorf("%v to %v every %v (-want +got):\n%s", since, until, every, diff)
 		}
+		for _, i := range got.Intervals {
+			if i.From.Location() != time.UTC {
+				t.Errorf("From %v", i.From)
+			}
+		}
 		counted += int(got.Events)
 		got.Intervals = nil
 		if want, err := c.Totals(t.Context(), since, until); err != nil || !cmp.Equal(want, got) {

@@ -66,6 +66,9 @@ type Options struct {
 // path without that slash is redirected to it, by a relative Location, which is
 // right behind a proxy that strips a prefix as well. Anything else is 404.
 //
+// Every answer has a Content-Security-Policy that takes no inline script and
+// nothing of another origin, and keeps the page out of frames.
+//
 // Handler panics if opts.API is not a path. It may be called many times.
 func Handler(opts *Options) http.Handler {
 	var o Options

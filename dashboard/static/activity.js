@@ -2,9 +2,10 @@
 
 import * as address from './address.js';
 import { byId, h } from './dom.js';
+import { Bounded } from './bounded.js';
 import { Detail } from './detail.js';
 import { Filter, unwords, words } from './filter.js';
-import { mostRows, mostText, rowOf } from './log.js';
+import { rowOf } from './log.js';
 import { Rows } from './rows.js';
 import { plain, plural } from './text.js';
 import { localFull } from './time.js';
@@ -16,6 +17,7 @@ const enough = 50; // that match
 
 export class Activity {
   #filter = new Filter();
+  #list = new Bounded(); // what is shown
   #newest = ''; // of the log's rows that were looked at
   #searched = ''; // down to this id
   #end = false; // there is nothing older
@@ -149,14 +151,8 @@ export class Activity {
     this.#newest = row.id;
     this.#searched ||= row.id;
     if (!this.#filter.matches(row)) return;
-    const { shown } = this.rows;
-    shown.push(row);
-    if (shown.length > mostRows + 1000) this.#dropOldest(shown.length - mostRows);
-  }
-
-  #dropOldest(n) {
-    this.rows.shown.splice(0, n);
-    this.#searched = this.rows.shown[0].id;
+    if (this.#list.addNewest(row) === 0) return;
+    this.#searched = this.#list.rows[0].id;
     this.#end = false;
   }
 
@@ -168,7 +164,8 @@ export class Activity {
     this.#detached = false;
     this.#pages = 0;
     const { rows } = this.log;
-    this.rows.shown = rows.filter((row) => this.#filter.matches(row));
+    this.#list = new Bounded(rows.filter((row) => this.#filter.matches(row)));
+    this.rows.shown = this.#list.rows;
     this.#newest = rows.at(-1)?.id ?? '';
     this.#searched = rows[0]?.id ?? '';
     this.#end = false;
@@ -224,30 +221,19 @@ export class Activity {
       const { lines, cursor } = await this.log.page({ ...this.#filter.query, before: this.#searched }, signal);
       signal.throwIfAborted();
       const rows = lines.filter((c) => c.event !== null).map(rowOf).reverse();
-      const { shown } = this.rows;
-      if (this.#filter.empty && rows.length === lines.length) this.log.linked([...rows, ...shown.slice(0, 1)]);
+      if (this.#filter.empty && rows.length === lines.length) this.log.linked([...rows, ...this.#list.rows.slice(0, 1)]);
       const matching = rows.filter((row) => this.#filter.matches(row));
-      this.rows.shown = [...matching, ...shown];
+      const gone = this.#list.addOldest(matching);
+      if (gone > 0) {
+        this.#detached = true;
+        this.rows.movedUp(gone);
+      }
       found += matching.length;
       this.#pages = matching.length > 0 ? 0 : this.#pages + 1;
       this.#searched = cursor || this.#searched;
       this.#end = cursor === '';
-      this.#dropNewest();
       this.rows.render();
     }
-  }
-
-  // dropNewest keeps the list bounded while a person reads on into the past.
-  #dropNewest() {
-    const { shown } = this.rows;
-    let [n, text] = [shown.length, 0];
-    for (const row of shown) text += row.line.length;
-    for (; n > 1 && (n > mostRows || text > mostText); n--) text -= shown[n - 1].line.length;
-    const gone = shown.length - n;
-    if (gone === 0) return;
-    shown.length = n;
-    this.#detached = true;
-    this.rows.movedUp(gone);
   }
 
   #open(id) {

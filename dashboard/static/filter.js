@@ -42,12 +42,20 @@ export class Filter {
   }
 }
 
-// words are the values of a field in which several are separated by spaces; a
-// value that has one stands in quotes.
+// words are the values of a field in which several are separated by spaces; one
+// that has spaces or quotes itself is written as in JSON.
 export function words(text) {
-  return Array.from(text.matchAll(/"([^"]*)"?|\S+/g), (m) => m[1] ?? m[0]).filter(Boolean);
+  return Array.from(text.matchAll(/"(?:[^"\\]|\\.)*"|\S+/g), ([word]) => unquote(word));
 }
 
 export function unwords(values) {
-  return values.map((v) => (/\s/.test(v) ? `"${v}"` : v)).join(' ');
+  return values.map((v) => (/[\s"]/.test(v) ? JSON.stringify(v) : v)).join(' ');
+}
+
+function unquote(word) {
+  try {
+    return word.startsWith('"') ? JSON.parse(word) : word;
+  } catch {
+    return word; // as it is typed, not whole yet
+  }
 }

@@ -1,26 +1,23 @@
 // The log as far as this page has it: the newest events, each hashed again and
 // held against the one before, however it came here.
 
+import { Bounded, mostRows } from './bounded.js';
 import { check, eventOf, split, zeros } from './chain.js';
 import { cut, summary } from './text.js';
 import { Witness } from './witness.js';
 
-export const mostRows = 10_000;
-export const mostText = 32 << 20; // characters of all rows together
-const spare = 1000; // rows more until the oldest go, so that they do not go one by one
 const pageText = 4 << 20; // what we like an answer to have
 
 // Log announces each new row ("row"), that it begins anew ("reset"), and that
 // something about it has changed ("change").
 export class Log extends EventTarget {
   head = null; // the newest event that was taken in: {id, hash}
-  rows = []; // oldest first, without a gap
   checked = 0; // events in a row up to the head, each of which was recomputed
   since = null; // the timestamp of the first of them
   pending = 0; // messages that are not taken in yet
   witness = new Witness();
   #events = 0; // on the server, about
-  #text = 0;
+  #rows = new Bounded();
   #limit = 100;
   #turn = Promise.resolve();
   #saving = 0;
@@ -29,6 +26,11 @@ export class Log extends EventTarget {
     super();
     this.api = api;
     addEventListener('pagehide', () => this.#remember());
+  }
+
+  // rows are the newest events, oldest first, without a gap.
+  get rows() {
+    return this.#rows.rows;
   }
 
   // receive takes in an event from the stream.
@@ -82,9 +84,9 @@ export class Log extends EventTarget {
     const behind = status.events - this.#events;
     const began = this.head !== null;
     const seen = this.head ?? this.witness.last;
-    const there = seen === null || seen.id === '' || await this.#expect(seen);
-    if (!there) this.witness.forget();
-    if (!began || !there || behind > mostRows) await this.#begin();
+    const found = seen === null || seen.id === '' ? 'there' : await this.#look(seen);
+    if (found === 'gone') this.witness.forget();
+    if (!began || found !== 'there' || behind > mostRows) await this.#begin();
     else await this.#catchUp();
     this.#events = status.events;
     this.dispatchEvent(new Event('change'));
@@ -93,31 +95,32 @@ export class Log extends EventTarget {
   // begin takes the newest events, and leaves what is before them to scrolling.
   async #begin() {
     const { lines } = await this.page({});
-    this.rows = [];
-    this.#text = 0;
+    this.#rows = new Bounded();
     this.checked = 0;
     this.since = null;
-    this.head = lines.length === 0 ? { id: '', hash: zeros } : null;
+    this.head = null;
     for (const c of lines.reverse()) if (c.event !== null) this.#link(c);
+    this.head ??= { id: '', hash: zeros };
     this.dispatchEvent(new Event('reset'));
   }
 
-  // expect finds out whether an event that was seen is still on the log.
-  async #expect(seen) {
+  // look finds out whether an event that was seen is still there, was pruned, or
+  // is gone, and raises the alarm if it is.
+  async #look(seen) {
     try {
       const response = await this.api.fetch(`audit/events/${encodeURIComponent(seen.id)}`);
       const c = await check((await response.text()).trimEnd());
       this.#wantHash(c);
-      if (c.hash === seen.hash) return true;
+      if (c.hash === seen.hash) return 'there';
       this.witness.alarm(seen.id, `the hash of this event was ${seen.hash} when this page saw it, and is ${c.hash || 'none'}: the log was written anew`);
-      return false;
+      return 'gone';
     } catch (error) {
       if (error.status !== 404) throw error;
     }
     const report = await this.#verdict(seen);
-    if (report.ok || report.verdict === 'pruned') return true;
+    if (report.ok || report.verdict === 'pruned') return 'pruned';
     this.witness.alarm(seen.id, 'this event, which this page had seen, is not on the log: it was cut, or is another one');
-    return false;
+    return 'gone';
   }
 
   async #verdict({ id, hash }) {
@@ -173,18 +176,9 @@ export class Log extends EventTarget {
     this.head = { id, hash: c.hash };
     this.checked++;
     this.since ??= row.timestamp;
-    this.rows.push(row);
-    this.#text += row.line.length;
-    this.#trim();
+    this.#rows.addNewest(row);
     this.#saving ||= setTimeout(() => this.#remember(), 1000);
     return row;
-  }
-
-  #trim() {
-    if (this.rows.length < mostRows + spare && this.#text < 1.1 * mostText) return;
-    let n = 0;
-    while (this.rows.length - n > mostRows || (this.#text > mostText && n < this.rows.length - 1)) this.#text -= this.rows[n++].line.length;
-    this.rows.splice(0, n);
   }
 
   #remember() {

@@ -40,7 +40,7 @@ class Page {
     this.log.witness.addEventListener('alarms', () => this.#alarms());
     this.approvals.addEventListener('waiting', ({ detail: fresh }) => {
       this.notifier.count(this.approvals.waiting.length);
-      if (this.stream.role === 'leader') this.notifier.tell(fresh);
+      this.notifier.tell(fresh, this.stream.role === 'leader');
     });
     this.#alarms();
     this.#connection();

@@ -29,9 +29,10 @@ export class Notifier {
     byId('waiting').setAttribute('aria-label', n > 0 ? `${n} waiting` : '');
   }
 
-  // tell notifies of approvals that have come since the page was opened.
-  tell(fresh) {
-    const wanted = !this.#first && possible && Notification.permission === 'granted' && !document.hasFocus();
+  // tell notifies of approvals that have come since the page was opened, in one
+  // of the browser's tabs.
+  tell(fresh, here) {
+    const wanted = here && !this.#first && possible && Notification.permission === 'granted' && !document.hasFocus();
     this.#first = false;
     if (!wanted || fresh.length === 0) return;
     for (const a of fresh.slice(0, mostAtOnce)) this.#show(`${plain(a.agent)} asks: ${plain(a.tool)}`, plain(cut(summary(a.request), 200)), a.id);

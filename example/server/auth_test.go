@@ -135,7 +135,7 @@ func TestForeignHostIs403OnEveryRoute(t *testing.T) {
 		d.admin(route.method, route.path, route.body, "Host", "evil.example").want(http.StatusForbidden)
 	}
 	address := strings.TrimPrefix(d.base, "http://")
-	for _, line := range []string{"GET //healthz", "GET /v1/../healthz", "HEAD //metrics", "GET //dashboard/", "GET /dashboard/../x", "OPTIONS *"} {
+	for _, line := range []string{"GET //healthz", "GET /v1/../healthz", "HEAD //metrics", "GET /", "GET /dashboard", "GET //dashboard/", "GET /dashboard/../x", "OPTIONS *"} {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)

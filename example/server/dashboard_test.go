@@ -65,13 +65,23 @@ func (d *daemon) visit(target string) (*http.Response, string) {
 
 func TestDashboardTakesGETAndHEAD(t *testing.T) {
 	d := start(t)
-	for _, path := range []string{"/", "/dashboard", "/dashboard/", "/dashboard/main.js"} {
-		if got := d.do("", "HEAD", path, "").want(http.StatusOK); got.body != "" {
-			t.Errorf("HEAD %s: %q", path, got.body)
-		}
-		for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS", "PATCH"} {
-			if got := d.do("", method, path, "").want(http.StatusMethodNotAllowed); got.header.Get("Allow") != "GET, HEAD" {
-				t.Errorf("%s %s: Allow %q", method, path, got.header.Get("Allow"))
+	stays := *client
+	stays.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	for path, status := range map[string]int{"/": 307, "/dashboard": 307, "/dashboard/": 200, "/dashboard/main.js": 200} {
+		for method, status := range map[string]int{"GET": status, "HEAD": status, "POST": 405, "PUT": 405, "DELETE": 405, "OPTIONS": 405, "PATCH": 405} {
+			got, err := stays.Do(d.request("", method, path, ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.Body.Close()
+			location, allow := "", ""
+			if status == 307 {
+				location = "./dashboard/"
+			} else if status == 405 {
+				allow = "GET, HEAD"
+			}
+			if got.StatusCode != status || got.Header.Get("Location") != location || got.Header.Get("Allow") != allow {
+				t.Errorf("%s %s: %s, %v", method, path, got.Status, got.Header)
 			}
 		}
 	}
