@@ -138,7 +138,6 @@ byId('sign-out').addEventListener('click', () => session.end(''));
 const reason = session.ended();
 if (byHost) {
   byId('sign-out').hidden = true;
-  byId('sign-in').hidden = true;
   byId('outside').hidden = reason === '';
   byId('outside').firstElementChild.textContent = `${reason} Sign in again where this page is from.`;
   byId('again').addEventListener('click', () => location.reload());
@@ -146,6 +145,10 @@ if (byHost) {
 } else {
   byId('sign-in-error').textContent = reason;
   const kept = await session.find();
-  if (kept) enter(kept);
-  else byId('sign-in').elements.token.focus();
+  if (kept) {
+    enter(kept);
+  } else {
+    byId('sign-in').hidden = false; // a form sent without this script would put the token into the address
+    byId('sign-in').elements.token.focus();
+  }
 }
