@@ -7,6 +7,7 @@ import { format, visible } from './text.js';
 
 export class Detail extends EventTarget {
   id = ''; // of the event that is shown; empty when none is
+  #row = null; // that is shown
   #older = '';
   #newer = '';
 
@@ -20,6 +21,8 @@ export class Detail extends EventTarget {
     rows.grid.addEventListener('keydown', (e) => e.key === 'Escape' && this.id !== '' && this.#close());
     byId('event-older').addEventListener('click', () => this.#move(this.#older));
     byId('event-newer').addEventListener('click', () => this.#move(this.#newer));
+    // The newest event gets its neighbour while one reads it.
+    log.addEventListener('row', ({ detail: { prev } }) => this.id !== '' && prev === this.#row?.hash && this.#neighbours(this.#row).catch(() => {}));
   }
 
   #close() {
@@ -43,10 +46,12 @@ export class Detail extends EventTarget {
     if (opened) panel.focus({ preventScroll: true });
     byId('event-id').textContent = id;
     for (const part of ['hash', 'check', 'json']) byId(`event-${part}`).textContent = '';
+    for (const which of ['older', 'newer']) byId(`event-${which}`).disabled = true;
     byId('event-check').textContent = 'Loading…';
     try {
       const row = this.#here(id) ?? await this.#fetch(id);
       if (this.id !== id) return;
+      this.#row = row;
       byId('event-hash').textContent = row.hash;
       byId('event-json').replaceChildren(...visible(format(row.line), { lines: true }));
       await this.#neighbours(row);
@@ -65,7 +70,6 @@ export class Detail extends EventTarget {
   }
 
   async #neighbours(row) {
-    for (const which of ['older', 'newer']) byId(`event-${which}`).disabled = true;
     const [older, newer] = await Promise.all([
       this.log.page({ before: row.id, limit: 1 }),
       this.log.page({ after: row.id, order: 'asc', limit: 1 }),
