@@ -1,6 +1,7 @@
 // What was: decisions over time, who made most of them, and the lines themselves.
 
 import * as address from './address.js';
+import { member } from './chain.js';
 import { chart } from './chart.js';
 import { kind } from './decision.js';
 import { byId, h } from './dom.js';
@@ -134,9 +135,9 @@ export class History {
     let [n, cursor] = [0, ''];
     do {
       const page = await this.log.page({ action: 'deny', since: since.toISOString(), until: until.toISOString(), cursor }, signal);
-      for (const { event } of page.lines) {
+      for (const { event, line } of page.lines) {
         if (event === null) continue;
-        const command = summary(event.request);
+        const command = summary(event.request, () => member(line, 'request'));
         const what = `${event.tool}: ${command}`;
         commands.set(what, command.slice(0, 100));
         counts.set(what, (counts.get(what) ?? 0) + 1);

@@ -2,7 +2,7 @@
 // held against the one before, however it came here.
 
 import { Bounded, mostRows } from './bounded.js';
-import { check, eventOf, split, zeros } from './chain.js';
+import { check, eventOf, member, split, zeros } from './chain.js';
 import { cut, summary } from './text.js';
 import { Witness } from './witness.js';
 
@@ -211,7 +211,7 @@ export function rowOf({ line, event, hash, fits }) {
     action: event.decision.action,
     policies: event.decision.matched_policies,
     took: event.decision.evaluation_time_us,
-    summary: cut(event.approval?.id ? answer(event.approval) : summary(event.request), 500),
+    summary: cut(event.approval?.id ? answer(event.approval) : summary(event.request, () => member(line, 'request')), 500),
     prev: event.prev_hash,
     hash,
     fits,

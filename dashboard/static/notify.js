@@ -35,7 +35,7 @@ export class Notifier {
     const wanted = here && !this.#first && possible && Notification.permission === 'granted' && !document.hasFocus();
     this.#first = false;
     if (!wanted || fresh.length === 0) return;
-    for (const a of fresh.slice(0, mostAtOnce)) this.#show(`${plain(a.agent)} asks: ${plain(a.tool)}`, plain(cut(summary(a.request), 200)), a.id);
+    for (const a of fresh.slice(0, mostAtOnce)) this.#show(`${plain(a.agent)} asks: ${plain(a.tool)}`, plain(cut(summary(a.request, () => a.raw), 200)), a.id);
     if (fresh.length > mostAtOnce) this.#show('Rampart', `${plural(fresh.length - mostAtOnce, 'more approval')} waiting`, 'more');
   }
 

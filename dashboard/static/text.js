@@ -1,5 +1,6 @@
 // What agents wrote, made fit to be looked at.
 
+import { member } from './chain.js';
 import { h } from './dom.js';
 
 // What is not seen, or moves others about: controls, format characters, marks
@@ -59,18 +60,18 @@ export function cut(text, n) {
 }
 
 // summary is a request in a line: what would run, be opened or fetched, or
-// otherwise all of it.
-export function summary(request) {
+// otherwise all of it. raw is its text: numbers written anew would be others.
+export function summary(request, raw) {
   const { command, path, url, server, name } = request;
   const main = Array.isArray(command) ? command.join(' ') : command;
   if (typeof main === 'string') return typeof path === 'string' ? `${main} (${path})` : main;
   if (typeof path === 'string') return path;
   if (typeof url === 'string') return url;
   if (typeof name === 'string') {
-    const args = request.arguments === undefined ? '' : ' ' + JSON.stringify(request.arguments);
+    const args = request.arguments === undefined ? '' : ' ' + member(raw(), 'arguments');
     return (typeof server === 'string' ? `${server}: ` : '') + name + args;
   }
-  return JSON.stringify(request);
+  return raw();
 }
 
 // format lays JSON out without reading its values: numbers and escapes stay as
