@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -175,6 +176,50 @@ func TestDashboardAnsweredAtTheMoment(t *testing.T) {
 	if got := d.approval(id); got.Status != "denied" || got.ResolvedBy != "carol" {
 		t.Errorf("on record: %+v", got)
 	}
+}
+
+// TestDashboardClickOnWhatMoves clicks in the moment in which another approval has
+// come in between: the click was meant for what stood there before.
+func TestDashboardClickOnWhatMoves(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	b := dashboard(t, d, "#approvals")
+	b.asked(d, "run_1", 2)
+	last := d.ask("git tag below", "", 600)
+	b.wantStatus(last, "pending")
+	eval[bool](b, `(() => {
+		const button = document.querySelector(`+js(card(last)+" button.approve")+`)
+		new MutationObserver((_, observer) => {
+			observer.disconnect()
+			button.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true, detail: 1}))
+		}).observe(document.querySelector(`+js(group("run_1"))+`), {childList: true, subtree: true})
+		return true
+	})()`)
+	d.ask("git tag run_1-v2", "run_1", 600)
+	b.wantPattern(card(last)+" .outcome", "moved")
+	if got := d.approval(last); got.Status != "pending" {
+		t.Errorf("it was %s", got.Status)
+	}
+	b.rest()
+	b.click(card(last) + " button.approve")
+	b.wantStatus(last, "approved")
+}
+
+// TestDashboardTamperedRequest alters what would run on its way to the page.
+func TestDashboardTamperedRequest(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	g := newGateway(t, d, "")
+	b := through(t, d, g, "#approvals")
+	g.alters(func(r *http.Request, part []byte) []byte {
+		if r.URL.Path != approvalsPath {
+			return part
+		}
+		return bytes.ReplaceAll(part, []byte("rm -rf /"), []byte("ls -l  /"))
+	})
+	id := d.ask("rm -rf /", "", 600)
+	b.wantStatus(id, "pending")
+	b.wantPattern(card(id), "not the one")
 }
 
 // TestDashboardAnswerIsSentOnce clicks twice, and has the network lose requests

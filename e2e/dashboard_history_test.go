@@ -80,6 +80,19 @@ func TestDashboardHistory(t *testing.T) {
 	}
 	b.until("the address says which range", `location.hash.includes('from=2026-03-01') && location.hash.includes('to=2026-03-09')`)
 
+	// From a name to its events, in that range, and back.
+	agent := eval[string](b, `document.querySelector('#top-agents .name').textContent.trim()`)
+	b.click("#top-agents .name")
+	var want []string
+	for _, id := range newestFirst(t, slices.DeleteFunc(d.lines(), func(line string) bool { return stored(t, line).Agent != agent })) {
+		want = append(want, id)
+	}
+	b.until("the address says whose", `location.hash.startsWith('#activity?') && location.hash.includes('agent=`+agent+`')`)
+	b.wantRows(want)
+	eval[bool](b, `(history.back(), true)`)
+	b.until("back in the history", `document.querySelector('section#history').checkVisibility() && location.hash.includes('from=2026-03-01')`)
+	b.wantPattern("#total", `\b450\b`)
+
 	shared := b.another()
 	shared.do(chromedp.Navigate(eval[string](b, `location.href`)))
 	shared.live()

@@ -44,6 +44,52 @@ func TestDashboardBehindProxy(t *testing.T) {
 	}
 }
 
+// TestDashboardHostSession is in a host whose own session lets it in.
+func TestDashboardHostSession(t *testing.T) {
+	t.Parallel()
+	r, err := rampart.Open(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	const token = "the-token-of-this-host"
+	const secret = "the-session-of-this-person"
+	mux := http.NewServeMux()
+	mux.Handle("/v1/", r.Handler(&rampart.Auth{Authenticate: func(r *http.Request) (rampart.Credential, error) {
+		if c, err := r.Cookie("session"); err == nil && c.Value == secret || r.Header.Get("Authorization") == "Bearer "+token {
+			return rampart.Credential{Name: "ann", Scope: rampart.ScopeAdmin}, nil
+		}
+		return rampart.Credential{}, rampart.ErrUnauthorized
+	}}))
+	mux.Handle("/dashboard/", pages.Handler(&pages.Options{HostSession: true}))
+	mux.HandleFunc("/login", func(w http.ResponseWriter, r *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: "session", Value: secret, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+		http.Redirect(w, r, "/dashboard/", http.StatusSeeOther)
+	})
+	mux.HandleFunc("/logout", func(w http.ResponseWriter, r *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: "session", Path: "/", MaxAge: -1})
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	d := &daemon{t: t, address: server.Listener.Addr().String(), token: token}
+	b := newBoard(t, server.URL, secret)
+	b.goTo("/login")
+	b.live()
+	b.tour(func(e string) string { return d.record(e)[0] }, func() string { return d.ask("git push", "", 600) })
+	if eval[bool](b, `document.querySelector('#sign-in').checkVisibility() || document.querySelector('#sign-out').checkVisibility()`) {
+		t.Error("it has a sign-in of its own")
+	}
+
+	// Whose session is over is told so.
+	b.expects(`network: .* 401 `)
+	eval[bool](b, `fetch('/logout').then(() => true)`)
+	b.click("#verify")
+	b.until("signed out", `document.querySelector('#outside').checkVisibility()`)
+}
+
 // TestDashboardElsewhere is at another place of a host's own, which has the API
 // at another, too.
 func TestDashboardElsewhere(t *testing.T) {

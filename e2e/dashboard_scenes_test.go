@@ -153,6 +153,9 @@ func TestDashboardScenes(t *testing.T) {
 			if wide := eval[int](b, `Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)`); int64(wide) > shape.width {
 				t.Errorf("%s: the page is %d wide: %q", where, wide, eval[[]string](b, wider))
 			}
+			if broken := eval[[]string](b, brokenWords); len(broken) > 0 {
+				t.Errorf("%s: words are broken: %q", where, broken)
+			}
 			if moves := eval[int](b, `document.getAnimations().filter(a => a.playState === 'running').length`); moves > 0 {
 				t.Errorf("%s: %d animations run", where, moves)
 			}
@@ -165,3 +168,12 @@ func TestDashboardScenes(t *testing.T) {
 // wider are the elements that reach beyond the window.
 const wider = `[...document.querySelectorAll('body *')].filter(e => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1)
 	.slice(0, 8).map(e => e.localName + '#' + e.id + '.' + e.className + ' ' + Math.round(e.getBoundingClientRect().right))`
+
+// brokenWords are words on buttons and the like that stand in two lines.
+const brokenWords = `[...document.querySelectorAll('nav a, button, label, h1, h2, h3, .action, th')].filter(e => e.checkVisibility()).flatMap(e =>
+	[...e.childNodes].filter(n => n.nodeType === Node.TEXT_NODE).flatMap(n => [...n.data.matchAll(/[A-Za-z]+/g)].filter(({0: word, index}) => {
+		const range = new Range()
+		range.setStart(n, index)
+		range.setEnd(n, index + word.length)
+		return new Set([...range.getClientRects()].map(r => r.top)).size > 1
+	}).map(m => m[0])))`

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -217,6 +218,45 @@ func TestDashboardTamperedStream(t *testing.T) {
 			b.wantRows(newestFirst(t, d.lines()))
 		})
 	}
+}
+
+// TestDashboardTamperedAndHashedAgain alters an event and makes its hash right:
+// the next one shows it.
+func TestDashboardTamperedAndHashedAgain(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	g := newGateway(t, d, "")
+	b := through(t, d, g, "")
+	b.newest(d.record(event("git status", "allow"))[0])
+	tail := regexp.MustCompile(`,"hash":"[0-9a-f]{64}"\}\}\n$`)
+	g.alters(func(_ *http.Request, part []byte) []byte {
+		line, ok := bytes.CutPrefix(part, []byte(`data: {"type":"audit","event":`))
+		if !ok || !bytes.Contains(line, []byte("rm -rf /")) {
+			return part
+		}
+		line = tail.ReplaceAllLiteral(bytes.Replace(line, []byte("rm -rf /"), []byte("rm -rf ."), 1), []byte("}"))
+		return fmt.Appendf(nil, "data: {\"type\":\"audit\",\"event\":%s,\"hash\":\"%x\"}}\n", line[:len(line)-1], sha256.Sum256(line))
+	})
+	b.newest(d.record(event("rm -rf /", "deny"))[0])
+	b.wantCalm()
+	b.wantAlarm(d.record(event("git log", "allow"))[0], "link")
+}
+
+// TestDashboardTamperedDisk alters an old event on the disk under a daemon that
+// runs: a person who scrolls there is told, by the page or in the daemon's words.
+func TestDashboardTamperedDisk(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	ids := d.record(numbered("git show", 1000)...)
+	b := dashboard(t, d, "")
+	b.newest(ids[999])
+	d.edit(`git show 30"`, `git shoo 30"`)
+	b.expects(`network: .* 500 .*audit/events`)
+	b.wantFirst(newestFirst(t, d.lines())[:400])
+	b.until("scrolling down tells of it", `(e => (e.scrollTop = e.scrollHeight,
+		[document.querySelector('#alarms'), document.querySelector('#rows-state')].some(e => e.textContent.includes(`+js(ids[30])+`))))(document.querySelector('#rows'))`)
+	b.expects(daemonIsDown)
+	d.kill() // whose log is not whole
 }
 
 // TestDashboardStreamWithholds keeps an event of the stream from the page, which
