@@ -318,7 +318,7 @@ func TestDashboardTamperedHistory(t *testing.T) {
 			b.wantFirst(newestFirst(t, d.lines())[:900]) // those beyond come meanwhile
 			if name == "request" {
 				b.wantAlarm(ids[30], "hash")
-				b.until("its row is marked", `(e => (e.scrollTop = (e.scrollTop + e.clientHeight / 2) % (e.scrollHeight - e.clientHeight), document.querySelector(`+js(rowOf(ids[30])+".broken")+`) !== null))(document.querySelector('#rows'))`)
+				b.until("its row is marked", `(e => (e.scrollTop = 0.969 * e.scrollHeight - e.clientHeight / 2, document.querySelector(`+js(rowOf(ids[30])+".broken")+`) !== null))(document.querySelector('#rows'))`)
 			} else {
 				b.wantAlarm(ids[32], "link")
 			}
