@@ -15,6 +15,7 @@ import { number, visible } from './text.js';
 import { localFull } from './time.js';
 
 const views = ['activity', 'approvals', 'history', 'proof'];
+const wrongToken = 'That is not the admin token. Copy it from the file again: all of its one line.';
 const manyPending = 200; // messages not taken in yet: then the page is behind
 
 const session = new Session();
@@ -114,14 +115,18 @@ async function signIn(event) {
   const kept = { token: form.elements.token.value.trim(), name: form.elements.name.value.trim() };
   const error = byId('sign-in-error');
   error.textContent = '';
+  if (!/^[\x21-\x7e]+$/.test(kept.token)) { // no header can have it
+    error.textContent = wrongToken;
+    return;
+  }
   try {
     await new Api(kept.token).get('status');
     form.elements.token.value = '';
-    enter(kept);
+    if (page === null) enter(kept); // Enter may have been pressed twice
   } catch (fault) {
     error.textContent = {
       0: 'The server does not answer. See whether it runs, and try again.',
-      401: 'That is not the admin token. Copy it from the file again: all of its one line.',
+      401: wrongToken,
       403: `The server refuses: ${fault.message}.`,
     }[fault.status] ?? fault.message;
     form.elements.token.select();
