@@ -134,7 +134,6 @@ async function signIn(event) {
 }
 
 addEventListener('hashchange', route);
-addEventListener('popstate', route);
 // A page from the browser's memory has lost its stream.
 addEventListener('pageshow', (e) => e.persisted && location.reload());
 byId('sign-in').addEventListener('submit', signIn);
