@@ -46,6 +46,7 @@ class Page {
     this.#alarms();
     this.#connection();
     this.log.sync().catch(() => {}); // the stream's own comes next, and says what is wrong
+    this.approvals.refresh(); // nobody says "connected" to a tab that hears another's stream
     this.stream.start();
   }
 
