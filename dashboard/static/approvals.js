@@ -72,9 +72,11 @@ export class Approvals extends EventTarget {
   // pending are those that wait, with what they ask for as it stands on the log.
   async #pending() {
     const { lines } = split(await (await this.api.fetch('approvals')).text());
+    const known = new Map(this.waiting.map((a) => [a.id, a])); // what waits does not change
     return Promise.all(lines.map(async (line) => {
-      const raw = member(line, 'request');
       const a = JSON.parse(line);
+      if (known.has(a.id)) return known.get(a.id);
+      const raw = member(line, 'request');
       return { ...a, raw, fits: !canHash || await sha256(raw) === a.request_sha256 };
     }));
   }

@@ -50,7 +50,8 @@ export class Group {
     const many = pending.length > 1;
     const p = this.#parts;
     for (const card of this.#cards) card.selectable(many);
-    const selected = pending.filter((c) => c.selected).length;
+    const chosen = pending.filter((c) => c.selected);
+    const selected = chosen.length;
     this.element.classList.toggle('group', many);
     p.count.textContent = many ? `(${pending.length} waiting)` : '';
     p.bar.hidden = !many;
@@ -58,7 +59,8 @@ export class Group {
     p.all.indeterminate = selected > 0 && selected < pending.length;
     p.approve.textContent = `Approve ${selected} selected`;
     p.deny.textContent = `Deny ${selected} selected`;
-    p.approve.disabled = p.deny.disabled = selected === 0 || this.#busy;
+    p.deny.disabled = selected === 0 || this.#busy;
+    p.approve.disabled = p.deny.disabled || !chosen.every((c) => c.approvable);
   }
 
   #selectAll() {

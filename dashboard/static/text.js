@@ -13,6 +13,7 @@ const signs = { '\n': '⏎', '\t': '⇥' };
 
 // More elements than that would bring the page to a halt.
 const maxMarks = 2000;
+export const manyHidden = 10_000;
 
 // visible is text as nodes in which hidden characters are elements that name
 // them. With lines, line feeds and tabs stay what they are.
@@ -43,10 +44,13 @@ function mark(run, c) {
 }
 
 // hiddenIn is the number of characters that a person would not see, line feeds
-// and tabs aside.
+// and tabs aside, as far as it is worth counting.
 export function hiddenIn(text) {
   let n = 0;
-  for (const [c] of text.matchAll(each)) if (!(c in signs)) n++;
+  for (const [c] of text.matchAll(each)) {
+    if (!(c in signs)) n++;
+    if (n === manyHidden) break;
+  }
   return n;
 }
 
