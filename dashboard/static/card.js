@@ -179,8 +179,8 @@ export class Card {
     for (let wait = 500; ; wait = Math.min(2 * wait, 8000)) {
       try {
         const { status } = await this.approvals.look(this.id);
-        if (status === 'pending') this.tell(fault ? `Not answered: ${fault.message}. It still waits.` : '');
-        else if (fault && fault.status !== 0) this.#parts.outcome.prepend('Your answer did not count; it was already ');
+        if (status === 'pending') this.tell(fault ? `${refused(fault) ? 'Not answered' : 'It is not known whether your answer will count'}: ${fault.message}. It still waits.` : '');
+        else if (fault && refused(fault)) this.#parts.outcome.prepend('Your answer did not count; it was already ');
         return;
       } catch (error) {
         if (error.status > 0 && error.status < 500) {
@@ -193,6 +193,10 @@ export class Card {
     }
   }
 }
+
+// refused reports whether an answer surely did not count: a proxy's 502, or no
+// answer at all, says nothing about what the server did.
+export const refused = ({ status }) => status >= 400 && status < 500;
 
 // shown is what a person has to see of a request: a command as text, and what
 // else there is as it stands on the log.

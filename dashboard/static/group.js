@@ -1,6 +1,7 @@
 // The approvals of one run, to be looked at one by one and answered together:
 // exactly those that are selected, all or none.
 
+import { refused } from './card.js';
 import { h } from './dom.js';
 import { plain, visible } from './text.js';
 
@@ -83,7 +84,7 @@ export class Group {
     this.#busy = false;
     this.#parts.outcome.textContent = await sent.then(
       ({ resolved }) => `${resolved} answered.`,
-      (error) => `None was answered: ${error.message}. Those that still wait are shown above.`);
+      (error) => `${refused(error) ? 'None was answered' : 'It is not known what came of it'}: ${error.message}. How each stands is shown above.`);
     this.update();
   }
 }
