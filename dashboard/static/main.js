@@ -45,7 +45,7 @@ class Page {
     });
     this.#alarms();
     this.#connection();
-    this.log.sync().catch(() => {}); // the stream's own comes next, and says what is wrong
+    this.#sync();
     this.approvals.refresh(); // nobody says "connected" to a tab that hears another's stream
     this.stream.start();
   }
@@ -58,8 +58,17 @@ class Page {
     const type = /^\{"type":"(\w+)"/.exec(message)?.[1];
     // Who has the stream has asked before it was opened.
     const missed = type === 'connected' && this.stream.role === 'follower';
-    if (type === 'audit_batch' || missed) this.log.sync().catch(() => this.stream.retry());
+    if (type === 'audit_batch' || missed) this.#sync();
     if (type === 'approvals' || type === 'connected') this.approvals.refresh();
+  }
+
+  // sync tries until it is done: who has the stream by opening it anew, which
+  // says what is wrong; for a follower nobody else does.
+  #sync() {
+    this.log.sync().catch(() => {
+      if (this.stream.role === 'leader') this.stream.retry();
+      else setTimeout(() => this.#sync(), 2000);
+    });
   }
 
   #connection() {
