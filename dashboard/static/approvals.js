@@ -126,7 +126,12 @@ export class Approvals extends EventTarget {
     for (const [id, card] of this.#cards) {
       if (card.status !== 'pending' || waiting.has(id)) continue;
       card.gone();
-      if (!card.busy) await this.look(id).catch((error) => card.tell(`It waits no longer: ${error.message}.`));
+      if (!card.busy) {
+        await this.look(id).catch((error) => {
+          if (error.status === 404) card.gone('unknown');
+          card.tell(`It waits no longer: ${error.message}.`);
+        });
+      }
     }
     this.#controls();
   }

@@ -98,8 +98,12 @@ export class Card {
       approval.status === 'expired' ? '. Nobody answered in time, so it did not run.' : '');
   }
 
-  // gone takes the buttons away: it is not known yet what became of it.
-  gone() {
+  // gone takes the buttons away: it is not known yet what became of it, or the
+  // server knows nothing of it any more.
+  gone(status = this.status) {
+    this.#approval.status = status;
+    this.element.dataset.status = status;
+    if (status !== 'pending') this.#parts.left.textContent = '';
     this.#enable(false);
   }
 
