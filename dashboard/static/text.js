@@ -3,9 +3,9 @@
 import { h } from './dom.js';
 
 // What is not seen, or moves others about: controls, format characters, marks
-// that are ignored, lone surrogates, and spaces that look like the usual one.
-// U+FE0F only makes an emoji of the character before it.
-const hidden = /(?![\ufe0f ])[\p{Cc}\p{Cf}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}]/u;
+// that are ignored, lone surrogates, and blanks that look like the usual one.
+// U+FE0F may make an emoji of the character before it, and is nothing elsewhere.
+const hidden = /(?! |(?<=\p{Extended_Pictographic})\ufe0f)[\p{Cc}\p{Cf}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}\u2800\u{1d159}]/u;
 const each = new RegExp(hidden, 'gu');
 const runs = new RegExp(`(${hidden.source})\\1*`, 'gu');
 
