@@ -68,9 +68,15 @@ export class History {
     form.elements.from.value = byDay ? from : '';
     form.elements.to.value = byDay ? to : '';
     for (const button of form.querySelectorAll('[data-range]')) button.setAttribute('aria-pressed', !byDay && button.dataset.range === chosen);
+    const none = from !== '' && !byDay;
+    byId('export').disabled = none;
+    if (none) {
+      this.#loading?.abort();
+      this.#say('The range is empty: its first day is after its last. Below is the one before.');
+      return;
+    }
     this.#range = { since, until };
-    if (from !== '' && !byDay) this.#say('The range is empty: its first day is after its last.');
-    else this.#load();
+    this.#load();
   }
 
   async #load() {
