@@ -9,6 +9,7 @@ export const base = new URL(meta('api').replace(/\/*$/, '/'), location.href).hre
 export const byHost = meta('sign-in') === 'host';
 
 const patience = 15_000; // ms for an answer to begin; verification and export, which read the whole log, have none
+const bodyPatience = 120_000; // and to end: a connection that died meanwhile says nothing
 
 // ApiError is an answer that is no success; status 0 when there was none at
 // all, so that what a change of state has come to is not known.
@@ -55,7 +56,9 @@ export class Api {
     }
     if (this.token) headers = { ...headers, Authorization: `Bearer ${this.token}` };
     const limit = new AbortController();
-    const timer = patient || setTimeout(() => limit.abort(), patience);
+    const silent = new ApiError(0, 'the server does not answer');
+    const within = (ms) => patient || setTimeout(() => limit.abort(silent), ms);
+    const timer = within(patience);
     let response;
     try {
       response = await fetch(url, {
@@ -64,10 +67,11 @@ export class Api {
       });
     } catch (error) {
       if (signal?.aborted) throw error;
-      throw new ApiError(0, 'the server does not answer');
+      throw silent;
     } finally {
       clearTimeout(timer);
     }
+    within(bodyPatience); // aborting what has ended does nothing
     const date = Date.parse(response.headers.get('Date'));
     if (date && Math.abs(date - this.now()) > 2000) this.#skew = date - Date.now();
     if (response.ok) return response;

@@ -31,6 +31,7 @@ export class Detail extends EventTarget {
   }
 
   #move(id) {
+    if (id === '') return; // not known yet
     this.rows.activate(id);
     this.dispatchEvent(new CustomEvent('moved', { detail: id }));
   }
@@ -44,6 +45,7 @@ export class Detail extends EventTarget {
     panel.hidden = id === '';
     if (id === '') return;
     if (opened) panel.focus({ preventScroll: true });
+    this.#older = this.#newer = '';
     byId('event-id').textContent = id;
     for (const part of ['hash', 'check', 'json']) byId(`event-${part}`).textContent = '';
     for (const which of ['older', 'newer']) byId(`event-${which}`).disabled = true;
@@ -78,8 +80,11 @@ export class Detail extends EventTarget {
     const [before, after] = [older.lines[0], newer.lines[0]];
     this.#older = before?.event?.id ?? '';
     this.#newer = after?.event?.id ?? '';
-    byId('event-older').disabled = this.#older === '';
-    byId('event-newer').disabled = this.#newer === '';
+    for (const [which, neighbour] of [['older', this.#older], ['newer', this.#newer]]) {
+      const button = byId(`event-${which}`);
+      if (neighbour === '' && document.activeElement === button) byId('event').focus({ preventScroll: true });
+      button.disabled = neighbour === '';
+    }
     const hash = { true: 'The hash fits its bytes', false: 'THE HASH DOES NOT FIT its bytes', null: 'The hash cannot be recomputed here' }[row.fits];
     byId('event-check').textContent = `${hash}; ${link(before, row.prev, 'the event before')}; ${link({ hash: row.hash, event: {} }, after?.event?.prev_hash, 'the event after')}.`;
     const broken = row.fits === false || (before && before.hash !== row.prev) || (after && after.event?.prev_hash !== row.hash);

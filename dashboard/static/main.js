@@ -15,6 +15,7 @@ import { number, visible } from './text.js';
 import { localFull } from './time.js';
 
 const views = ['activity', 'approvals', 'history', 'proof'];
+const wrongToken = 'That is not the admin token. Copy it from the file again: all of its one line.';
 const manyPending = 200; // messages not taken in yet: then the page is behind
 
 const session = new Session();
@@ -44,7 +45,8 @@ class Page {
     });
     this.#alarms();
     this.#connection();
-    this.log.sync().catch(() => {}); // the stream's own comes next, and says what is wrong
+    this.#sync();
+    this.approvals.refresh(); // nobody says "connected" to a tab that hears another's stream
     this.stream.start();
   }
 
@@ -56,8 +58,17 @@ class Page {
     const type = /^\{"type":"(\w+)"/.exec(message)?.[1];
     // Who has the stream has asked before it was opened.
     const missed = type === 'connected' && this.stream.role === 'follower';
-    if (type === 'audit_batch' || missed) this.log.sync().catch(() => this.stream.retry());
+    if (type === 'audit_batch' || missed) this.#sync();
     if (type === 'approvals' || type === 'connected') this.approvals.refresh();
+  }
+
+  // sync tries until it is done: who has the stream by opening it anew, which
+  // says what is wrong; for a follower nobody else does.
+  #sync() {
+    this.log.sync().catch(() => {
+      if (this.stream.role === 'leader') this.stream.retry();
+      else setTimeout(() => this.#sync(), 2000);
+    });
   }
 
   #connection() {
@@ -114,14 +125,18 @@ async function signIn(event) {
   const kept = { token: form.elements.token.value.trim(), name: form.elements.name.value.trim() };
   const error = byId('sign-in-error');
   error.textContent = '';
+  if (!/^[\x21-\x7e]+$/.test(kept.token)) { // no header can have it
+    error.textContent = wrongToken;
+    return;
+  }
   try {
     await new Api(kept.token).get('status');
     form.elements.token.value = '';
-    enter(kept);
+    if (page === null) enter(kept); // Enter may have been pressed twice
   } catch (fault) {
     error.textContent = {
       0: 'The server does not answer. See whether it runs, and try again.',
-      401: 'That is not the admin token. Copy it from the file again: all of its one line.',
+      401: wrongToken,
       403: `The server refuses: ${fault.message}.`,
     }[fault.status] ?? fault.message;
     form.elements.token.select();
@@ -129,7 +144,6 @@ async function signIn(event) {
 }
 
 addEventListener('hashchange', route);
-addEventListener('popstate', route);
 // A page from the browser's memory has lost its stream.
 addEventListener('pageshow', (e) => e.persisted && location.reload());
 byId('sign-in').addEventListener('submit', signIn);
