@@ -64,8 +64,10 @@ export class Card {
     const hint = lines > 8 || text.length > 500 ? h('p', { class: 'hint' }, `${number(text.length)} characters in ${number(lines)} lines; scroll if you do not see all of them.`) : null;
     let from = 0;
     const next = () => {
-      pre.append(...visible(text.slice(from, from + mostShown), { lines: true }));
-      from += mostShown;
+      const cut = text.codePointAt(from + mostShown - 1) > 0xffff; // not within a character
+      const to = from + mostShown + (cut ? 1 : 0);
+      pre.append(...visible(text.slice(from, to), { lines: true }));
+      from = to;
     };
     next();
     if (from >= text.length) return [pre, hint];
