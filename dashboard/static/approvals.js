@@ -68,12 +68,15 @@ export class Approvals extends EventTarget {
   async #refresh() {
     while (this.#again) {
       this.#again = false;
+      const began = performance.now();
       try {
         const approvals = await this.#pending();
         this.#show(approvals);
         await this.#settle(new Set(approvals.map((a) => a.id)));
         await this.#showAnswered();
         this.#say('');
+        // A long list is asked for half of the time at most.
+        if (this.#again) await new Promise((resolve) => setTimeout(resolve, performance.now() - began));
       } catch (error) {
         this.#say(`The list is not up to date: ${error.message}.`);
         return; // the next connection asks again
@@ -176,7 +179,7 @@ export class Approvals extends EventTarget {
   #say(fault) {
     const more = this.waiting.length - Math.min(this.waiting.length, mostCards);
     const words = fault || (this.waiting.length === 0 ? 'Nothing waits. What an agent may not do by itself appears here, and its answer goes back at once.'
-      : more > 0 ? `${more} more wait; they follow when these are answered and cleared.` : '');
+      : more > 0 ? `${more} more wait; they follow as these are answered.` : '');
     byId('approvals-state').textContent = words;
     this.#controls();
   }

@@ -1,10 +1,9 @@
 // One approval: what exactly would run, who asks, how long is left, the answer.
 
 import { h, say } from './dom.js';
+import { parts } from './parts.js';
 import { format, hiddenIn, manyHidden, number, plain, visible } from './text.js';
 import { left, localFull, time } from './time.js';
-
-const mostShown = 100_000; // characters of a request at a time
 
 export class Card {
   busy = false; // an answer is on its way
@@ -57,32 +56,20 @@ export class Card {
       p.outcome);
   }
 
-  // text fills pre. What is so long that it would bring the page to a halt is
-  // shown in parts, and can be approved once all of them were.
+  // text fills pre. What is so long that it comes in parts can be approved once
+  // all of them were shown.
   #text(text, pre) {
     const lines = text.split('\n').length;
     const hint = lines > 8 || text.length > 500 ? h('p', { class: 'hint' }, `${number(text.length)} characters in ${number(lines)} lines; scroll if you do not see all of them.`) : null;
-    let from = 0;
-    const next = () => {
-      const cut = text.codePointAt(from + mostShown - 1) > 0xffff; // not within a character
-      const to = from + mostShown + (cut ? 1 : 0);
-      pre.append(...visible(text.slice(from, to), { lines: true }));
-      from = to;
-    };
-    next();
-    if (from >= text.length) return [pre, hint];
-    this.#folded++;
-    const words = () => `Show more: ${number(text.length - from)} characters are left. It can be approved when all were shown.`;
-    const more = h('button', { type: 'button', class: 'more', onclick: () => {
-      next();
-      more.textContent = words();
-      if (from < text.length) return;
-      more.remove();
-      pre.focus();
-      this.#folded--;
-      this.#enable(this.status === 'pending');
-      this.element.dispatchEvent(new Event('selected', { bubbles: true }));
-    } }, words());
+    const more = parts(pre, text, {
+      note: ' It can be approved when all were shown.',
+      all: () => {
+        this.#folded--;
+        this.#enable(this.status === 'pending');
+        this.element.dispatchEvent(new Event('selected', { bubbles: true }));
+      },
+    });
+    if (more) this.#folded++;
     return [pre, hint, more];
   }
 

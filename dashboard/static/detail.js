@@ -3,7 +3,8 @@
 import { byId } from './dom.js';
 import { check } from './chain.js';
 import { rowOf } from './log.js';
-import { format, visible } from './text.js';
+import { parts } from './parts.js';
+import { format } from './text.js';
 
 export class Detail extends EventTarget {
   id = ''; // of the event that is shown; empty when none is
@@ -47,7 +48,7 @@ export class Detail extends EventTarget {
     if (opened) panel.focus({ preventScroll: true });
     this.#older = this.#newer = '';
     byId('event-id').textContent = id;
-    for (const part of ['hash', 'check', 'json']) byId(`event-${part}`).textContent = '';
+    for (const part of ['hash', 'check', 'json', 'more']) byId(`event-${part}`).textContent = '';
     for (const which of ['older', 'newer']) byId(`event-${which}`).disabled = true;
     byId('event-check').textContent = 'Loading…';
     try {
@@ -55,7 +56,7 @@ export class Detail extends EventTarget {
       if (this.id !== id) return;
       this.#row = row;
       byId('event-hash').textContent = row.hash;
-      byId('event-json').replaceChildren(...visible(format(row.line), { lines: true }));
+      byId('event-more').replaceChildren(parts(byId('event-json'), format(row.line)) ?? '');
       await this.#neighbours(row);
     } catch (error) {
       if (this.id === id) byId('event-check').textContent = error.status === 404 ? 'There is no such event on the log.' : `Could not be loaded: ${error.message}.`;

@@ -94,7 +94,10 @@ export class History {
       this.#say('');
       await this.#denied(signal);
     } catch (error) {
-      if (!signal.aborted) this.#say(`The range could not be loaded: ${error.message}.`);
+      if (signal.aborted) return;
+      this.#intervals = []; // what was shown is of another range
+      for (const id of ['chart', 'total', 'top-tools', 'top-agents', 'top-denied', 'denied-state']) byId(id).replaceChildren();
+      this.#say(`The range could not be loaded: ${error.message}. Choose it again to try again.`);
     }
   }
 

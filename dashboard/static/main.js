@@ -22,6 +22,8 @@ const session = new Session();
 let page = null; // what is there while somebody is signed in
 
 class Page {
+  #raised = new Map(); // alarms that are shown
+
   constructor(kept) {
     this.api = new Api(kept.token);
     this.log = new Log(this.api);
@@ -34,7 +36,7 @@ class Page {
       history: new History(this.log),
       proof: new Proof(this.log),
     };
-    this.api.onRefused((reason) => session.end(`You were signed out: ${reason}.`));
+    this.api.onRefused((reason) => session.refused(`You were signed out: ${reason}.`));
     this.stream.addEventListener('message', ({ detail }) => this.#hear(detail));
     this.stream.addEventListener('state', () => this.#connection());
     this.log.addEventListener('change', () => this.#connection());
@@ -93,9 +95,25 @@ class Page {
 
   #alarms() {
     const { witness } = this.log;
-    byId('alarms').replaceChildren(...witness.alarms.map((alarm) => h('div', { class: 'alarm' },
-      h('p', {}, h('strong', {}, 'The log does not fit: '), alarm.id ? [h('a', { href: address.to('activity', { event: alarm.id }) }, alarm.id), ': '] : null, visible(alarm.text), h('span', { class: 'hint' }, ` (noticed ${localFull(alarm.at)})`)),
-      h('button', { type: 'button', class: 'dismiss', onclick: () => witness.dismiss(alarm) }, 'I have seen it'))));
+    const area = byId('alarms');
+    const keys = new Set(witness.alarms.map((a) => a.id + a.text));
+    for (const [key, element] of this.#raised) {
+      if (keys.has(key)) continue;
+      const focused = element.contains(document.activeElement);
+      element.remove();
+      this.#raised.delete(key);
+      if (focused) (area.querySelector('button') ?? byId('main')).focus();
+    }
+    // Those that are there already stay, lest all are read out again.
+    for (const alarm of witness.alarms) {
+      const key = alarm.id + alarm.text;
+      if (this.#raised.has(key)) continue;
+      this.#raised.set(key, h('div', { class: 'alarm' },
+        h('p', {}, h('strong', {}, 'The log does not fit: '), alarm.id ? [h('a', { href: address.to('activity', { event: alarm.id }) }, alarm.id), ': '] : null,
+          visible(alarm.text), h('span', { class: 'hint' }, ` (noticed ${localFull(alarm.at)})`)),
+        h('button', { type: 'button', class: 'dismiss', onclick: () => witness.dismiss(alarm) }, 'I have seen it')));
+      area.append(this.#raised.get(key));
+    }
   }
 }
 
@@ -147,7 +165,7 @@ addEventListener('hashchange', route);
 // A page from the browser's memory has lost its stream.
 addEventListener('pageshow', (e) => e.persisted && location.reload());
 byId('sign-in').addEventListener('submit', signIn);
-byId('sign-out').addEventListener('click', () => session.end(''));
+byId('sign-out').addEventListener('click', () => session.signOut());
 
 const reason = session.ended();
 if (byHost) {
