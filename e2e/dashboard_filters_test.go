@@ -29,6 +29,7 @@ func TestDashboardFilters(t *testing.T) {
 	d := start(t)
 	d.record(varied(700)...)
 	b := dashboard(t, d, "")
+	b.tall()
 	lines := d.lines()
 	matching := func(filter map[string]string) (ids []string) {
 		for _, line := range lines {

@@ -106,16 +106,18 @@ func day() []string {
 	return events
 }
 
-// shapes are what the page is looked at with.
+// shapes are what the page is looked at with. Rules of accessibility go by
+// colours or by places: two of the shapes have all of both.
 var shapes = []struct {
 	name          string
 	width, height int64
 	scheme        string
+	rules         bool
 }{
-	{"light", 1280, 800, "light"},
-	{"dark", 1280, 800, "dark"},
-	{"narrow-light", 320, 640, "light"},
-	{"narrow-dark", 320, 640, "dark"},
+	{"light", 1280, 800, "light", true},
+	{"dark", 1280, 800, "dark", false},
+	{"narrow-light", 320, 640, "light", false},
+	{"narrow-dark", 320, 640, "dark", true},
 }
 
 // look gives the window a shape; nothing may move then.
@@ -159,7 +161,9 @@ func TestDashboardScenes(t *testing.T) {
 			if moves := eval[int](b, `document.getAnimations().filter(a => a.playState === 'running').length`); moves > 0 {
 				t.Errorf("%s: %d animations run", where, moves)
 			}
-			b.wantAccessible(where, axe)
+			if shape.rules {
+				b.wantAccessible(where, axe)
+			}
 		}
 		b.look(1280, 800, "light")
 	}

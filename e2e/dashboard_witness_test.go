@@ -249,6 +249,7 @@ func TestDashboardTamperedDisk(t *testing.T) {
 	d := start(t)
 	ids := d.record(numbered("git show", 1000)...)
 	b := dashboard(t, d, "")
+	b.tall()
 	b.newest(ids[999])
 	d.edit(`git show 30"`, `git shoo 30"`)
 	b.expects(`network: .* 500 .*audit/events`)
@@ -305,6 +306,7 @@ func TestDashboardTamperedHistory(t *testing.T) {
 			t.Parallel()
 			g := newGateway(t, d, "")
 			b := through(t, d, g, "")
+			b.tall()
 			b.newest(ids[999])
 			b.wantCalm()
 			g.alters(func(r *http.Request, part []byte) []byte {
