@@ -3,12 +3,14 @@
 const meta = (name) => document.querySelector(`meta[name="rampart-${name}"]`).content;
 
 // base is where the API is: beside the page, unless its host says otherwise.
-export const base = new URL(meta('api').replace(/\/*$/, '/'), location.href).href;
+export const base = new URL(meta('api'), location.href).href;
 
 // byHost means that the host's own session lets this page in, without a token.
 export const byHost = meta('sign-in') === 'host';
 
-const patience = 15_000; // ms for an answer to begin; verification and export, which read the whole log, have none
+const patience = 15_000; // ms for an answer to begin
+const longPatience = 600_000; // for one that reads the whole log
+const bodyPatience = 120_000; // and to end: a connection that died meanwhile says nothing
 
 // ApiError is an answer that is no success; status 0 when there was none at
 // all, so that what a change of state has come to is not known.
@@ -55,24 +57,33 @@ export class Api {
     }
     if (this.token) headers = { ...headers, Authorization: `Bearer ${this.token}` };
     const limit = new AbortController();
-    const timer = patient || setTimeout(() => limit.abort(), patience);
+    const silent = new ApiError(0, 'the server does not answer');
+    const within = (ms) => setTimeout(() => limit.abort(silent), ms);
+    const timer = within(patient ? longPatience : patience);
     let response;
     try {
       response = await fetch(url, {
-        ...options, headers, cache: 'no-store', redirect: 'error',
+        ...options, headers, cache: 'no-store', redirect: 'manual',
         signal: signal ? AbortSignal.any([signal, limit.signal]) : limit.signal,
       });
     } catch (error) {
       if (signal?.aborted) throw error;
-      throw new ApiError(0, 'the server does not answer');
+      throw silent;
     } finally {
       clearTimeout(timer);
     }
+    if (!patient) within(bodyPatience); // aborting what has ended does nothing
     const date = Date.parse(response.headers.get('Date'));
     if (date && Math.abs(date - this.now()) > 2000) this.#skew = date - Date.now();
     if (response.ok) return response;
+    if (response.type === 'opaqueredirect') return this.#end(401, 'the server leads elsewhere, as a rule to sign in');
     const message = await response.json().then((b) => b.error, () => null) ?? `${response.status} ${response.statusText}`;
-    if (response.status === 401 || response.status === 403) for (const f of this.#refused) f(message);
-    throw new ApiError(response.status, message);
+    // What a host refuses on one route may be allowed on others.
+    return this.#end(response.status, message, response.status === 403 && path !== 'status');
+  }
+
+  #end(status, message, alone = false) {
+    if (!alone && (status === 401 || status === 403)) for (const f of this.#refused) f(message);
+    throw new ApiError(status, message);
   }
 }

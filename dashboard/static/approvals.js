@@ -12,6 +12,7 @@ import { time } from './time.js';
 
 const mostCards = 200; // of those that wait; the others follow as these are answered
 const mostAnswered = 50;
+const mostShift = 4; // pixels that move no button under another's place
 const settling = 600; // ms in which a click may have been meant for what stood there before
 
 export class Approvals extends EventTarget {
@@ -21,6 +22,16 @@ export class Approvals extends EventTarget {
   #again = false;
   #refreshing = null;
   #moved = -Infinity; // when something last moved
+  #heights = new WeakMap(); // of what, when it grows or shrinks, moves what is below it
+  #sizes = new ResizeObserver((changes) => {
+    for (const { target, contentRect: { height } } of changes) {
+      const before = this.#heights.get(target);
+      // From or to 0 is another view, but for the alarms, which come and go.
+      const seen = before > 0 && height > 0 || before !== undefined && target.id === 'alarms';
+      if (seen && Math.abs(height - before) > mostShift) this.#moved = performance.now();
+      this.#heights.set(target, height);
+    }
+  });
 
   constructor(api, name) {
     super();
@@ -28,6 +39,7 @@ export class Approvals extends EventTarget {
     this.name = name; // of the person, for the record
     setInterval(() => this.#tick(), 1000);
     byId('clear-answered').addEventListener('click', () => this.#clear());
+    this.#sizes.observe(byId('alarms'));
   }
 
   // refresh asks the server again; calls while it is asked become one.
@@ -56,12 +68,15 @@ export class Approvals extends EventTarget {
   async #refresh() {
     while (this.#again) {
       this.#again = false;
+      const began = performance.now();
       try {
         const approvals = await this.#pending();
         this.#show(approvals);
         await this.#settle(new Set(approvals.map((a) => a.id)));
         await this.#showAnswered();
         this.#say('');
+        // A long list is asked for half of the time at most.
+        if (this.#again) await new Promise((resolve) => setTimeout(resolve, performance.now() - began));
       } catch (error) {
         this.#say(`The list is not up to date: ${error.message}.`);
         return; // the next connection asks again
@@ -72,9 +87,11 @@ export class Approvals extends EventTarget {
   // pending are those that wait, with what they ask for as it stands on the log.
   async #pending() {
     const { lines } = split(await (await this.api.fetch('approvals')).text());
+    const known = new Map(this.waiting.map((a) => [a.id, a])); // what waits does not change
     return Promise.all(lines.map(async (line) => {
-      const raw = member(line, 'request');
       const a = JSON.parse(line);
+      if (known.has(a.id)) return known.get(a.id);
+      const raw = member(line, 'request');
       return { ...a, raw, fits: !canHash || await sha256(raw) === a.request_sha256 };
     }));
   }
@@ -93,13 +110,13 @@ export class Approvals extends EventTarget {
     const card = new Card(approval, this);
     const pending = byId('pending');
     this.#cards.set(approval.id, card);
+    this.#sizes.observe(card.element);
     if (approval.run_id) {
       const key = JSON.stringify([approval.agent, approval.session, approval.run_id]);
       if (!this.#groups.has(key)) {
         this.#groups.set(key, new Group(approval, this));
         pending.append(this.#groups.get(key).element);
-      } else {
-        this.#moved = performance.now(); // what is below the card
+        this.#sizes.observe(this.#groups.get(key).element);
       }
       this.#groups.get(key).add(card);
     } else {
@@ -112,7 +129,12 @@ export class Approvals extends EventTarget {
     for (const [id, card] of this.#cards) {
       if (card.status !== 'pending' || waiting.has(id)) continue;
       card.gone();
-      if (!card.busy) await this.look(id).catch((error) => card.tell(`It waits no longer: ${error.message}.`));
+      if (!card.busy) {
+        await this.look(id).catch((error) => {
+          if (error.status === 404) card.gone('unknown');
+          card.tell(`It waits no longer: ${error.message}.`);
+        });
+      }
     }
     this.#controls();
   }
@@ -157,7 +179,7 @@ export class Approvals extends EventTarget {
   #say(fault) {
     const more = this.waiting.length - Math.min(this.waiting.length, mostCards);
     const words = fault || (this.waiting.length === 0 ? 'Nothing waits. What an agent may not do by itself appears here, and its answer goes back at once.'
-      : more > 0 ? `${more} more wait; they follow when these are answered and cleared.` : '');
+      : more > 0 ? `${more} more wait; they follow as these are answered.` : '');
     byId('approvals-state').textContent = words;
     this.#controls();
   }

@@ -1,13 +1,15 @@
 // One approval: what exactly would run, who asks, how long is left, the answer.
 
 import { h, say } from './dom.js';
-import { format, hiddenIn, number, plain, visible } from './text.js';
+import { parts } from './parts.js';
+import { format, hiddenIn, manyHidden, number, plain, visible } from './text.js';
 import { left, localFull, time } from './time.js';
 
 export class Card {
   busy = false; // an answer is on its way
   #approval;
   #parts = {};
+  #folded = 0; // texts of which not all was shown
 
   constructor(approval, approvals) {
     this.#approval = approval;
@@ -45,14 +47,30 @@ export class Card {
       a.message ? h('p', { class: 'message' }, h('bdi', {}, visible(a.message))) : null,
       what.map(({ name, text }) => [
         name ? h('p', { class: 'hint' }, name) : null,
-        h('pre', { class: name ? 'request rest' : 'request', tabindex: 0, 'aria-label': name || 'What would run' }, visible(text, { lines: true })),
-        text.length > 2000 ? h('p', { class: 'hint' }, `${number(text.length)} characters in ${number(text.split('\n').length)} lines: scroll to see all of it.`) : null,
+        this.#text(text, h('pre', { class: name ? 'request rest' : 'request', tabindex: 0, 'aria-label': name || 'What would run' })),
       ]),
-      unseen > 0 ? h('p', { class: 'warning' }, `Characters here that would not be seen: ${number(unseen)}. Each is named where it stands.`) : null,
+      unseen > 0 ? h('p', { class: 'warning' }, `Characters here that would not be seen: ${number(unseen)}${unseen === manyHidden ? ' or more' : ''}. Each is named where it stands.`) : null,
       a.fits ? null : h('p', { class: 'warning' }, 'The request that came is not the one that its SHA-256 is of: it was changed on its way or on the disk. It can be denied only.'),
       h('p', { class: 'hint sum' }, 'SHA-256 of the request ', h('code', {}, a.request_sha256)),
       h('div', { class: 'answer' }, p.reason, p.approve, p.deny),
       p.outcome);
+  }
+
+  // text fills pre. What is so long that it comes in parts can be approved once
+  // all of them were shown.
+  #text(text, pre) {
+    const lines = text.split('\n').length;
+    const hint = lines > 8 || text.length > 500 ? h('p', { class: 'hint' }, `${number(text.length)} characters in ${number(lines)} lines; scroll if you do not see all of them.`) : null;
+    const more = parts(pre, text, {
+      note: ' It can be approved when all were shown.',
+      all: () => {
+        this.#folded--;
+        this.#enable(this.status === 'pending');
+        this.element.dispatchEvent(new Event('selected', { bubbles: true }));
+      },
+    });
+    if (more) this.#folded++;
+    return [pre, hint, more];
   }
 
   // update shows how the approval stands.
@@ -69,8 +87,12 @@ export class Card {
       approval.status === 'expired' ? '. Nobody answered in time, so it did not run.' : '');
   }
 
-  // gone takes the buttons away: it is not known yet what became of it.
-  gone() {
+  // gone takes the buttons away: it is not known yet what became of it, or the
+  // server knows nothing of it any more.
+  gone(status = this.status) {
+    this.#approval.status = status;
+    this.element.dataset.status = status;
+    if (status !== 'pending') this.#parts.left.textContent = '';
     this.#enable(false);
   }
 
@@ -93,6 +115,11 @@ export class Card {
     if (this.#parts.select.hidden) this.#parts.select.checked = false;
   }
 
+  // approvable reports whether a yes would be to what the person saw.
+  get approvable() {
+    return this.#approval.fits && this.#folded === 0;
+  }
+
   get selected() {
     return this.#parts.select.checked;
   }
@@ -103,7 +130,7 @@ export class Card {
 
   #enable(yes) {
     for (const part of ['approve', 'deny', 'reason']) this.#parts[part].disabled = !yes || this.busy;
-    this.#parts.approve.disabled ||= !this.#approval.fits;
+    this.#parts.approve.disabled ||= !this.approvable;
   }
 
   async #answer(click, approved) {
@@ -145,8 +172,8 @@ export class Card {
     for (let wait = 500; ; wait = Math.min(2 * wait, 8000)) {
       try {
         const { status } = await this.approvals.look(this.id);
-        if (status === 'pending') this.tell(fault ? `Not answered: ${fault.message}. It still waits.` : '');
-        else if (fault && fault.status !== 0) this.#parts.outcome.prepend('Your answer did not count; it was already ');
+        if (status === 'pending') this.tell(fault ? `${refused(fault) ? 'Not answered' : 'It is not known whether your answer will count'}: ${fault.message}. It still waits.` : '');
+        else if (fault && refused(fault)) this.#parts.outcome.prepend('Your answer did not count; it was already ');
         return;
       } catch (error) {
         if (error.status > 0 && error.status < 500) {
@@ -159,6 +186,10 @@ export class Card {
     }
   }
 }
+
+// refused reports whether an answer surely did not count: a proxy's 502, or no
+// answer at all, says nothing about what the server did.
+export const refused = ({ status }) => status >= 400 && status < 500;
 
 // shown is what a person has to see of a request: a command as text, and what
 // else there is as it stands on the log.

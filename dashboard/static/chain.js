@@ -81,10 +81,12 @@ export async function check(line) {
 // it on its way or on the disk can have made it.
 function rowable(event) {
   const strings = [event.id, event.timestamp, event.agent, event.session, event.tool, event.decision.action, event.prev_hash, event.hash];
-  const lists = [event.decision.matched_policies];
-  if (!strings.every((s) => typeof s === 'string') || !lists.every(Array.isArray) || typeof event.request !== 'object') {
-    throw new TypeError('not an event');
-  }
+  const { matched_policies: policies, evaluation_time_us: took } = event.decision;
+  const answer = event.approval ?? {};
+  strings.push(event.run_id ?? '', answer.id ?? '', answer.status ?? '', answer.resolved_by ?? '', answer.reason ?? '');
+  const form = Array.isArray(policies) && [...strings, ...policies].every((s) => typeof s === 'string')
+    && typeof took === 'number' && typeof event.request === 'object' && event.request !== null && !isNaN(Date.parse(event.timestamp));
+  if (!form) throw new TypeError('not an event');
   return event;
 }
 

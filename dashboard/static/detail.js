@@ -3,7 +3,8 @@
 import { byId } from './dom.js';
 import { check } from './chain.js';
 import { rowOf } from './log.js';
-import { format, visible } from './text.js';
+import { parts } from './parts.js';
+import { format } from './text.js';
 
 export class Detail extends EventTarget {
   id = ''; // of the event that is shown; empty when none is
@@ -31,6 +32,7 @@ export class Detail extends EventTarget {
   }
 
   #move(id) {
+    if (id === '') return; // not known yet
     this.rows.activate(id);
     this.dispatchEvent(new CustomEvent('moved', { detail: id }));
   }
@@ -44,8 +46,9 @@ export class Detail extends EventTarget {
     panel.hidden = id === '';
     if (id === '') return;
     if (opened) panel.focus({ preventScroll: true });
+    this.#older = this.#newer = '';
     byId('event-id').textContent = id;
-    for (const part of ['hash', 'check', 'json']) byId(`event-${part}`).textContent = '';
+    for (const part of ['hash', 'check', 'json', 'more']) byId(`event-${part}`).textContent = '';
     for (const which of ['older', 'newer']) byId(`event-${which}`).disabled = true;
     byId('event-check').textContent = 'Loading…';
     try {
@@ -53,7 +56,7 @@ export class Detail extends EventTarget {
       if (this.id !== id) return;
       this.#row = row;
       byId('event-hash').textContent = row.hash;
-      byId('event-json').replaceChildren(...visible(format(row.line), { lines: true }));
+      byId('event-more').replaceChildren(parts(byId('event-json'), format(row.line)) ?? '');
       await this.#neighbours(row);
     } catch (error) {
       if (this.id === id) byId('event-check').textContent = error.status === 404 ? 'There is no such event on the log.' : `Could not be loaded: ${error.message}.`;
@@ -78,8 +81,11 @@ export class Detail extends EventTarget {
     const [before, after] = [older.lines[0], newer.lines[0]];
     this.#older = before?.event?.id ?? '';
     this.#newer = after?.event?.id ?? '';
-    byId('event-older').disabled = this.#older === '';
-    byId('event-newer').disabled = this.#newer === '';
+    for (const [which, neighbour] of [['older', this.#older], ['newer', this.#newer]]) {
+      const button = byId(`event-${which}`);
+      if (neighbour === '' && document.activeElement === button) byId('event').focus({ preventScroll: true });
+      button.disabled = neighbour === '';
+    }
     const hash = { true: 'The hash fits its bytes', false: 'THE HASH DOES NOT FIT its bytes', null: 'The hash cannot be recomputed here' }[row.fits];
     byId('event-check').textContent = `${hash}; ${link(before, row.prev, 'the event before')}; ${link({ hash: row.hash, event: {} }, after?.event?.prev_hash, 'the event after')}.`;
     const broken = row.fits === false || (before && before.hash !== row.prev) || (after && after.event?.prev_hash !== row.hash);

@@ -1,6 +1,7 @@
 // The approvals of one run, to be looked at one by one and answered together:
 // exactly those that are selected, all or none.
 
+import { refused } from './card.js';
 import { h } from './dom.js';
 import { plain, visible } from './text.js';
 
@@ -50,7 +51,8 @@ export class Group {
     const many = pending.length > 1;
     const p = this.#parts;
     for (const card of this.#cards) card.selectable(many);
-    const selected = pending.filter((c) => c.selected).length;
+    const chosen = pending.filter((c) => c.selected);
+    const selected = chosen.length;
     this.element.classList.toggle('group', many);
     p.count.textContent = many ? `(${pending.length} waiting)` : '';
     p.bar.hidden = !many;
@@ -58,7 +60,8 @@ export class Group {
     p.all.indeterminate = selected > 0 && selected < pending.length;
     p.approve.textContent = `Approve ${selected} selected`;
     p.deny.textContent = `Deny ${selected} selected`;
-    p.approve.disabled = p.deny.disabled = selected === 0 || this.#busy;
+    p.deny.disabled = selected === 0 || this.#busy;
+    p.approve.disabled = p.deny.disabled || !chosen.every((c) => c.approvable);
   }
 
   #selectAll() {
@@ -81,7 +84,7 @@ export class Group {
     this.#busy = false;
     this.#parts.outcome.textContent = await sent.then(
       ({ resolved }) => `${resolved} answered.`,
-      (error) => `None was answered: ${error.message}. Those that still wait are shown above.`);
+      (error) => `${refused(error) ? 'None was answered' : 'It is not known what came of it'}: ${error.message}. How each stands is shown above.`);
     this.update();
   }
 }

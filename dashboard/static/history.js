@@ -8,7 +8,7 @@ import { byId, h } from './dom.js';
 import { cut, number, plural, summary, visible } from './text.js';
 
 const hour = 3600;
-const spans = { '1h': hour, '1d': 24 * hour, '7d': 7 * 24 * hour, '30d': 30 * 24 * hour, '365d': 365 * 24 * hour };
+const spans = new Map([['1h', hour], ['1d', 24 * hour], ['7d', 7 * 24 * hour], ['30d', 30 * 24 * hour], ['365d', 365 * 24 * hour]]);
 const steps = [60, 300, 900, 1800, hour, 2 * hour, 6 * hour, 12 * hour, 24 * hour, 7 * 24 * hour, 30 * 24 * hour]; // seconds
 const mostBars = 60;
 const mostDenials = 2500; // that are looked at for their commands
@@ -61,7 +61,7 @@ export class History {
     until.setDate(until.getDate() + 1);
     const byDay = since < until;
     if (!byDay) {
-      const span = spans[chosen] ?? spans['1d'];
+      const span = spans.get(chosen) ?? spans.get('1d');
       const now = Math.ceil(this.api.now() / 1000) * 1000;
       until = new Date(now);
       since = floor(now - span * 1000, stepOf(span));
@@ -69,9 +69,15 @@ export class History {
     form.elements.from.value = byDay ? from : '';
     form.elements.to.value = byDay ? to : '';
     for (const button of form.querySelectorAll('[data-range]')) button.setAttribute('aria-pressed', !byDay && button.dataset.range === chosen);
+    const none = from !== '' && !byDay;
+    byId('export').disabled = none;
+    if (none) {
+      this.#loading?.abort();
+      this.#say('The range is empty: its first day is after its last. Below is the one before.');
+      return;
+    }
     this.#range = { since, until };
-    if (from !== '' && !byDay) this.#say('The range is empty: its first day is after its last.');
-    else this.#load();
+    this.#load();
   }
 
   async #load() {
@@ -88,7 +94,10 @@ export class History {
       this.#say('');
       await this.#denied(signal);
     } catch (error) {
-      if (!signal.aborted) this.#say(`The range could not be loaded: ${error.message}.`);
+      if (signal.aborted) return;
+      this.#intervals = []; // what was shown is of another range
+      for (const id of ['chart', 'total', 'top-tools', 'top-agents', 'top-denied', 'denied-state']) byId(id).replaceChildren();
+      this.#say(`The range could not be loaded: ${error.message}. Choose it again to try again.`);
     }
   }
 

@@ -15,12 +15,15 @@ import { number, visible } from './text.js';
 import { localFull } from './time.js';
 
 const views = ['activity', 'approvals', 'history', 'proof'];
+const wrongToken = 'That is not the admin token. Copy it from the file again: all of its one line.';
 const manyPending = 200; // messages not taken in yet: then the page is behind
 
 const session = new Session();
 let page = null; // what is there while somebody is signed in
 
 class Page {
+  #raised = new Map(); // alarms that are shown
+
   constructor(kept) {
     this.api = new Api(kept.token);
     this.log = new Log(this.api);
@@ -33,7 +36,7 @@ class Page {
       history: new History(this.log),
       proof: new Proof(this.log),
     };
-    this.api.onRefused((reason) => session.end(`You were signed out: ${reason}.`));
+    this.api.onRefused((reason) => session.refused(`You were signed out: ${reason}.`));
     this.stream.addEventListener('message', ({ detail }) => this.#hear(detail));
     this.stream.addEventListener('state', () => this.#connection());
     this.log.addEventListener('change', () => this.#connection());
@@ -44,7 +47,8 @@ class Page {
     });
     this.#alarms();
     this.#connection();
-    this.log.sync().catch(() => {}); // the stream's own comes next, and says what is wrong
+    this.#sync();
+    this.approvals.refresh(); // nobody says "connected" to a tab that hears another's stream
     this.stream.start();
   }
 
@@ -56,8 +60,17 @@ class Page {
     const type = /^\{"type":"(\w+)"/.exec(message)?.[1];
     // Who has the stream has asked before it was opened.
     const missed = type === 'connected' && this.stream.role === 'follower';
-    if (type === 'audit_batch' || missed) this.log.sync().catch(() => this.stream.retry());
+    if (type === 'audit_batch' || missed) this.#sync();
     if (type === 'approvals' || type === 'connected') this.approvals.refresh();
+  }
+
+  // sync tries until it is done: who has the stream by opening it anew, which
+  // says what is wrong; for a follower nobody else does.
+  #sync() {
+    this.log.sync().catch(() => {
+      if (this.stream.role === 'leader') this.stream.retry();
+      else setTimeout(() => this.#sync(), 2000);
+    });
   }
 
   #connection() {
@@ -82,9 +95,25 @@ class Page {
 
   #alarms() {
     const { witness } = this.log;
-    byId('alarms').replaceChildren(...witness.alarms.map((alarm) => h('div', { class: 'alarm' },
-      h('p', {}, h('strong', {}, 'The log does not fit: '), alarm.id ? [h('a', { href: address.to('activity', { event: alarm.id }) }, alarm.id), ': '] : null, visible(alarm.text), h('span', { class: 'hint' }, ` (noticed ${localFull(alarm.at)})`)),
-      h('button', { type: 'button', class: 'dismiss', onclick: () => witness.dismiss(alarm) }, 'I have seen it'))));
+    const area = byId('alarms');
+    const keys = new Set(witness.alarms.map((a) => a.id + a.text));
+    for (const [key, element] of this.#raised) {
+      if (keys.has(key)) continue;
+      const focused = element.contains(document.activeElement);
+      element.remove();
+      this.#raised.delete(key);
+      if (focused) (area.querySelector('button') ?? byId('main')).focus();
+    }
+    // Those that are there already stay, lest all are read out again.
+    for (const alarm of witness.alarms) {
+      const key = alarm.id + alarm.text;
+      if (this.#raised.has(key)) continue;
+      this.#raised.set(key, h('div', { class: 'alarm' },
+        h('p', {}, h('strong', {}, 'The log does not fit: '), alarm.id ? [h('a', { href: address.to('activity', { event: alarm.id }) }, alarm.id), ': '] : null,
+          visible(alarm.text), h('span', { class: 'hint' }, ` (noticed ${localFull(alarm.at)})`)),
+        h('button', { type: 'button', class: 'dismiss', onclick: () => witness.dismiss(alarm) }, 'I have seen it')));
+      area.append(this.#raised.get(key));
+    }
   }
 }
 
@@ -114,14 +143,18 @@ async function signIn(event) {
   const kept = { token: form.elements.token.value.trim(), name: form.elements.name.value.trim() };
   const error = byId('sign-in-error');
   error.textContent = '';
+  if (!/^[\x21-\x7e]+$/.test(kept.token)) { // no header can have it
+    error.textContent = wrongToken;
+    return;
+  }
   try {
     await new Api(kept.token).get('status');
     form.elements.token.value = '';
-    enter(kept);
+    if (page === null) enter(kept); // Enter may have been pressed twice
   } catch (fault) {
     error.textContent = {
       0: 'The server does not answer. See whether it runs, and try again.',
-      401: 'That is not the admin token. Copy it from the file again: all of its one line.',
+      401: wrongToken,
       403: `The server refuses: ${fault.message}.`,
     }[fault.status] ?? fault.message;
     form.elements.token.select();
@@ -129,11 +162,10 @@ async function signIn(event) {
 }
 
 addEventListener('hashchange', route);
-addEventListener('popstate', route);
 // A page from the browser's memory has lost its stream.
 addEventListener('pageshow', (e) => e.persisted && location.reload());
 byId('sign-in').addEventListener('submit', signIn);
-byId('sign-out').addEventListener('click', () => session.end(''));
+byId('sign-out').addEventListener('click', () => session.signOut());
 
 const reason = session.ended();
 if (byHost) {

@@ -40,7 +40,12 @@ export class Notifier {
   }
 
   #show(title, body, id) {
-    const n = new Notification(title, { body, tag: `rampart ${id}`, icon: 'icon.svg' });
+    let n;
+    try {
+      n = new Notification(title, { body, tag: `rampart ${id}`, icon: 'icon.svg' });
+    } catch {
+      return; // phones give them to installed pages alone
+    }
     n.onclick = () => {
       window.focus();
       location.hash = '#approvals';

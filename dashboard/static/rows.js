@@ -1,7 +1,7 @@
 // A list of any length of which the rows in sight exist: newest first, each as
 // high as the other. The list itself has the focus and names its active row.
 
-import { h } from './dom.js';
+import { byId, h } from './dom.js';
 import { badge } from './decision.js';
 import { took, visible } from './text.js';
 import { time } from './time.js';
@@ -12,7 +12,7 @@ const pace = 80; // ms between two drawings of what has come; scrolling waits fo
 export class Rows extends EventTarget {
   shown = []; // oldest first
   active = ''; // an id
-  #elements = new Map();
+  #elements = new Map(); // by row: after a log was replaced, an id may be another event's
   #height = 1; // of a row
   #top = 0; // and of the list, which are costly to ask while it changes
   #inSight = 0;
@@ -109,9 +109,10 @@ export class Rows extends EventTarget {
     this.#elements = new Map();
     for (let i = first; i < last; i++) {
       const row = shown[n - 1 - i];
-      const element = old.get(row.id) ?? elementOf(row);
-      old.delete(row.id);
-      this.#elements.set(row.id, element);
+      const element = old.get(row) ?? elementOf(row);
+      old.delete(row);
+      this.#elements.set(row, element);
+      element.classList.toggle('broken', row.broken); // its link may have been looked at since
       element.style.top = `${i * this.#height}px`;
       element.setAttribute('aria-rowindex', i + 2);
       element.setAttribute('aria-selected', row.id === this.active);
@@ -122,7 +123,7 @@ export class Rows extends EventTarget {
       if (element === next) next = next.nextSibling;
       else window.insertBefore(element, next);
     }
-    if (this.#elements.has(this.active)) grid.setAttribute('aria-activedescendant', `row-${this.active}`);
+    if (this.active !== '' && byId(`row-${this.active}`)) grid.setAttribute('aria-activedescendant', `row-${this.active}`);
     else grid.removeAttribute('aria-activedescendant');
   }
 
@@ -151,7 +152,7 @@ export class Rows extends EventTarget {
 
 function elementOf(row) {
   const cell = (name, ...content) => h('span', { role: 'gridcell', class: name }, ...content);
-  return h('div', { role: 'row', id: `row-${row.id}`, class: row.broken ? 'row broken' : 'row', 'data-id': row.id },
+  return h('div', { role: 'row', id: `row-${row.id}`, class: 'row', 'data-id': row.id },
     cell('time', time(row.timestamp)),
     cell('agent', visible(row.agent)),
     cell('session', visible(row.session)),

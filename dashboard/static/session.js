@@ -13,7 +13,7 @@ export class Session {
   constructor() {
     this.#channel.addEventListener('message', ({ data }) => {
       if (data.kind === 'who' && this.kept) this.#channel.postMessage({ kind: 'session', kept: this.kept });
-      if (data.kind === 'end') this.#end(data.reason);
+      if (data.kind === 'end' && [undefined, this.kept?.token].includes(data.token)) this.#end(data.reason);
     });
   }
 
@@ -39,10 +39,17 @@ export class Session {
     });
   }
 
-  // end ends the session in all tabs. They load anew, so that nothing of what
+  // signOut ends the session in all tabs. They load anew, so that nothing of what
   // was seen stays behind.
-  end(reason) {
-    this.#channel.postMessage({ kind: 'end', reason });
+  signOut() {
+    this.#channel.postMessage({ kind: 'end', reason: '' });
+    this.#end('');
+  }
+
+  // refused ends it in those that have the same token: one that slept may have an
+  // old one.
+  refused(reason) {
+    this.#channel.postMessage({ kind: 'end', reason, token: this.kept?.token ?? '' });
     this.#end(reason);
   }
 

@@ -18,6 +18,7 @@ export class Stream extends EventTarget {
   #wake = () => {};
   #heard = 0;
   #others = false; // tabs that want to be told; telling is not cheap
+  #alone = false; // as a follower, without a word from the tab that has the stream
 
   // log has sync, which brings it up to date, idle, and head; see log.js.
   constructor(api, log) {
@@ -31,6 +32,7 @@ export class Stream extends EventTarget {
 
   async start() {
     this.#tell({ kind: 'hello' });
+    setInterval(() => this.#watchLeader(), silence / 2);
     // Without locks, as over http on an address that is not this machine, each tab has its own stream.
     if (navigator.locks) await navigator.locks.request(name, () => this.#lead());
     else await this.#lead();
@@ -39,7 +41,10 @@ export class Stream extends EventTarget {
   // retry tries at once what would be tried later, and looks whether a
   // connection that seems open still is, as after a sleep.
   retry() {
-    if (this.role === 'follower') this.#tell({ kind: 'wake' });
+    if (this.role === 'follower') {
+      this.#tell({ kind: 'wake' });
+      this.#watchLeader(0);
+    }
     this.#wake();
   }
 
@@ -55,8 +60,10 @@ export class Stream extends EventTarget {
       }
       if (message.kind === 'wake') this.#wake();
     } else if (message.kind === 'message') {
+      this.#heard = performance.now();
       this.#deliver(message.data);
     } else if (message.kind === 'state') {
+      this.#alone = false;
       this.#set(message.state, message.detail);
     }
   }
@@ -135,6 +142,18 @@ export class Stream extends EventTarget {
         }
       };
     });
+  }
+
+  // watchLeader looks whether the tab that has the stream still tells what comes:
+  // browsers freeze tabs, and leave them their locks. Until it does again, this
+  // one asks by itself.
+  async #watchLeader(limit) {
+    const following = () => this.role === 'follower' && (this.state === 'live' || this.#alone);
+    if (!following() || this.log.head === null || await this.#stillThere(limit) || !following()) return;
+    this.#alone = true;
+    this.#set('reconnecting', `the tab that has the stream is asleep; this one asks every ${silence / 2000} s`);
+    this.#tell({ kind: 'hello' }); // it answers when it wakes up
+    this.#deliver('{"type":"connected"}');
   }
 
   // countOthers finds out whether other tabs listen: those that wait for the lock.

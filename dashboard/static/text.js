@@ -4,9 +4,9 @@ import { member } from './chain.js';
 import { h } from './dom.js';
 
 // What is not seen, or moves others about: controls, format characters, marks
-// that are ignored, lone surrogates, and spaces that look like the usual one.
-// U+FE0F only makes an emoji of the character before it.
-const hidden = /(?![\ufe0f ])[\p{Cc}\p{Cf}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}]/u;
+// that are ignored, lone surrogates, and blanks that look like the usual one.
+// U+FE0F may make an emoji of the character before it, and is nothing elsewhere.
+const hidden = /(?! |(?<=\p{Extended_Pictographic})\ufe0f)[\p{Cc}\p{Cf}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}\u2800\u{1d159}]/u;
 const each = new RegExp(hidden, 'gu');
 const runs = new RegExp(`(${hidden.source})\\1*`, 'gu');
 
@@ -14,6 +14,7 @@ const signs = { '\n': '⏎', '\t': '⇥' };
 
 // More elements than that would bring the page to a halt.
 const maxMarks = 2000;
+export const manyHidden = 10_000;
 
 // visible is text as nodes in which hidden characters are elements that name
 // them. With lines, line feeds and tabs stay what they are.
@@ -44,10 +45,13 @@ function mark(run, c) {
 }
 
 // hiddenIn is the number of characters that a person would not see, line feeds
-// and tabs aside.
+// and tabs aside, as far as it is worth counting.
 export function hiddenIn(text) {
   let n = 0;
-  for (const [c] of text.matchAll(each)) if (!(c in signs)) n++;
+  for (const [c] of text.matchAll(each)) {
+    if (!(c in signs)) n++;
+    if (n === manyHidden) break;
+  }
   return n;
 }
 
