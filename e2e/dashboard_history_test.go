@@ -83,10 +83,7 @@ func TestDashboardHistory(t *testing.T) {
 	// From a name to its events, in that range, and back.
 	agent := eval[string](b, `document.querySelector('#top-agents .name').textContent.trim()`)
 	b.click("#top-agents .name")
-	var want []string
-	for _, id := range newestFirst(t, slices.DeleteFunc(d.lines(), func(line string) bool { return stored(t, line).Agent != agent })) {
-		want = append(want, id)
-	}
+	want := newestFirst(t, slices.DeleteFunc(d.lines(), func(line string) bool { return stored(t, line).Agent != agent }))
 	b.until("the address says whose", `location.hash.startsWith('#activity?') && location.hash.includes('agent=`+agent+`')`)
 	b.wantRows(want)
 	eval[bool](b, `(history.back(), true)`)
