@@ -3,6 +3,10 @@ package e2e_test
 import (
 	"slices"
 	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/debugger"
+	"github.com/chromedp/chromedp"
 )
 
 // TestDashboardTabs has one stream for three tabs, whichever of them are closed.
@@ -68,4 +72,49 @@ func TestDashboardTabs(t *testing.T) {
 	if leaders, _ := roles(); len(leaders) != 1 {
 		t.Error("the tab that is left does not hold the stream")
 	}
+}
+
+// TestDashboardFrozenTab has the tab with the stream stand still, as browsers have
+// those that nobody looks at. It keeps its lock, and the other one asks by itself.
+// The browser freezes no tab that shows; a debugger that holds it does the same.
+func TestDashboardFrozenTab(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	leader := dashboard(t, d, "")
+	follower := leader.another(clock)
+	follower.goTo("/dashboard/#activity")
+	follower.live()
+	hold := func(command cdp.Command[cdp.Empty, cdp.Empty]) {
+		t.Helper()
+		if _, err := chromedp.Call(leader.ctx, command, cdp.Empty{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := chromedp.Call(leader.ctx, debugger.Enable, debugger.EnableParams{}); err != nil {
+		t.Fatal(err)
+	}
+	held := chromedp.Events(leader.ctx, debugger.Paused)
+	hold(debugger.Pause)
+	d.record(event("which the tab stumbles on", "allow"))
+	for _, err := range held {
+		if err != nil {
+			t.Fatal(err)
+		}
+		break
+	}
+	id := d.record(numbered("frozen", 30)...)[29]
+	follower.skip(60)
+	follower.newest(id)
+	follower.wantState("reconnecting")
+	if _, err := chromedp.Call(leader.ctx, debugger.Resume, debugger.ResumeParams{}); err != nil {
+		t.Fatal(err)
+	}
+	hold(debugger.Disable)
+	d.record(numbered("thawed", 30)...)
+	for _, tab := range []*board{leader, follower} {
+		tab.live()
+		tab.wantRows(newestFirst(t, d.lines()))
+		tab.wantChecked(61)
+	}
+	d.subscribed(1)
 }

@@ -61,6 +61,7 @@ export class Stream extends EventTarget {
       if (message.kind === 'wake') this.#wake();
     } else if (message.kind === 'message') {
       this.#heard = performance.now();
+      if (this.#alone) this.#tell({ kind: 'hello' }); // it is awake, and what it was asked is lost
       this.#deliver(message.data);
     } else if (message.kind === 'state') {
       this.#alone = false;
