@@ -11,27 +11,33 @@ import (
 
 // scroller defines e2eRows(n, enough): the ids of the rows of the activity from its
 // top on, as a person who scrolls sees them, until it has seen n and, unless that
-// is enough, the end. Rows
-// are moved by style, so that their order is that of their places; the last one
-// that is drawn becomes the first, so that none is passed over.
+// is enough, the end. Rows are moved by style, so that their order is that of their
+// places; the last one that is drawn becomes the first, so that none is passed
+// over. What stands twice, or with a hole before it, is named.
 const scroller = `window.e2eRows = async (n, enough) => {
-	const box = document.querySelector('#rows'), seen = new Set()
+	const box = document.querySelector('#rows'), order = [], place = new Map(), odd = []
 	const frame = () => new Promise(done => setTimeout(done, 16))
 	box.scrollTop = 0
 	// In frames; older rows may have to be loaded.
-	for (let still = 0; seen.size < n ? still < 900 : !enough && still < 15; still++) {
+	for (let still = 0; order.length < n ? still < 900 : !enough && still < 15; still++) {
 		await frame()
-		const rows = [...box.querySelectorAll('.row[data-id]')].map(row => [row.getBoundingClientRect().top, row.dataset.id]).sort((a, b) => a[0] - b[0])
-		const before = seen.size, top = box.scrollTop, edge = box.getBoundingClientRect().top
+		const rows = [...box.querySelectorAll('.row[data-id]')].map(row => [row.getBoundingClientRect(), row.dataset.id]).sort((a, b) => a[0].top - b[0].top)
+		if (rows.length === 0) continue
+		const before = order.length, top = box.scrollTop, edge = box.getBoundingClientRect().top
 		// What was scrolled by the page itself is yet to be drawn.
-		if (rows.length > 0 && top > 0 && rows[0][0] > edge + 100) continue
-		for (const [, id] of rows) seen.add(id)
-		if (rows.length > 0) box.scrollTop += Math.max(0, rows.at(-1)[0] - edge - 100)
-		if (seen.size > before || box.scrollTop !== top) still = 0
+		if (top > 0 && rows[0][0].top > edge + 100) continue
+		const first = place.get(rows[0][1]) ?? order.length
+		rows.forEach(([at, id], i) => {
+			if (i > 0 && Math.abs(at.top - rows[i - 1][0].bottom) > 2) odd.push('a hole before ' + id)
+			if (place.has(id) ? place.get(id) !== first + i : first + i !== order.length) odd.push('out of order: ' + id)
+			if (!place.has(id)) place.set(id, order.push(id) - 1)
+		})
+		box.scrollTop += Math.max(0, rows.at(-1)[0].top - edge - 100)
+		if (order.length > before || box.scrollTop !== top) still = 0
 	}
 	box.scrollTop = 0 // where it shows what comes
 	await frame()
-	return [...seen]
+	return [...odd, ...order]
 }`
 
 // wantRows wants exactly those, the newest first.
