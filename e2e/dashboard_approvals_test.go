@@ -269,6 +269,7 @@ func TestDashboardAnswerIsSentOnce(t *testing.T) {
 		t.Errorf("on record: %+v", got)
 	}
 	g.serves(nil)
+	b.rest() // the words moved what is below them
 	b.click(card(ids[1]) + " button.deny")
 	b.wantStatus(ids[1], "denied")
 

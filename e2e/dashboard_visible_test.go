@@ -22,9 +22,14 @@ func (b *board) unmasked(selector string) string {
 }
 
 // shownJSON is the JSON of the event that is open, without the white space that
-// was put into it: the stored line, unless something was read or rounded.
+// was put into it: the stored line, unless something was read or rounded. Of a
+// long one it has all parts shown.
 func (b *board) shownJSON() string {
 	b.t.Helper()
+	eval[bool](b, `(() => {
+		for (let more; (more = document.querySelector('#event-more button'));) more.click()
+		return true
+	})()`)
 	text := b.unmasked("#event-json")
 	var line bytes.Buffer
 	if err := json.Compact(&line, []byte(text)); err != nil {

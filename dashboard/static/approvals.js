@@ -117,6 +117,8 @@ export class Approvals extends EventTarget {
         this.#groups.set(key, new Group(approval, this));
         pending.append(this.#groups.get(key).element);
         this.#sizes.observe(this.#groups.get(key).element);
+      } else {
+        this.#moved = performance.now(); // sizes are heard of at the next frame, a click may come before
       }
       this.#groups.get(key).add(card);
     } else {
