@@ -264,6 +264,7 @@ export class Activity {
     const state = byId('rows-state').firstElementChild;
     if (state.textContent !== words) state.textContent = words;
     more.hidden = action === '';
+    byId('activity').toggleAttribute('data-empty', n === 0);
     if (action !== '') more.textContent = action;
   }
 
