@@ -79,6 +79,7 @@ export class Card {
     this.#approval = { ...this.#approval, ...approval };
     this.element.dataset.status = approval.status;
     this.#enable(approval.status === 'pending');
+    this.element.dispatchEvent(new Event('selected', { bubbles: true }));
     if (approval.status === 'pending') return;
     this.#parts.left.textContent = '';
     const who = approval.resolved_by ? [' by ', h('b', {}, visible(approval.resolved_by))] : '';
@@ -139,19 +140,19 @@ export class Card {
       this.tell('The list moved just before you clicked, so nothing was answered. Look again, then click.');
       return;
     }
-    await this.answering('Sending the answer…', async () => {
+    await this.answering(approved ? 'approved' : 'denied', async () => {
       const reason = this.#parts.reason.value.trim();
       await this.approvals.send(`approvals/${encodeURIComponent(this.id)}/resolve`, { approved, ...(reason && { reason }) });
     });
   }
 
   // answering sends an answer once, with the card locked, and then shows what
-  // the server has, whatever came of it. It rethrows what went wrong.
-  async answering(words, send) {
+  // the server has, whatever came of it.
+  async answering(wanted, send) {
     this.busy = true;
     this.element.toggleAttribute('data-busy', true);
     this.#enable(false);
-    this.tell(words);
+    this.tell('Sending the answer…');
     let fault = null;
     try {
       await send();
@@ -159,7 +160,7 @@ export class Card {
       fault = error;
     }
     try {
-      await this.#standing(fault);
+      await this.#standing(fault, wanted);
     } finally {
       this.busy = false;
       this.element.toggleAttribute('data-busy', false);
@@ -168,12 +169,13 @@ export class Card {
     }
   }
 
-  async #standing(fault) {
+  async #standing(fault, wanted) {
     for (let wait = 500; ; wait = Math.min(2 * wait, 8000)) {
       try {
         const { status } = await this.approvals.look(this.id);
         if (status === 'pending') this.tell(fault ? `${refused(fault) ? 'Not answered' : 'It is not known whether your answer will count'}: ${fault.message}. It still waits.` : '');
-        else if (fault && refused(fault)) this.#parts.outcome.prepend('Your answer did not count; it was already ');
+        // A browser may have sent it twice by itself: then it was refused, and had counted.
+        else if (fault && refused(fault) && status !== wanted) this.#parts.outcome.prepend('Your answer did not count; it was already ');
         return;
       } catch (error) {
         if (error.status > 0 && error.status < 500) {

@@ -37,9 +37,11 @@ export function chart(intervals, width, choose) {
     plot.append(bar);
   });
   const labels = Math.max(1, Math.floor((width - left) / 90));
-  for (let l = 0; l < labels; l++) {
+  for (let l = 0, last = ''; l < labels; l++) {
     const i = Math.floor((l * intervals.length) / labels);
-    plot.append(s('text', { x: left + i * step, y: height + 16 }, label(intervals, i)));
+    const text = label(intervals, i);
+    if (text !== last) plot.append(s('text', { x: left + i * step, y: height + 16 }, text));
+    last = text;
   }
   return [h('ul', { class: 'legend' }, kinds.map((k) => h('li', {}, h('span', { class: `action ${k}` }, k)))), picture, table(intervals, kinds)];
 }

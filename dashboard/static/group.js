@@ -43,6 +43,7 @@ export class Group {
   prune() {
     this.#cards = this.#cards.filter((c) => c.element.isConnected);
     if (this.#cards.length === 0) this.element.remove();
+    this.#parts.bar.hidden = true; // until update finds that it is of use
     return this.#cards.length === 0;
   }
 
@@ -55,7 +56,7 @@ export class Group {
     const selected = chosen.length;
     this.element.classList.toggle('group', many);
     p.count.textContent = many ? `(${pending.length} waiting)` : '';
-    p.bar.hidden = !many;
+    p.bar.hidden &&= !many; // once it is there it stays, lest what is below it moves
     p.all.checked = selected > 0 && selected === pending.length;
     p.all.indeterminate = selected > 0 && selected < pending.length;
     p.approve.textContent = `Approve ${selected} selected`;
@@ -80,7 +81,7 @@ export class Group {
     this.#busy = true;
     const reason = this.#parts.reason.value.trim();
     const sent = this.approvals.send('approvals/bulk-resolve', { run_id: this.run, action, ids: cards.map((c) => c.id), ...(reason && { reason }) });
-    await Promise.all(cards.map((card) => card.answering('Sending the answer…', () => sent)));
+    await Promise.all(cards.map((card) => card.answering(action === 'approve' ? 'approved' : 'denied', () => sent)));
     this.#busy = false;
     this.#parts.outcome.textContent = await sent.then(
       ({ resolved }) => `${resolved} answered.`,
