@@ -191,7 +191,7 @@ func TestDashboardClickOnWhatMoves(t *testing.T) {
 		new MutationObserver((_, observer) => {
 			observer.disconnect()
 			button.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true, detail: 1}))
-		}).observe(document.querySelector(`+js(group("run_1"))+`), {childList: true, subtree: true})
+		}).observe(document.querySelector(`+js(group("run_1")+" .list")+`), {childList: true})
 		return true
 	})()`)
 	d.ask("git tag run_1-v2", "run_1", 600)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -108,10 +109,7 @@ func stored(t *testing.T, line string) storedEvent {
 // record appends events, each in the form that the log takes, and returns their ids.
 func (d *daemon) record(events ...string) []string {
 	d.t.Helper()
-	var body string
-	for _, e := range events {
-		body += e + "\n"
-	}
+	body := strings.Join(events, "\n") + "\n"
 	var answer struct{ IDs []string }
 	if text := d.call("POST", eventsPath, body); json.Unmarshal([]byte(text), &answer) != nil || len(answer.IDs) != len(events) {
 		d.t.Fatalf("%d events, and the answer is %s", len(events), text)
