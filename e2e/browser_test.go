@@ -15,9 +15,10 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// findChromium looks at $CHROMIUM and under the names that systems give to it.
+// findChromium looks at $CHROMIUM and under the names that systems give to it. The
+// first is the same engine without windows, which takes half of the time.
 func findChromium() (path string, ok bool) {
-	return find(cmp.Or(os.Getenv("CHROMIUM"), "chromium"), "chromium-browser", "google-chrome")
+	return find(cmp.Or(os.Getenv("CHROMIUM"), "chromium-headless-shell"), "chromium", "chromium-browser", "google-chrome")
 }
 
 // browser is one headless Chromium for all tests, with a profile of its own.

@@ -19,6 +19,8 @@ const scroller = `window.e2eRows = async (n, enough) => {
 	const box = document.querySelector('#rows'), order = [], place = new Map(), odd = []
 	const frame = () => new Promise(done => setTimeout(done, 16))
 	box.scrollTop = 0
+	// What was filtered or resized just before is drawn by then.
+	for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame)
 	// In frames; older rows may have to be loaded.
 	for (let still = 0; order.length < n ? still < 900 : !enough && still < 15; still++) {
 		await frame()
