@@ -76,9 +76,9 @@ func TestDashboardTabs(t *testing.T) {
 
 // TestDashboardFrozenTab has the tab with the stream stand still, as browsers have
 // those that nobody looks at. It keeps its lock, and the other one asks by itself.
-// The browser freezes no tab that shows; a debugger that holds it does the same.
+// The browser freezes no tab that shows; a debugger that holds it does the same,
+// where nothing else is going on.
 func TestDashboardFrozenTab(t *testing.T) {
-	t.Parallel()
 	d := start(t)
 	leader := dashboard(t, d, "")
 	follower := leader.another(clock)
