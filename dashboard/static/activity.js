@@ -221,7 +221,7 @@ export class Activity {
       const { lines, cursor } = await this.log.page({ ...this.#filter.query, before: this.#searched }, signal);
       signal.throwIfAborted();
       const rows = lines.filter((c) => c.event !== null).map(rowOf).reverse();
-      if (this.#filter.empty && rows.length === lines.length) this.log.linked([...rows, ...this.#list.rows.slice(0, 1)]);
+      if (this.#filter.empty && rows.length === lines.length) this.log.wantLinks([...rows, ...this.#list.rows.slice(0, 1)]);
       const matching = rows.filter((row) => this.#filter.matches(row));
       const gone = this.#list.addOldest(matching);
       if (gone > 0) {

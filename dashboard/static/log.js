@@ -67,9 +67,9 @@ export class Log extends EventTarget {
     return { lines, cursor: rest.next_cursor };
   }
 
-  // linked reports whether each of the rows, oldest first, follows the one
-  // before it, and raises the alarm otherwise.
-  linked(rows) {
+  // wantLinks marks those rows, which are oldest first, that do not follow the one
+  // before them, and raises the alarm.
+  wantLinks(rows) {
     for (let i = 1; i < rows.length; i++) rows[i].broken ||= !this.#follows(rows[i], rows[i - 1].hash);
   }
 
