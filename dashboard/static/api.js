@@ -14,7 +14,7 @@ const bodyPatience = 120_000; // and to end: a connection that died meanwhile sa
 
 // ApiError is an answer that is no success; status 0 when there was none at
 // all, so that what a change of state has come to is not known.
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;

@@ -1,7 +1,7 @@
 // Decisions over time, as stacked bars.
 
 import { h, s } from './dom.js';
-import { kind, known } from './decision.js';
+import { known } from './decision.js';
 import { number, plain } from './text.js';
 import { localFull } from './time.js';
 

@@ -9,7 +9,7 @@ const short = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric
 const isToday = (date) => date.toDateString() === new Date().toDateString();
 
 // local is today's time of day, or the day and minute of another one.
-export function local(timestamp) {
+function local(timestamp) {
   const date = new Date(timestamp);
   return isToday(date) ? clock.format(date) : short.format(date);
 }
