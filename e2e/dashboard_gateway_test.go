@@ -161,6 +161,18 @@ func (g *gateway) serves(how func(http.ResponseWriter, *http.Request) bool) {
 	g.serve = how
 }
 
+// justBefore does something when the first request for a path that ends so has
+// come, before the daemon has it: the page can't know of it yet.
+func (g *gateway) justBefore(path string, do func()) {
+	var once sync.Once
+	g.serves(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, path) {
+			once.Do(do)
+		}
+		return false
+	})
+}
+
 // through is dashboard, through the gateway.
 func through(t *testing.T, d *daemon, g *gateway, view string, scripts ...string) *board {
 	t.Helper()
