@@ -132,6 +132,27 @@ func TestDashboardScrollsBack(t *testing.T) {
 	b.wantFirst(newestFirst(t, lines)[:1000])
 }
 
+// TestDashboardOddAddresses has times in the address that are none, which stopped
+// the page, and a person who goes elsewhere while a filter is yet to apply, which
+// led the address back.
+func TestDashboardOddAddresses(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	d.record(numbered("git show", 5)...)
+	b := dashboard(t, d, "#activity?since=yesterday&until=9999-99-99")
+	b.wantRows(newestFirst(t, d.lines()))
+	if at := eval[string](b, `new Promise(done => {
+		const field = document.querySelector('#filters [name=text]')
+		field.focus()
+		field.value = 'git'
+		field.dispatchEvent(new Event('input', {bubbles: true}))
+		location.hash = '#proof'
+		setTimeout(() => done(location.hash), 800)
+	})`); at != "#proof" {
+		t.Errorf("the address is %s", at)
+	}
+}
+
 // tall makes the window high, so that few steps scroll far, and its pixels few,
 // so that they are drawn soon.
 func (b *board) tall() {

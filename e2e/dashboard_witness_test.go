@@ -260,6 +260,24 @@ func TestDashboardTamperedDisk(t *testing.T) {
 	d.kill() // whose log is not whole
 }
 
+// TestDashboardTamperedLink follows a link to an old event, which is altered on its
+// way. The page said so beside the event alone.
+func TestDashboardTamperedLink(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	ids := d.record(numbered("git show", 300)...)
+	g := newGateway(t, d, "")
+	g.alters(func(r *http.Request, part []byte) []byte {
+		if r.URL.Path != eventsPath+"/"+ids[7] {
+			return part
+		}
+		return bytes.Replace(part, []byte(`git show 7"`), []byte(`git shoo 7"`), 1)
+	})
+	b := through(t, d, g, "#activity?event="+ids[7])
+	b.wantPattern("#event-check", "DOES NOT FIT")
+	b.wantAlarm(ids[7], "hash")
+}
+
 // TestDashboardStreamWithholds keeps an event of the stream from the page, which
 // has it from the log.
 func TestDashboardStreamWithholds(t *testing.T) {

@@ -69,6 +69,7 @@ export class Activity {
     let timer = 0;
     const apply = () => {
       clearTimeout(timer);
+      if (byId('activity').hidden) return; // who typed has gone elsewhere
       const params = this.#read(form);
       address.write('activity', params, { replace: !this.#pushes });
       this.#pushes = false;

@@ -85,7 +85,7 @@ export class Card {
     const who = approval.resolved_by ? [' by ', h('b', {}, visible(approval.resolved_by))] : '';
     this.tell(h('span', { class: `action ${approval.status}` }, approval.status), who, ` at ${localFull(approval.resolved_at ?? approval.expires_at)}`,
       approval.reason ? [': ', h('bdi', {}, visible(approval.reason))] : '',
-      approval.status === 'expired' ? '. Nobody answered in time, so it did not run.' : '');
+      approval.status === 'expired' ? '. Nobody answered in time.' : '');
   }
 
   // gone takes the buttons away: it is not known yet what became of it, or the

@@ -1,7 +1,6 @@
 // One event, whole: its JSON, its hash, and its neighbours on the chain.
 
 import { byId } from './dom.js';
-import { check } from './chain.js';
 import { rowOf } from './log.js';
 import { parts } from './parts.js';
 import { format } from './text.js';
@@ -68,8 +67,9 @@ export class Detail extends EventTarget {
   }
 
   async #fetch(id) {
-    const response = await this.log.api.fetch(`audit/events/${encodeURIComponent(id)}`);
-    return rowOf(await check((await response.text()).trimEnd()));
+    const c = await this.log.event(id);
+    if (c.event === null) throw new Error('it has not the form of an event');
+    return rowOf(c);
   }
 
   async #neighbours(row) {

@@ -7,7 +7,7 @@ export class Filter {
   constructor(params = new URLSearchParams()) {
     this.lists = Object.fromEntries(lists.map((name) => [name, params.getAll(name).filter(Boolean)]));
     this.text = params.get('text') ?? '';
-    for (const name of times) this[name] = params.get(name) ?? '';
+    for (const name of times) this[name] = isNaN(Date.parse(params.get(name))) ? '' : params.get(name);
     const text = this.text.toLowerCase();
     // In a line of the log quotes and the like are escaped.
     this.needles = text === '' ? [] : [...new Set([text, JSON.stringify(text).slice(1, -1)])];

@@ -67,6 +67,14 @@ export class Log extends EventTarget {
     return { lines, cursor: rest.next_cursor };
   }
 
+  // event is one of the log, checked by itself.
+  async event(id) {
+    const response = await this.api.fetch(`audit/events/${encodeURIComponent(id)}`);
+    const c = await check((await response.text()).trimEnd());
+    this.#wantHash(c);
+    return c;
+  }
+
   // wantLinks marks those rows, which are oldest first, that do not follow the one
   // before them, and raises the alarm.
   wantLinks(rows) {
@@ -108,23 +116,18 @@ export class Log extends EventTarget {
   // is gone, and raises the alarm if it is.
   async #look(seen) {
     try {
-      const response = await this.api.fetch(`audit/events/${encodeURIComponent(seen.id)}`);
-      const c = await check((await response.text()).trimEnd());
-      this.#wantHash(c);
+      const c = await this.event(seen.id);
       if (c.hash === seen.hash) return 'there';
       this.witness.alarm(seen.id, `the hash of this event was ${seen.hash} when this page saw it, and is ${c.hash || 'none'}: the log was written anew`);
       return 'gone';
     } catch (error) {
       if (error.status !== 404) throw error;
     }
-    const report = await this.#verdict(seen);
+    const { id, hash } = seen;
+    const report = await (await this.api.fetch('audit/verify', { params: { id, hash }, patient: true })).json();
     if (report.ok || report.verdict === 'pruned') return 'pruned';
     this.witness.alarm(seen.id, 'this event, which this page had seen, is not on the log: it was cut, or is another one');
     return 'gone';
-  }
-
-  async #verdict({ id, hash }) {
-    return (await this.api.fetch('audit/verify', { params: { id, hash }, patient: true })).json();
   }
 
   async #catchUp() {
