@@ -52,8 +52,7 @@ func (a *api) postEvents(w http.ResponseWriter, r *http.Request, c Credential) e
 	saved, err := a.Chain.AppendAll(r.Context(), events)
 	if many && errors.Is(err, ErrInvalid) {
 		for i := range events {
-			line := request{op: op{events: events[i : i+1]}}
-			if fault := line.encode(); fault != nil {
+			if _, fault := encodeOne(&events[i], 0, 1); fault != nil {
 				return fmt.Errorf("line %d: %w", lines[i], fault)
 			}
 		}

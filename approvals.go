@@ -163,7 +163,7 @@ func NewApprovals(ctx context.Context, chain *AuditChain, opts *ApprovalOptions)
 		fold:     newFold(o.KeepEnded),
 		resolved: map[ApprovalStatus]uint64{Approved: 0, Denied: 0, Expired: 0},
 	}
-	for r, err := range chain.Query(ctx, Query{Ascending: true, approval: true}) {
+	for r, err := range chain.Query(ctx, Query{Ascending: true, Approval: true}) {
 		if err == nil {
 			err = a.fold.add(r)
 		}
@@ -310,7 +310,7 @@ func (a *Approvals) end(ctx context.Context, o op, entries []*entry, r Resolutio
 		for _, e := range entries {
 			a.fold.end(e, r, at)
 			a.resolved[r.Status]++
-			a.wait.observe(at.Sub(e.CreatedAt).Seconds())
+			a.wait.Observe(at.Sub(e.CreatedAt).Seconds())
 		}
 	})
 }
@@ -511,7 +511,7 @@ func (a *Approvals) fromLog(ctx context.Context, id string) (*entry, error) {
 	if e == nil {
 		return nil, notFound
 	}
-	for r, err := range a.chain.Query(ctx, Query{After: id, Ascending: true, approval: true}) {
+	for r, err := range a.chain.Query(ctx, Query{After: id, Ascending: true, Approval: true}) {
 		if err == nil {
 			err = f.answer(r)
 		}
@@ -531,7 +531,7 @@ func (a *Approvals) inMemory(id string) *entry {
 	if e := a.fold.pending[id]; e != nil {
 		return e
 	}
-	if id <= a.chain.state.pruned().LastID {
+	if id <= a.chain.pruned().LastID {
 		return nil
 	}
 	return a.fold.ended[id]
@@ -564,7 +564,7 @@ func (a *Approvals) List(status ApprovalStatus) []Approval {
 	if status == Pending {
 		from = a.fold.pending
 	}
-	out, pruned := []Approval{}, a.chain.state.pruned().LastID
+	out, pruned := []Approval{}, a.chain.pruned().LastID
 	for _, e := range from {
 		if e.Status == status && e.ID > pruned {
 			out = append(out, e.Approval)
@@ -578,7 +578,7 @@ func (a *Approvals) List(status ApprovalStatus) []Approval {
 func (a *Approvals) Stats() ApprovalStats {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	out := ApprovalStats{Pending: len(a.fold.pending), Created: a.created, Resolved: map[ApprovalStatus]uint64{}, Wait: a.wait.read()}
+	out := ApprovalStats{Pending: len(a.fold.pending), Created: a.created, Resolved: map[ApprovalStatus]uint64{}, Wait: a.wait.Read()}
 	for s, n := range a.resolved {
 		out.Resolved[s] = n
 	}

@@ -5,11 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"iter"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
+	"github.com/rampartlog/rampart/internal/ledger"
+	"github.com/rampartlog/rampart/internal/record"
+	"github.com/rampartlog/rampart/internal/tally"
 	"github.com/rampartlog/rampart/internal/vfs"
 )
 
@@ -46,108 +50,108 @@ type Response struct {
 	Flags      []string `json:"flags,omitempty"`
 }
 
-// SyncPolicy says when appended events are forced to the disk. What a crash of
-// the process alone leaves behind is the same under all of them.
-type SyncPolicy string
-
-const (
-	// SyncAlways makes events durable before Append returns and before anyone
-	// sees them. A power cut loses nothing that was acknowledged.
-	SyncAlways SyncPolicy = "always"
-	// SyncInterval does so every [AuditOptions.SyncEvery]. A power cut may lose
-	// events of that time that were acknowledged and seen; a disk that kept later
-	// ones of them and lost earlier ones leaves a log that Open refuses.
-	SyncInterval SyncPolicy = "interval"
-	// SyncNever leaves it to the operating system, except when a segment is
-	// full and at Close. A power cut may lose what was not written back, often
-	// half a minute of events, and leave a log that Open refuses, as above.
-	SyncNever SyncPolicy = "never"
+type (
+	SyncPolicy = ledger.SyncPolicy
+	Filter     = ledger.Filter
+	Query      = ledger.Query
+	Anchor     = ledger.Anchor
+	Pruned     = ledger.Pruned
+	Report     = ledger.Report
+	Verdict    = ledger.Verdict
+	Totals     = ledger.Totals
+	Interval   = ledger.Interval
+	AuditStats = ledger.Stats
+	Histogram  = tally.Histogram
+	histogram  = tally.Recorder
+	counters   = tally.Counters
 )
 
-// AuditOptions configures [OpenAuditChain]. Nil, and each zero value, is the
-// documented default.
+const (
+	SyncAlways   = ledger.SyncAlways
+	SyncInterval = ledger.SyncInterval
+	SyncNever    = ledger.SyncNever
+
+	VerdictOK         = ledger.VerdictOK
+	VerdictTornTail   = ledger.VerdictTornTail
+	VerdictTampered   = ledger.VerdictTampered
+	VerdictMissing    = ledger.VerdictMissing
+	VerdictTruncated  = ledger.VerdictTruncated
+	VerdictPruned     = ledger.VerdictPruned
+	VerdictUnreadable = ledger.VerdictUnreadable
+
+	maxBatch     = ledger.MaxBatch
+	maxEvent     = ledger.MaxEvent
+	maxAppend    = ledger.MaxAppend
+	lineOverhead = ledger.LineOverhead
+)
+
+var (
+	newCounters = tally.NewCounters
+	selfFault   = ledger.CheckLine
+	validID     = ledger.ValidID
+	zeroHash    = ledger.ZeroHash()
+	oneOf       = ledger.OneOf
+)
+
 type AuditOptions struct {
-	Bus       *EventBus     // told of each event once it is durable; none when nil
-	Sync      SyncPolicy    // SyncAlways when empty
-	SyncEvery time.Duration // for SyncInterval; 1 s when zero
-	Logger    *slog.Logger  // nil discards
+	Bus       *EventBus
+	Sync      SyncPolicy
+	SyncEvery time.Duration
+	Logger    *slog.Logger
 
-	fs          vfs.FS // in place of the directory; tests
-	segmentSize int64  // tests
+	fs          vfs.FS
+	segmentSize int64
 }
 
-const (
-	maxEvent    = 1 << 20  // bytes of a line
-	maxAppend   = 64 << 20 // bytes in one AppendAll
-	maxQueued   = 64 << 20 // bytes that wait for the committer
-	maxWrite    = 8 << 20  // bytes after which a write takes no further request
-	segmentSize = 16 << 20
-)
+type AuditChain struct{ ledger *ledger.Ledger }
 
-// lineOverhead is what a line has around the part that its caller encodes.
-const lineOverhead = len(`{"id":"",`) + 26 + len(`"prev_hash":"","hash":""}`) + 2*64
-
-var zeroHash = func() (h [64]byte) {
-	copy(h[:], bytes.Repeat([]byte("0"), len(h)))
-	return h
-}()
-
-// AuditChain is an append-only log in a directory, in which each event carries
-// the hash of the one before. All methods may be called concurrently.
-type AuditChain struct {
-	opts   AuditOptions
-	fs     vfs.FS
-	log    *slog.Logger
-	unlock func() error
-
-	queue queue
-	tail  tail
-	state state
-
-	pruning sync.Mutex // held from what is to be pruned until that is in the state
-
-	stopped  chan struct{}  // closed when the committer has ended
-	sealing  sync.WaitGroup // sidecars on their way to the disk
-	closing  sync.Once
-	closeErr error
-
-	appends histogram
-	errors  counters
-}
-
-// Append makes e durable, links it to the log's head and returns it as stored.
-//
-// When it returns nil the event is on disk as [AuditOptions.Sync] says, and
-// every subscriber of the bus will see it; concurrent appends share a sync.
-// ctx limits the wait for a turn: once the event is being written, its outcome
-// is waited for and reported whatever ctx says.
-//
-// ErrInvalid: e breaks a rule below, and nothing was stored. ErrFailed: the log
-// takes no more events. ErrClosed. Any other error is of the write, such as a
-// full disk: the event is not in the log and may be appended again.
-//
-// ID, Approval, PrevHash and Hash must be empty. Strings are UTF-8. Request is
-// an object without duplicate member names, at most 64 levels deep. The whole
-// event is at most 1 MiB in its stored form.
-func (c *AuditChain) Append(ctx context.Context, e AuditEvent) (AuditEvent, error) {
-	if e.Approval != nil {
-		return AuditEvent{}, invalid(0, 1, approvalGiven)
+func OpenAuditChain(dir string, opts *AuditOptions) (*AuditChain, error) {
+	var o AuditOptions
+	if opts != nil {
+		o = *opts
 	}
-	r := new(request)
-	r.event[0] = e
-	r.op.events = r.event[:]
-	if err := c.commitRequest(ctx, r); err != nil {
-		return AuditEvent{}, err
+	lo := &ledger.Options{Sync: o.Sync, SyncEvery: o.SyncEvery, Logger: o.Logger, FS: o.fs, SegmentSize: o.segmentSize}
+	if o.Bus != nil {
+		lo.Announce = o.Bus.publish
 	}
-	return r.event[0], nil
+	l, err := ledger.Open(dir, lo)
+	if err != nil {
+		return nil, err
+	}
+	c := &AuditChain{l}
+	if o.Bus != nil {
+		h := l.Head()
+		if err := o.Bus.attach(c, l.Seq(), h.ID, h.Hash); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
+	return c, nil
 }
 
 const approvalGiven = "approval is written by the approvals queue alone"
 
-// AppendAll appends events in one write: they follow one another in the log,
-// and when it returns all are stored or none. A crash before that may leave the
-// first of them. At most 65536 events and 64 MiB. For the rest it is
-// [AuditChain.Append].
+func (c *AuditChain) Append(ctx context.Context, e AuditEvent) (AuditEvent, error) {
+	if e.Approval != nil {
+		return AuditEvent{}, invalid(0, 1, approvalGiven)
+	}
+	if err := ctx.Err(); err != nil {
+		return AuditEvent{}, err
+	}
+	body, err := encodeOne(&e, 0, 1)
+	if err != nil {
+		return AuditEvent{}, err
+	}
+	b := ledger.One(body)
+	if err := c.ledger.Append(ctx, b); err != nil {
+		return AuditEvent{}, err
+	}
+	e.place(&b.Places[0])
+	return e, nil
+}
+
+func (e *AuditEvent) place(p *ledger.Place) { e.ID, e.PrevHash, e.Hash = p.ID, p.PrevHash, p.Hash }
+
 func (c *AuditChain) AppendAll(ctx context.Context, events []AuditEvent) ([]AuditEvent, error) {
 	for i := range events {
 		if events[i].Approval != nil {
@@ -157,64 +161,121 @@ func (c *AuditChain) AppendAll(ctx context.Context, events []AuditEvent) ([]Audi
 	return c.commit(ctx, op{events: events})
 }
 
-// op is one append on its way through the committer.
 type op struct {
 	events    []AuditEvent
-	batch     bool                     // announce as one audit_batch in place of single audit messages
-	runID     string                   // of the audit_batch
-	sync      bool                     // make durable whatever the policy
-	approvals bool                     // announce approvals after them
-	apply     func(saved []AuditEvent) // called once durable, before anything is announced; must not block or append
+	batch     bool
+	runID     string
+	sync      bool
+	approvals bool
+	apply     func(saved []AuditEvent)
 }
 
-// commit is AppendAll for the parts of this package: it does not refuse an
-// approval member.
+func encodeOne(e *AuditEvent, i, n int) ([]byte, error) {
+	body, err := encode(e)
+	if err != nil {
+		return nil, invalid(i, n, "%v", err)
+	}
+	if line := len(body) + lineOverhead; line > maxEvent {
+		return nil, invalid(i, n, "%d bytes in its stored form, at most %d are taken; keep the large part elsewhere and record its digest", line, maxEvent)
+	}
+	return body, nil
+}
+
 func (c *AuditChain) commit(ctx context.Context, o op) ([]AuditEvent, error) {
-	o.events = slices.Clone(o.events)
-	if err := c.commitRequest(ctx, &request{op: o}); err != nil {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return o.events, nil
-}
-
-// commitRequest is commit for events that are the request's own.
-func (c *AuditChain) commitRequest(ctx context.Context, r *request) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	events := slices.Clone(o.events)
+	n := len(events)
+	if n == 0 {
+		return events, nil
 	}
-	if len(r.op.events) == 0 {
-		return nil
+	if n > maxBatch {
+		return nil, fmt.Errorf("%w: %d events in one append, at most %d are taken; append them in parts", ErrInvalid, n, maxBatch)
 	}
-	began := time.Now()
-	if err := r.encode(); err != nil {
-		return err
-	}
-	if c.queue.alone() {
-		c.writeAlone(r)
-	} else if err := c.await(ctx, r); err != nil {
-		return err
-	}
-	if r.err == nil {
-		c.appends.observe(time.Since(began).Seconds())
-	}
-	return r.err
-}
-
-// await has the committer write r.
-func (c *AuditChain) await(ctx context.Context, r *request) error {
-	r.done = make(chan struct{})
-	if err := c.queue.push(ctx, r); err != nil {
-		return err
-	}
-	select {
-	case <-r.done:
-	case <-ctx.Done():
-		if c.queue.withdraw(r) {
-			return ctx.Err()
+	b := &ledger.Batch{Bodies: make([][]byte, n), RunID: o.runID, Bulk: o.batch, Sync: o.sync, Approvals: o.approvals}
+	size := 0
+	for i := range events {
+		body, err := encodeOne(&events[i], i, n)
+		if err != nil {
+			return nil, err
 		}
-		<-r.done
+		b.Bodies[i] = body
+		if size += len(body) + lineOverhead + 1; size > maxAppend {
+			return nil, fmt.Errorf("%w: more than %d bytes in one append; append them in parts", ErrInvalid, maxAppend)
+		}
 	}
-	return nil
+	if o.apply != nil {
+		b.Durable = func(places []ledger.Place) {
+			for i := range places {
+				events[i].place(&places[i])
+			}
+			o.apply(events)
+		}
+	}
+	if err := c.ledger.Append(ctx, b); err != nil {
+		return nil, err
+	}
+	for i := range b.Places {
+		events[i].place(&b.Places[i])
+	}
+	return events, nil
+}
+
+func (c *AuditChain) Get(ctx context.Context, id string) (Record, error) {
+	return c.ledger.Get(ctx, id)
+}
+func (c *AuditChain) Query(ctx context.Context, q Query) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		if err := c.query(ctx, &q, func(_ uint64, line []byte, _ *record.Fields) bool {
+			return yield(bytes.Clone(line), nil)
+		}); err != nil {
+			yield(nil, err)
+		}
+	}
+}
+func (c *AuditChain) query(ctx context.Context, q *Query, fn func(uint64, []byte, *record.Fields) bool) error {
+	return c.ledger.Scan(ctx, q, fn)
+}
+func (c *AuditChain) read(ctx context.Context, after, upto uint64, fn func(uint64, []byte) bool) error {
+	return c.ledger.Read(ctx, after, upto, fn)
+}
+func (c *AuditChain) Head() Anchor                                { return c.ledger.Head() }
+func (c *AuditChain) Stats() AuditStats                           { return c.ledger.Stats() }
+func (c *AuditChain) Err() error                                  { return c.ledger.Err() }
+func (c *AuditChain) Close() error                                { return c.ledger.Close() }
+func (c *AuditChain) pruned() Pruned                              { return c.ledger.Pruned() }
+func (c *AuditChain) Dates(ctx context.Context) ([]string, error) { return c.ledger.Dates(ctx) }
+func (c *AuditChain) Totals(ctx context.Context, since, until time.Time) (Totals, error) {
+	return c.ledger.Totals(ctx, since, until)
+}
+func (c *AuditChain) TotalsEvery(ctx context.Context, since, until time.Time, interval time.Duration) (Totals, error) {
+	return c.ledger.TotalsEvery(ctx, since, until, interval)
+}
+func (c *AuditChain) Verify(ctx context.Context, anchors ...Anchor) (Report, error) {
+	return c.ledger.Verify(ctx, anchors...)
+}
+func VerifyChain(ctx context.Context, fsys fs.FS, anchors ...Anchor) (Report, error) {
+	return ledger.VerifyChain(ctx, fsys, anchors...)
+}
+
+func (c *AuditChain) Prune(ctx context.Context, before time.Time) (uint64, error) {
+	return c.ledger.Prune(ctx, before, func(ctx context.Context, before string) ([]string, error) {
+		open := newFold(0)
+		for r, err := range c.Query(ctx, Query{Before: before, Ascending: true, Approval: true}) {
+			if err == nil {
+				err = open.add(r)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		ids := make([]string, 0, len(open.pending))
+		for id := range open.pending {
+			ids = append(ids, id)
+		}
+		return ids, nil
+	})
 }
 
 func invalid(i, n int, format string, args ...any) error {
@@ -223,46 +284,6 @@ func invalid(i, n int, format string, args ...any) error {
 		return fmt.Errorf("%w: event %d: %s", ErrInvalid, i+1, s)
 	}
 	return fmt.Errorf("%w: %s", ErrInvalid, s)
-}
-
-// request is an op with what its caller could encode of it.
-type request struct {
-	op     op
-	bodies [][]byte
-	size   int
-	done   chan struct{}
-	err    error // set before done is closed
-
-	// Of a single event, so that it takes one allocation.
-	event [1]AuditEvent
-	body  [1][]byte
-}
-
-// encode checks the request's events and encodes what does not depend on their
-// place in the log.
-func (r *request) encode() error {
-	n := len(r.op.events)
-	if n > maxBatch {
-		return fmt.Errorf("%w: %d events in one append, at most %d are taken; append them in parts", ErrInvalid, n, maxBatch)
-	}
-	if r.bodies = r.body[:]; n > 1 {
-		r.bodies = make([][]byte, n)
-	}
-	for i := range r.op.events {
-		body, err := encode(&r.op.events[i])
-		if err != nil {
-			return invalid(i, n, "%v", err)
-		}
-		if line := len(body) + lineOverhead; line > maxEvent {
-			return invalid(i, n, "%d bytes in its stored form, at most %d are taken; keep the large part elsewhere and record its digest", line, maxEvent)
-		}
-		r.bodies[i] = body
-		r.size += len(body) + lineOverhead + 1
-		if r.size > maxAppend {
-			return fmt.Errorf("%w: more than %d bytes in one append; append them in parts", ErrInvalid, maxAppend)
-		}
-	}
-	return nil
 }
 
 // encode checks e, fills in what it leaves open and returns its part of the line.
@@ -310,27 +331,4 @@ func lowerWord(s string) bool {
 		}
 	}
 	return true
-}
-
-// Err returns nil while the chain takes events, otherwise why it does not: an
-// error that is ErrFailed or ErrClosed.
-func (c *AuditChain) Err() error {
-	if err := c.queue.err(); err != nil {
-		return err
-	}
-	return c.state.failure()
-}
-
-// Close takes no further appends, finishes those admitted, makes the log
-// durable and gives the directory free. Further calls return the same.
-func (c *AuditChain) Close() error {
-	c.closing.Do(func() {
-		c.queue.close()
-		<-c.stopped
-		c.pruning.Lock() // until one under way has ended
-		defer c.pruning.Unlock()
-		c.sealing.Wait()
-		c.closeErr = c.shut()
-	})
-	return c.closeErr
 }

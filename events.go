@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/rampartlog/rampart/internal/framelog"
+	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/sse"
 )
@@ -187,7 +188,7 @@ func (b *EventBus) attach(c *AuditChain, seq uint64, id, hash string) error {
 
 // publish announces durable records, in order. Only who has the tail calls it. On
 // a closed bus nobody is left to be told.
-func (b *EventBus) publish(batch []announcement) {
+func (b *EventBus) publish(batch []ledger.Notice) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closing.Err() != nil {
@@ -195,10 +196,14 @@ func (b *EventBus) publish(batch []announcement) {
 	}
 	for i := range batch {
 		a := &batch[i]
-		if a.typ != TypeApprovals {
-			b.position = sse.AppendPosition(b.position[:0], a.id, a.hash)
+		typ := TypeApprovals
+		if a.Kind != ledger.NoticeApprovals {
+			b.position = sse.AppendPosition(b.position[:0], a.ID, a.Hash)
+			if typ = TypeAudit; a.Kind == ledger.NoticeBatch {
+				typ = TypeAuditBatch
+			}
 		}
-		b.announce(a.typ, a.seq, a.runID, a.line)
+		b.announce(typ, a.Seq, a.RunID, a.Line)
 	}
 	b.log.Wake()
 }

@@ -1,6 +1,10 @@
 package rampart
 
-import "context"
+import (
+	"context"
+
+	"github.com/rampartlog/rampart/internal/ledger"
+)
 
 // AppendBatch appends events as a bulk resolution does: announced as one
 // audit_batch and one approvals.
@@ -17,12 +21,12 @@ func (c *AuditChain) AppendHooked(ctx context.Context, durable func([]AuditEvent
 // Announcer returns the committer's call of publish for n audit messages with
 // that line.
 func (b *EventBus) Announcer(n int, line []byte) func() {
-	batch := make([]announcement, n)
+	batch := make([]ledger.Notice, n)
 	var seq uint64
 	return func() {
 		for i := range batch {
 			seq++
-			batch[i] = announcement{typ: TypeAudit, seq: seq, id: "01KD3V5F2R7WQX9Z4M8N6B1C0A", hash: "0b77c2e91d3fa604", line: line}
+			batch[i] = ledger.Notice{Kind: ledger.NoticeEvent, Seq: seq, ID: "01KD3V5F2R7WQX9Z4M8N6B1C0A", Hash: "0b77c2e91d3fa604", Line: line}
 		}
 		b.publish(batch)
 	}

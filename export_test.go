@@ -1,6 +1,9 @@
 package rampart
 
-import "github.com/rampartlog/rampart/internal/vfs"
+import (
+	"github.com/rampartlog/rampart/internal/ledger"
+	"github.com/rampartlog/rampart/internal/vfs"
+)
 
 // WithFS makes OpenAuditChain use fs in place of a directory.
 func (o AuditOptions) WithFS(fs vfs.FS) *AuditOptions { o.fs = fs; return &o }
@@ -10,36 +13,20 @@ func (o AuditOptions) WithSegmentSize(n int64) *AuditOptions { o.segmentSize = n
 
 // QueuedBytes is what waits for the committer.
 func (c *AuditChain) QueuedBytes() int {
-	c.queue.mu.Lock()
-	defer c.queue.mu.Unlock()
-	return c.queue.bytes
+	return c.ledger.QueuedBytes()
 }
 
 // LoadedIndexes is how many sealed segments' indexes are in memory.
 func (c *AuditChain) LoadedIndexes() int {
-	c.state.indexMu.Lock()
-	defer c.state.indexMu.Unlock()
-	return len(c.state.loaded)
+	return c.ledger.LoadedIndexes()
 }
 
 // KeptValues is how many bytes of values are counted, and how many there are.
 func (c *AuditChain) KeptValues() (counted, kept int) {
-	v, err := c.state.view()
-	if err != nil {
-		return 0, 0
-	}
-	defer v.release()
-	c.state.indexMu.Lock()
-	defer c.state.indexMu.Unlock()
-	for _, g := range v.segments {
-		if g.values != nil {
-			kept += g.values.Size()
-		}
-	}
-	return c.state.values, kept
+	return c.ledger.KeptValues()
 }
 
 const (
-	MaxQueued  = maxQueued
-	MaxIndexes = maxIndexes
+	MaxQueued  = ledger.MaxQueued
+	MaxIndexes = ledger.MaxIndexes
 )

@@ -20,7 +20,7 @@ type streamFilter struct {
 
 func parseStreamFilter(q map[string][]string) (streamFilter, error) {
 	f := streamFilter{fields: Filter{Agent: q["agent"], Session: q["session"], Tool: q["tool"], Action: q["action"], RunID: q["run_id"]}}
-	f.events = len(f.fields.wants()) > 0
+	f.events = len(f.fields.Wants()) > 0
 	for _, t := range q["type"] {
 		switch t {
 		case TypeConnected, TypeApprovals, TypeAudit, TypeAuditBatch:
@@ -92,7 +92,7 @@ func (f *streamFilter) chooses(ctx context.Context, bus *EventBus, kind framelog
 	parsed, _ := sse.Parse(frame)
 	match := func(_ uint64, line []byte) bool {
 		fields := fieldsOf(line)
-		chosen = f.fields.match(&fields)
+		chosen = f.fields.Match(&fields)
 		return !chosen
 	}
 	if kind == kindAudit {

@@ -267,7 +267,7 @@ func (s *Stream) begin(how string) {
 	s.open.Add(1)
 	s.opened++
 	if how != resumeNone {
-		s.resumes.add(how)
+		s.resumes.Add(how)
 	}
 }
 
@@ -288,7 +288,7 @@ func (s *Stream) end(reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open.Add(-1)
-	s.closed.add(reason)
+	s.closed.Add(reason)
 }
 
 func (s *Stream) count(n framelog.Counts) {
@@ -303,11 +303,11 @@ func (s *Stream) count(n framelog.Counts) {
 func (s *Stream) Stats() StreamStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	resumes := s.resumes.read()
+	resumes := s.resumes.Read()
 	return StreamStats{
 		Open:    int(s.open.Load()),
 		Opened:  s.opened,
-		Closed:  s.closed.read(),
+		Closed:  s.closed.Read(),
 		Resumes: resumes,
 		Sent: map[string]uint64{
 			TypeConnected:  s.connected.Load(),

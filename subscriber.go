@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/rampartlog/rampart/internal/framelog"
+	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/sse"
 )
@@ -98,7 +99,7 @@ func (b *EventBus) find(ctx context.Context, after string) (seq uint64, how stri
 	chain := b.history()
 	if after == sse.Start {
 		if chain != nil {
-			seq = chain.state.pruned().Records
+			seq = chain.pruned().Records
 		}
 		return seq, resumeOK, nil
 	}
@@ -113,14 +114,14 @@ func (b *EventBus) find(ctx context.Context, after string) (seq uint64, how stri
 	if !ok {
 		return 0, resumeMalformed, nil
 	}
-	seq, p, err := chain.locate(ctx, id, hash)
+	seq, p, err := chain.ledger.Locate(ctx, id, hash)
 	if err != nil {
 		return 0, "", fmt.Errorf("rampart: find position %s: %w", after, err)
 	}
 	switch p {
-	case placeFound:
+	case ledger.PlaceFound:
 		return seq, resumeOK, nil
-	case placeContradicts:
+	case ledger.PlaceContradicts:
 		return seq, resumeMismatch, nil
 	}
 	return 0, resumeUnknown, nil

@@ -1,4 +1,4 @@
-package rampart
+package ledger
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/segment"
 	"github.com/rampartlog/rampart/internal/vfs"
@@ -26,16 +27,16 @@ func readSidecar[T any](fs vfs.FS, first uint64, decode func(io.ReaderAt, int64)
 }
 
 // addTo extends index by line, or says why no chain wrote that.
-func addTo(index *segment.Index, line []byte, f *record.Fields) *CorruptError {
+func addTo(index *segment.Index, line []byte, f *record.Fields) *failure.CorruptError {
 	if err := index.Add(line, f); err != nil {
-		return &CorruptError{ID: string(f.ID), Expected: "an event in the stored form", Found: err.Error()}
+		return &failure.CorruptError{ID: string(f.ID), Expected: "an event in the stored form", Found: err.Error()}
 	}
 	return nil
 }
 
 // index returns g's index, from memory, from its sidecar, or built again from
 // the segment.
-func (c *AuditChain) index(ctx context.Context, g *sealedOrLive) (*segment.Index, error) {
+func (c *Ledger) index(ctx context.Context, g *sealedOrLive) (*segment.Index, error) {
 	c.state.indexMu.Lock()
 	defer c.state.indexMu.Unlock()
 	if g.index != nil {
@@ -61,14 +62,14 @@ func (c *AuditChain) index(ctx context.Context, g *sealedOrLive) (*segment.Index
 // misplaced is err, or a fault of the segment where it and its index disagree.
 func (g *sealedOrLive) misplaced(err error) error {
 	if errors.Is(err, segment.ErrMisplaced) {
-		return &CorruptError{Segment: segment.Name(g.first), Expected: "its lines where its index says", Found: err.Error()}
+		return &failure.CorruptError{Segment: segment.Name(g.first), Expected: "its lines where its index says", Found: err.Error()}
 	}
 	return err
 }
 
 // may reports whether g may have a line with the wanted values. It is said
 // without g's index, which costs a hundred times as much to load.
-func (c *AuditChain) may(g *sealedOrLive, wants []segment.Want) bool {
+func (c *Ledger) may(g *sealedOrLive, wants []segment.Want) bool {
 	s := &c.state
 	s.indexMu.Lock()
 	defer s.indexMu.Unlock()
@@ -92,7 +93,7 @@ func (c *AuditChain) may(g *sealedOrLive, wants []segment.Want) bool {
 }
 
 // rebuild indexes a sealed segment whose sidecar is missing or wrong.
-func (c *AuditChain) rebuild(g *sealedOrLive) (*segment.Index, error) {
+func (c *Ledger) rebuild(g *sealedOrLive) (*segment.Index, error) {
 	f, err := c.fs.Open(segment.Name(g.first))
 	if err != nil {
 		return nil, err
@@ -100,10 +101,10 @@ func (c *AuditChain) rebuild(g *sealedOrLive) (*segment.Index, error) {
 	defer f.Close()
 	x := segment.NewIndex(g.first)
 	var fields record.Fields
-	var fault *CorruptError
+	var fault *failure.CorruptError
 	err = segment.Each(f, 0, g.head.Size, func(offset int64, line []byte) bool {
 		if err := record.Scan(line, &fields); err != nil {
-			fault = &CorruptError{Expected: "an event in the stored form", Found: err.Error()}
+			fault = &failure.CorruptError{Expected: "an event in the stored form", Found: err.Error()}
 		} else {
 			fault = addTo(x, line, &fields)
 		}
@@ -119,7 +120,7 @@ func (c *AuditChain) rebuild(g *sealedOrLive) (*segment.Index, error) {
 		return nil, err
 	}
 	if n := x.Head().Count; n != g.head.Count {
-		return nil, &CorruptError{Segment: segment.Name(g.first), Expected: fmt.Sprintf("%d records before the next segment", g.head.Count), Found: fmt.Sprint(n)}
+		return nil, &failure.CorruptError{Segment: segment.Name(g.first), Expected: fmt.Sprintf("%d records before the next segment", g.head.Count), Found: fmt.Sprint(n)}
 	}
 	c.writeIndex(x)
 	return x, nil
@@ -127,14 +128,14 @@ func (c *AuditChain) rebuild(g *sealedOrLive) (*segment.Index, error) {
 
 // writeIndex puts a segment's sidecar beside it. It is a cache: a failure costs
 // time at the next opening and nothing else.
-func (c *AuditChain) writeIndex(x *segment.Index) {
+func (c *Ledger) writeIndex(x *segment.Index) {
 	first := x.Head().First
 	data, err := x.Encode()
 	if err == nil {
 		err = replaceFile(c.fs, segment.IndexName(first), io.NopCloser(bytes.NewReader(data)), int64(len(data)))
 	}
 	if err != nil {
-		c.errors.add("index")
+		c.errors.Add("index")
 		c.log.Warn("audit index not written; it will be built again when needed", "segment", segment.Name(first), "error", err)
 	}
 }

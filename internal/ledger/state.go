@@ -1,4 +1,4 @@
-package rampart
+package ledger
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/segment"
 )
 
@@ -69,7 +70,7 @@ func (s *state) fail(cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failed == nil {
-		s.failed = fmt.Errorf("%w: %w; open the log again when its cause is mended", ErrFailed, cause)
+		s.failed = fmt.Errorf("%w: %w; open the log again when its cause is mended", failure.ErrFailed, cause)
 	}
 	return s.failed
 }
@@ -187,7 +188,7 @@ func (s *state) view() (view, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed {
-		return view{}, ErrClosed
+		return view{}, failure.ErrClosed
 	}
 	s.readers.n.Add(1)
 	return view{s.segments, s.seq, s.head, s.dropped, s.readers}, nil

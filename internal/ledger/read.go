@@ -1,4 +1,4 @@
-package rampart
+package ledger
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/segment"
 )
@@ -21,12 +22,12 @@ func idAt(lines *segment.Lines, i, end int) (string, error) {
 
 // Get returns the stored line of one event, or ErrNotFound. A line whose hash
 // does not fit is a [*CorruptError].
-func (c *AuditChain) Get(ctx context.Context, id string) (Record, error) {
+func (c *Ledger) Get(ctx context.Context, id string) ([]byte, error) {
 	if !validID(id) {
-		return nil, fmt.Errorf("%w: no event %q: an id has 26 characters of 0-9 and A-Z", ErrNotFound, id)
+		return nil, fmt.Errorf("%w: no event %q: an id has 26 characters of 0-9 and A-Z", failure.ErrNotFound, id)
 	}
-	var found Record
-	var fault *CorruptError
+	var found []byte
+	var fault *failure.CorruptError
 	err := c.find(ctx, id, func(first uint64, i int, line []byte) {
 		found = bytes.Clone(line)
 		if fault = selfFault(line, new(record.Fields)); fault != nil {
@@ -39,14 +40,14 @@ func (c *AuditChain) Get(ctx context.Context, id string) (Record, error) {
 	case fault != nil:
 		return nil, fault
 	case found == nil:
-		return nil, fmt.Errorf("%w: no event %s in the log", ErrNotFound, id)
+		return nil, fmt.Errorf("%w: no event %s in the log", failure.ErrNotFound, id)
 	}
 	return found, nil
 }
 
 // find calls fn for the record with that id, if there is one: line i, from 0,
 // of segment first.
-func (c *AuditChain) find(ctx context.Context, id string, fn func(first uint64, i int, line []byte)) error {
+func (c *Ledger) find(ctx context.Context, id string, fn func(first uint64, i int, line []byte)) error {
 	v, err := c.state.view()
 	if err != nil {
 		return err
@@ -94,14 +95,14 @@ func (c *AuditChain) find(ctx context.Context, id string, fn func(first uint64, 
 type place int
 
 const (
-	placeFound       place = iota + 1
-	placeUnknown           // well-formed, not in this log
-	placeContradicts       // in the log with another hash, or beyond its head with a hash
+	PlaceFound       place = iota + 1
+	PlaceUnknown           // well-formed, not in this log
+	PlaceContradicts       // in the log with another hash, or beyond its head with a hash
 )
 
 // locate finds the record that a stream position names; hash is empty or a
 // prefix of the record's.
-func (c *AuditChain) locate(ctx context.Context, id, hash string) (seq uint64, p place, err error) {
+func (c *Ledger) Locate(ctx context.Context, id, hash string) (seq uint64, p place, err error) {
 	v, err := c.state.view()
 	if err != nil {
 		return 0, 0, err
@@ -109,23 +110,23 @@ func (c *AuditChain) locate(ctx context.Context, id, hash string) (seq uint64, p
 	defer v.release()
 	if id == v.pruned.LastID { // the one before all that are there
 		if !strings.HasPrefix(v.pruned.LastHash, hash) {
-			return 0, placeContradicts, nil
+			return 0, PlaceContradicts, nil
 		}
-		return v.pruned.Records, placeFound, nil
+		return v.pruned.Records, PlaceFound, nil
 	}
 	if id > v.head.ID {
 		if hash != "" {
-			return 0, placeContradicts, nil
+			return 0, PlaceContradicts, nil
 		}
-		return 0, placeUnknown, nil
+		return 0, PlaceUnknown, nil
 	}
-	p = placeUnknown
+	p = PlaceUnknown
 	err = c.find(ctx, id, func(first uint64, i int, line []byte) {
-		if h := Record(line).Hash(); hash != "" && h[:min(len(h), len(hash))] != hash {
-			p = placeContradicts
+		if h := hashOf(line); hash != "" && h[:min(len(h), len(hash))] != hash {
+			p = PlaceContradicts
 			return
 		}
-		seq, p = first+uint64(i), placeFound
+		seq, p = first+uint64(i), PlaceFound
 	})
 	return seq, p, err
 }
@@ -133,14 +134,14 @@ func (c *AuditChain) locate(ctx context.Context, id, hash string) (seq uint64, p
 // read calls fn for the records after number after, up to and including number
 // upto, in order, until fn returns false. line is valid only during the call.
 // ErrLagged: they were pruned.
-func (c *AuditChain) read(ctx context.Context, after, upto uint64, fn func(seq uint64, line []byte) bool) error {
+func (c *Ledger) Read(ctx context.Context, after, upto uint64, fn func(seq uint64, line []byte) bool) error {
 	v, err := c.state.view()
 	if err != nil {
 		return err
 	}
 	defer v.release()
 	if after < v.pruned.Records {
-		return fmt.Errorf("%w: record %d was pruned; query again, and go on from there", ErrLagged, after+1)
+		return fmt.Errorf("%w: record %d was pruned; query again, and go on from there", failure.ErrLagged, after+1)
 	}
 	upto = min(upto, v.seq)
 	for more := true; more && after < upto; {
@@ -150,13 +151,13 @@ func (c *AuditChain) read(ctx context.Context, after, upto uint64, fn func(seq u
 			return err
 		}
 		if more && after == before {
-			return &CorruptError{Segment: segment.Name(v.segments[i].first), Expected: fmt.Sprintf("record %d", after+1), Found: "the end of the segment"}
+			return &failure.CorruptError{Segment: segment.Name(v.segments[i].first), Expected: fmt.Sprintf("record %d", after+1), Found: "the end of the segment"}
 		}
 	}
 	return nil
 }
 
-func (c *AuditChain) readSegment(ctx context.Context, g *sealedOrLive, after, upto uint64, fn func(uint64, []byte) bool) (last uint64, more bool, err error) {
+func (c *Ledger) readSegment(ctx context.Context, g *sealedOrLive, after, upto uint64, fn func(uint64, []byte) bool) (last uint64, more bool, err error) {
 	index, err := c.index(ctx, g)
 	if err != nil {
 		return after, false, err
@@ -189,8 +190,17 @@ func (c *AuditChain) readSegment(ctx context.Context, g *sealedOrLive, after, up
 
 // Head returns the newest visible event's id and hash; both are empty while
 // the log is. Noted down elsewhere, they are an anchor for [VerifyChain].
-func (c *AuditChain) Head() Anchor {
+func (c *Ledger) Head() Anchor {
 	c.state.mu.RLock()
 	defer c.state.mu.RUnlock()
 	return c.state.head
+}
+
+// hashOf is the hash that a line says it has, or "".
+func hashOf(line []byte) string {
+	var f record.Fields
+	if record.Scan(line, &f) != nil {
+		return ""
+	}
+	return string(f.Hash)
 }

@@ -1,4 +1,4 @@
-package rampart
+package ledger
 
 import (
 	"slices"

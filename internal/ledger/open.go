@@ -1,4 +1,4 @@
-package rampart
+package ledger
 
 import (
 	"bytes"
@@ -13,8 +13,10 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/segment"
+	"github.com/rampartlog/rampart/internal/tally"
 	"github.com/rampartlog/rampart/internal/vfs"
 )
 
@@ -25,11 +27,11 @@ const lockName = "LOCK"
 // it, which costs its maker no disk, is not to be read into memory.
 const maxSegment = segmentSize + maxAppend
 
-// OpenAuditChain opens the log in dir, which is made (0700) when missing, and
+// Open opens the log in dir, which is made (0700) when missing, and
 // locks it until Close.
 //
 // It reads the ends of the full segments and the last one, never the whole
-// history; [AuditChain.Verify] does. After a stop that was not a Close, what
+// history; [Ledger.Verify] does. After a stop that was not a Close, what
 // the last segment holds is checked line by line and copied to a new file that
 // is synced, since what a page cache shows need not be what the disk has. An
 // unfinished write at the very end, cut short or with zeros in it, was never
@@ -37,7 +39,7 @@ const maxSegment = segmentSize + maxAppend
 //
 // ErrLocked: somebody has the log open; the message names the process.
 // [*CorruptError]: the log holds what no chain wrote; the files are untouched.
-func OpenAuditChain(dir string, opts *AuditOptions) (*AuditChain, error) {
+func Open(dir string, opts *Options) (*Ledger, error) {
 	c, err := openChain(dir, opts)
 	if err != nil && !strings.HasPrefix(err.Error(), "rampart: ") {
 		err = fmt.Errorf("rampart: open audit log %s: %w", dir, err)
@@ -45,8 +47,8 @@ func OpenAuditChain(dir string, opts *AuditOptions) (*AuditChain, error) {
 	return c, err
 }
 
-func openChain(dir string, opts *AuditOptions) (_ *AuditChain, err error) {
-	c := &AuditChain{stopped: make(chan struct{}), errors: newCounters("write", "sync", "create", "index", "prune")}
+func openChain(dir string, opts *Options) (_ *Ledger, err error) {
+	c := &Ledger{stopped: make(chan struct{}), errors: tally.NewCounters("write", "sync", "create", "index", "prune")}
 	if opts != nil {
 		c.opts = *opts
 	}
@@ -55,20 +57,20 @@ func openChain(dir string, opts *AuditOptions) (_ *AuditChain, err error) {
 		c.opts.Sync = SyncAlways
 	case SyncAlways, SyncInterval, SyncNever:
 	default:
-		return nil, fmt.Errorf("%w: sync policy %q; there are %q, %q and %q", ErrInvalid, c.opts.Sync, SyncAlways, SyncInterval, SyncNever)
+		return nil, fmt.Errorf("%w: sync policy %q; there are %q, %q and %q", failure.ErrInvalid, c.opts.Sync, SyncAlways, SyncInterval, SyncNever)
 	}
 	if c.opts.SyncEvery <= 0 {
 		c.opts.SyncEvery = time.Second
 	}
-	if c.opts.segmentSize == 0 {
-		c.opts.segmentSize = segmentSize
+	if c.opts.SegmentSize == 0 {
+		c.opts.SegmentSize = segmentSize
 	}
 	c.log = c.opts.Logger
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.queue.init()
-	if c.fs = c.opts.fs; c.fs == nil {
+	if c.fs = c.opts.FS; c.fs == nil {
 		if c.fs, err = vfs.Dir(dir); err != nil {
 			return nil, err
 		}
@@ -77,7 +79,7 @@ func openChain(dir string, opts *AuditOptions) (_ *AuditChain, err error) {
 	if err != nil {
 		var held *vfs.LockedError
 		if errors.As(err, &held) {
-			return nil, fmt.Errorf("%w: the audit log %s is %w; stop that process or choose another directory", ErrLocked, dir, held)
+			return nil, fmt.Errorf("%w: the audit log %s is %w; stop that process or choose another directory", failure.ErrLocked, dir, held)
 		}
 		return nil, err
 	}
@@ -93,18 +95,13 @@ func openChain(dir string, opts *AuditOptions) (_ *AuditChain, err error) {
 	if err := c.recover(); err != nil {
 		return nil, err
 	}
-	if c.opts.Bus != nil {
-		if err := c.opts.Bus.attach(c, c.state.seq, c.state.head.ID, c.state.head.Hash); err != nil {
-			return nil, err
-		}
-	}
 	go c.run()
 	return c, nil
 }
 
 // recover finds the segments, checks what opening checks and leaves the tail
 // where the next event goes.
-func (c *AuditChain) recover() error {
+func (c *Ledger) recover() error {
 	// A process that was killed may have made or renamed what it had not yet
 	// made durable. It is there, so that it is built upon.
 	if err := c.fs.SyncDir(); err != nil {
@@ -177,7 +174,7 @@ func (c *AuditChain) recover() error {
 
 // removeOrphan removes a sidecar without its segment, if there is one: the
 // number may be another segment's before long.
-func (c *AuditChain) removeOrphan(name string) error {
+func (c *Ledger) removeOrphan(name string) error {
 	if name == "" {
 		return nil
 	}
@@ -188,11 +185,11 @@ func (c *AuditChain) removeOrphan(name string) error {
 
 // missingSegment is the fault of a log without segment want; got is the one in
 // its place, 0 if there is none.
-func missingSegment(want, got uint64) *CorruptError {
+func missingSegment(want, got uint64) *failure.CorruptError {
 	if 0 < got && got < want { // it is one too many
-		return &CorruptError{Segment: segment.Name(got), Expected: "the next segment to begin with record " + fmt.Sprint(want), Found: "this one"}
+		return &failure.CorruptError{Segment: segment.Name(got), Expected: "the next segment to begin with record " + fmt.Sprint(want), Found: "this one"}
 	}
-	f := &CorruptError{Segment: segment.Name(want), Expected: "the segment that begins with record " + fmt.Sprint(want), Found: "no such file"}
+	f := &failure.CorruptError{Segment: segment.Name(want), Expected: "the segment that begins with record " + fmt.Sprint(want), Found: "no such file"}
 	if got > 0 {
 		f.Found += "; the next one is " + segment.Name(got)
 	}
@@ -200,7 +197,7 @@ func missingSegment(want, got uint64) *CorruptError {
 }
 
 // section opens a file of the log for reading up to size bytes.
-func (c *AuditChain) section(name string, size int64) (io.ReadCloser, error) {
+func (c *Ledger) section(name string, size int64) (io.ReadCloser, error) {
 	f, err := c.fs.Open(name)
 	if err != nil {
 		return nil, err
@@ -220,7 +217,7 @@ func follows(prev, h segment.Head) error {
 		return missingSegment(prev.First+prev.Count, h.First)
 	}
 	if h.PrevHash != prev.Hash || h.FirstID <= prev.LastID {
-		return &CorruptError{Segment: segment.Name(h.First), Line: 1, ID: h.FirstID,
+		return &failure.CorruptError{Segment: segment.Name(h.First), Line: 1, ID: h.FirstID,
 			Expected: "an id after " + prev.LastID + " and prev_hash " + prev.Hash, Found: "prev_hash " + h.PrevHash}
 	}
 	return nil
@@ -228,7 +225,7 @@ func follows(prev, h segment.Head) error {
 
 // openSealed learns the head of a full segment from its sidecar, or from the
 // segment's own ends.
-func (c *AuditChain) openSealed(first, next uint64, prev segment.Head) (*sealedOrLive, error) {
+func (c *Ledger) openSealed(first, next uint64, prev segment.Head) (*sealedOrLive, error) {
 	name := segment.Name(first)
 	f, err := c.fs.Open(name)
 	if err != nil {
@@ -262,7 +259,7 @@ func (c *AuditChain) openSealed(first, next uint64, prev segment.Head) (*sealedO
 		if _, _, err := checkLines(f, first, size, size, prev); err != nil {
 			return nil, err
 		}
-		return nil, &CorruptError{Segment: name, Expected: fmt.Sprintf("%d records before the next segment", next-first), Found: "none"}
+		return nil, &failure.CorruptError{Segment: name, Expected: fmt.Sprintf("%d records before the next segment", next-first), Found: "none"}
 	}
 	g.head.FirstID, g.head.PrevHash = string(begin.ID), string(begin.PrevHash)
 	g.head.LastID, g.head.Hash = string(end.ID), string(end.Hash)
@@ -281,7 +278,7 @@ func fits(f vfs.File, first uint64, size int64, h segment.Head) bool {
 }
 
 // openLive opens the last segment for appending.
-func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
+func (c *Ledger) openLive(first uint64, prev segment.Head) error {
 	name := segment.Name(first)
 	if prev.Count > 0 && prev.First+prev.Count != first {
 		return missingSegment(prev.First+prev.Count, first)
@@ -337,7 +334,7 @@ func (c *AuditChain) openLive(first uint64, prev segment.Head) error {
 // does not go on from there was changed behind its back, unless somebody copied
 // it while it was written, or put a backup beside a newer sidecar: that is said,
 // and the lines are believed.
-func (c *AuditChain) remembered(f vfs.File, first uint64, size int64, h segment.Head) (synced int64, stale bool, err error) {
+func (c *Ledger) remembered(f vfs.File, first uint64, size int64, h segment.Head) (synced int64, stale bool, err error) {
 	begin, err := firstLine(f, size)
 	if err != nil {
 		return 0, false, err
@@ -363,7 +360,7 @@ func (c *AuditChain) remembered(f vfs.File, first uint64, size int64, h segment.
 // repair checks the live segment line by line, cuts a torn tail and replaces
 // the file by a durable copy of its good lines. Its first synced bytes were
 // there when the log was closed: what is bad among them is no torn tail.
-func (c *AuditChain) repair(first uint64, size, synced int64, prev segment.Head) (*segment.Index, error) {
+func (c *Ledger) repair(first uint64, size, synced int64, prev segment.Head) (*segment.Index, error) {
 	name := segment.Name(first)
 	index, good, err := checkLines(c.tail.file, first, size, synced, prev)
 	if err != nil {
@@ -389,7 +386,7 @@ func checkLines(f vfs.File, first uint64, size, synced int64, prev segment.Head)
 	index = segment.NewIndex(first)
 	prevHash, prevID := []byte(prev.Hash), []byte(prev.LastID)
 	var fields record.Fields
-	var fault *CorruptError // of a line that is good by itself
+	var fault *failure.CorruptError // of a line that is good by itself
 	err = segment.Each(f, 0, size, func(_ int64, line []byte) bool {
 		if selfFault(line, &fields) != nil {
 			return false
@@ -423,12 +420,12 @@ func checkLines(f vfs.File, first uint64, size, synced int64, prev segment.Head)
 
 // tailFault says what is wrong with a tail that begins with a line which is bad
 // by itself, or returns nil where it may be an unfinished write.
-func tailFault(tail []byte, prevID string, synced bool) *CorruptError {
+func tailFault(tail []byte, prevID string, synced bool) *failure.CorruptError {
 	var fields record.Fields
 	line, rest, whole := bytes.Cut(tail, []byte("\n"))
 	fault := selfFault(line, &fields)
 	if fault == nil {
-		fault = &CorruptError{ID: string(fields.ID), Expected: "a newline", Found: "the end of the file"}
+		fault = &failure.CorruptError{ID: string(fields.ID), Expected: "a newline", Found: "the end of the file"}
 	}
 	// A disk leaves of an unfinished write what is cut short or has blocks
 	// of zeros. A whole line of text that is wrong was somebody's.
@@ -440,27 +437,27 @@ func tailFault(tail []byte, prevID string, synced bool) *CorruptError {
 }
 
 // selfFault says what of line, by itself, is not as a chain writes it.
-func selfFault(line []byte, f *record.Fields) *CorruptError {
+func selfFault(line []byte, f *record.Fields) *failure.CorruptError {
 	if len(line) > maxEvent {
-		return &CorruptError{Expected: fmt.Sprintf("%d bytes at most", maxEvent), Found: fmt.Sprint(len(line))}
+		return &failure.CorruptError{Expected: fmt.Sprintf("%d bytes at most", maxEvent), Found: fmt.Sprint(len(line))}
 	}
 	if err := record.Scan(line, f); err != nil {
-		return &CorruptError{Expected: "an event in the stored form", Found: err.Error()}
+		return &failure.CorruptError{Expected: "an event in the stored form", Found: err.Error()}
 	}
 	var sum [64]byte
 	if !record.Sum(line, &sum) || !bytes.Equal(sum[:], f.Hash) {
-		return &CorruptError{ID: string(f.ID), Expected: "hash " + string(sum[:]), Found: string(f.Hash)}
+		return &failure.CorruptError{ID: string(f.ID), Expected: "hash " + string(sum[:]), Found: string(f.Hash)}
 	}
 	return nil
 }
 
 // linkFault says why a line that is good by itself cannot follow the one before.
-func linkFault(f *record.Fields, prevHash, prevID []byte) *CorruptError {
+func linkFault(f *record.Fields, prevHash, prevID []byte) *failure.CorruptError {
 	if !bytes.Equal(f.PrevHash, prevHash) {
-		return &CorruptError{ID: string(f.ID), Expected: fmt.Sprintf("prev_hash %s", prevHash), Found: string(f.PrevHash)}
+		return &failure.CorruptError{ID: string(f.ID), Expected: fmt.Sprintf("prev_hash %s", prevHash), Found: string(f.PrevHash)}
 	}
 	if bytes.Compare(f.ID, prevID) <= 0 {
-		return &CorruptError{ID: string(f.ID), Expected: fmt.Sprintf("an id after %s", prevID), Found: string(f.ID)}
+		return &failure.CorruptError{ID: string(f.ID), Expected: fmt.Sprintf("an id after %s", prevID), Found: string(f.ID)}
 	}
 	return nil
 }

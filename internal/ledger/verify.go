@@ -1,4 +1,4 @@
-package rampart
+package ledger
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/segment"
 )
@@ -48,7 +49,7 @@ type Report struct {
 	FirstID  string
 	LastID   string
 	HeadHash string
-	Fault    *CorruptError // the first fault; nil when Verdict is VerdictOK
+	Fault    *failure.CorruptError // the first fault; nil when Verdict is VerdictOK
 }
 
 // OK reports whether the log is whole.
@@ -60,7 +61,7 @@ func (r Report) OK() bool { return r.Verdict == VerdictOK }
 // hash; memory does not grow with the log.
 //
 // A log that was pruned is whole when it begins with the event after the last
-// one dropped, and holds the event that says so: see [AuditChain.Prune].
+// one dropped, and holds the event that says so: see [Ledger.Prune].
 //
 // A fault in the data is a verdict. The error is ctx's, or ErrInvalid for a
 // malformed anchor. On a log that is being written the end of a write may look
@@ -107,7 +108,7 @@ func VerifyChain(ctx context.Context, fsys fs.FS, anchors ...Anchor) (Report, er
 
 // Verify is [VerifyChain] for the part of the open log that is visible when it
 // is called, whose newest event is an anchor. Appending goes on meanwhile.
-func (c *AuditChain) Verify(ctx context.Context, anchors ...Anchor) (Report, error) {
+func (c *Ledger) Verify(ctx context.Context, anchors ...Anchor) (Report, error) {
 	v, err := newVerification(anchors)
 	if err != nil {
 		return Report{}, err
@@ -153,14 +154,14 @@ func newVerification(anchors []Anchor) (*verification, error) {
 	for _, a := range anchors {
 		hash := strings.ToLower(a.Hash)
 		if !validID(a.ID) {
-			return nil, fmt.Errorf("%w: the anchor's id %q is not an event's id, which has 26 characters of 0-9 and A-Z", ErrInvalid, a.ID)
+			return nil, fmt.Errorf("%w: the anchor's id %q is not an event's id, which has 26 characters of 0-9 and A-Z", failure.ErrInvalid, a.ID)
 		}
 		if strings.Trim(hash, "0123456789abcdef") != "" || len(hash) > 64 || len(hash) > 0 && len(hash) < 16 {
-			return nil, fmt.Errorf("%w: the anchor's hash must be 16 to 64 hexadecimal digits, or empty", ErrInvalid)
+			return nil, fmt.Errorf("%w: the anchor's hash must be 16 to 64 hexadecimal digits, or empty", failure.ErrInvalid)
 		}
 		if have, ok := v.anchors[a.ID]; ok && have != hash && !strings.HasPrefix(have, hash) {
 			if !strings.HasPrefix(hash, have) {
-				return nil, fmt.Errorf("%w: two anchors give event %s different hashes", ErrInvalid, a.ID)
+				return nil, fmt.Errorf("%w: two anchors give event %s different hashes", failure.ErrInvalid, a.ID)
 			}
 		} else if ok {
 			hash = have
@@ -192,14 +193,14 @@ type block struct {
 	count             uint64
 	firstPrev, lastID string
 	firstID, lastHash string
-	fault             *CorruptError // in the line after count
+	fault             *failure.CorruptError // in the line after count
 	verdict           Verdict
 	seen              []Anchor // anchors' events, with the hashes they have
 }
 
 // run walks over the segments that p, read with pruneErr, leaves.
 func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pruneErr error) (Report, error) {
-	if fault := new(CorruptError); errors.As(pruneErr, &fault) {
+	if fault := new(failure.CorruptError); errors.As(pruneErr, &fault) {
 		return v.found(Report{}, VerdictTampered, fault), nil
 	} else if pruneErr != nil {
 		return v.unreadable(prunedName, pruneErr), nil
@@ -239,7 +240,7 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 		}
 		name := segment.Name(v.segments[b.segment])
 		if b.err != nil {
-			return v.found(r, VerdictUnreadable, &CorruptError{Segment: name, Offset: b.offset, Expected: "to read the file", Found: b.err.Error()}), nil
+			return v.found(r, VerdictUnreadable, &failure.CorruptError{Segment: name, Offset: b.offset, Expected: "to read the file", Found: b.err.Error()}), nil
 		}
 		if b.offset == 0 {
 			line = 1
@@ -257,11 +258,11 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 					return v.found(r, VerdictMissing, fault), nil
 				}
 			}
-			var fault *CorruptError
+			var fault *failure.CorruptError
 			if b.firstPrev != prevHash {
-				fault = &CorruptError{ID: b.firstID, Expected: "prev_hash " + prevHash, Found: b.firstPrev}
+				fault = &failure.CorruptError{ID: b.firstID, Expected: "prev_hash " + prevHash, Found: b.firstPrev}
 			} else if b.firstID <= prevID {
-				fault = &CorruptError{ID: b.firstID, Expected: "an id after " + prevID, Found: b.firstID}
+				fault = &failure.CorruptError{ID: b.firstID, Expected: "an id after " + prevID, Found: b.firstID}
 			}
 			if fault != nil {
 				fault.Segment, fault.Line, fault.Offset = name, line, b.offset
@@ -298,7 +299,7 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 		return Report{}, err
 	}
 	if e := p.event; seen[e.ID] != e.Hash {
-		return v.found(r, VerdictMissing, &CorruptError{Segment: prunedName, Line: 1, ID: e.ID, Expected: "that event on the log", Found: "no such event in the log, which ends with " + r.LastID}), nil
+		return v.found(r, VerdictMissing, &failure.CorruptError{Segment: prunedName, Line: 1, ID: e.ID, Expected: "that event on the log", Found: "no such event in the log, which ends with " + r.LastID}), nil
 	}
 	if p.Records > 0 {
 		seen[p.LastID] = p.LastHash
@@ -308,12 +309,12 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 		switch have, ok := seen[id]; {
 		case !ok && id < p.LastID:
 			if r.OK() { // anything else is worse
-				r = v.found(r, VerdictPruned, &CorruptError{ID: id, Expected: "event " + id + " of the anchor", Found: "a log that was pruned up to " + p.LastID})
+				r = v.found(r, VerdictPruned, &failure.CorruptError{ID: id, Expected: "event " + id + " of the anchor", Found: "a log that was pruned up to " + p.LastID})
 			}
 		case !ok:
-			return v.found(r, VerdictTruncated, &CorruptError{ID: id, Expected: "event " + id + " of the anchor", Found: "no such event in the log, which ends with " + r.LastID}), nil
+			return v.found(r, VerdictTruncated, &failure.CorruptError{ID: id, Expected: "event " + id + " of the anchor", Found: "no such event in the log, which ends with " + r.LastID}), nil
 		case !strings.HasPrefix(have, hash):
-			return v.found(r, VerdictTruncated, &CorruptError{ID: id, Expected: "hash " + hash + " of the anchor", Found: have}), nil
+			return v.found(r, VerdictTruncated, &failure.CorruptError{ID: id, Expected: "hash " + hash + " of the anchor", Found: have}), nil
 		}
 	}
 	return r, nil
@@ -348,13 +349,13 @@ func (v *verification) torn(name string, offset int64, prevID string) (bool, err
 	return tailFault(tail, prevID, false) == nil, nil
 }
 
-func (v *verification) found(r Report, verdict Verdict, fault *CorruptError) Report {
+func (v *verification) found(r Report, verdict Verdict, fault *failure.CorruptError) Report {
 	r.Verdict, r.Fault = verdict, fault
 	return r
 }
 
 func (v *verification) unreadable(name string, err error) Report {
-	return v.found(Report{}, VerdictUnreadable, &CorruptError{Segment: name, Expected: "to read it", Found: err.Error()})
+	return v.found(Report{}, VerdictUnreadable, &failure.CorruptError{Segment: name, Expected: "to read it", Found: err.Error()})
 }
 
 // splitter reads the log in blocks that end at the end of a line. Whoever is to
@@ -443,7 +444,7 @@ func (b *block) check(f *record.Fields, v *verification) {
 	for at < len(data) {
 		n := bytes.IndexByte(data[at:], '\n')
 		if n < 0 {
-			b.fail(at, VerdictTampered, &CorruptError{Expected: "an event in the stored form and a newline", Found: "the end of the file"})
+			b.fail(at, VerdictTampered, &failure.CorruptError{Expected: "an event in the stored form and a newline", Found: "the end of the file"})
 			return
 		}
 		line := data[at : at+n]
@@ -466,7 +467,7 @@ func (b *block) check(f *record.Fields, v *verification) {
 	}
 }
 
-func (b *block) fail(at int, verdict Verdict, fault *CorruptError) {
+func (b *block) fail(at int, verdict Verdict, fault *failure.CorruptError) {
 	fault.Offset = b.offset + int64(at)
 	b.fault, b.verdict = fault, verdict
 }

@@ -1,4 +1,4 @@
-package rampart
+package ledger
 
 import (
 	"errors"
@@ -25,7 +25,7 @@ type tail struct {
 
 	buf    []byte
 	spans  []span
-	notice []announcement
+	notice []Notice
 }
 
 // span is a line within the write that is being made.
@@ -36,7 +36,7 @@ type span struct {
 }
 
 // run is the committer, which writes what waits in the queue.
-func (c *AuditChain) run() {
+func (c *Ledger) run() {
 	defer close(c.stopped)
 	var tick <-chan time.Time
 	if c.opts.Sync == SyncInterval {
@@ -44,7 +44,7 @@ func (c *AuditChain) run() {
 		defer t.Stop()
 		tick = t.C
 	}
-	var batch []*request
+	var batch []*Batch
 	for open := true; open; {
 		select {
 		case <-c.queue.kick:
@@ -71,7 +71,7 @@ func (c *AuditChain) run() {
 }
 
 // writeAlone is write for a request whose caller has the tail, which it gives up.
-func (c *AuditChain) writeAlone(r *request) {
+func (c *Ledger) writeAlone(r *Batch) {
 	panicked := true
 	defer func() {
 		if panicked { // file and memory may disagree, and a server may go on after this
@@ -80,7 +80,7 @@ func (c *AuditChain) writeAlone(r *request) {
 		c.queue.answered(1)
 		<-c.queue.tail
 	}()
-	_, r.err = c.write([]*request{r})
+	_, r.err = c.write([]*Batch{r})
 	panicked = false
 }
 
@@ -97,7 +97,7 @@ func (c *AuditChain) writeAlone(r *request) {
 // and before it, when the live segment is full:
 //
 //	open(next, O_CREAT|O_EXCL); fsync(next); fsync(dir)
-func (c *AuditChain) write(batch []*request) (_ []*request, err error) {
+func (c *Ledger) write(batch []*Batch) (_ []*Batch, err error) {
 	if err := c.state.failure(); err != nil {
 		return batch, err
 	}
@@ -105,7 +105,7 @@ func (c *AuditChain) write(batch []*request) (_ []*request, err error) {
 		return batch, err
 	}
 	t := &c.tail
-	if t.size >= c.opts.segmentSize {
+	if t.size >= c.opts.SegmentSize {
 		if err := c.roll(); err != nil {
 			return batch, err
 		}
@@ -121,10 +121,10 @@ func (c *AuditChain) write(batch []*request) (_ []*request, err error) {
 }
 
 // store is write once all is encoded.
-func (c *AuditChain) store(batch []*request, hash [64]byte) error {
+func (c *Ledger) store(batch []*Batch, hash [64]byte) error {
 	t := &c.tail
 	if n, err := t.file.WriteAt(t.buf, t.size); err != nil {
-		c.errors.add("write")
+		c.errors.Add("write")
 		err = fmt.Errorf("rampart: append to %s, %d of %d bytes written: %w", segment.Name(c.state.live().first), n, len(t.buf), err)
 		// What was not acknowledged must not stay where the next write begins.
 		if cut := t.file.Truncate(t.size); cut != nil {
@@ -141,7 +141,7 @@ func (c *AuditChain) store(batch []*request, hash [64]byte) error {
 		return err
 	}
 	t.dirty = true
-	if c.opts.Sync == SyncAlways || slices.ContainsFunc(batch, func(r *request) bool { return r.op.sync }) {
+	if c.opts.Sync == SyncAlways || slices.ContainsFunc(batch, func(r *Batch) bool { return r.Sync }) {
 		if err := c.syncTail(); err != nil {
 			return err
 		}
@@ -160,12 +160,12 @@ func (c *AuditChain) store(batch []*request, hash [64]byte) error {
 // untouched returns why the live segment is no longer what it was: what is
 // written to a file that was removed, or that an editor saved over, is gone with
 // the process, and what follows a hole that somebody cut is not a log.
-func (c *AuditChain) untouched() error {
+func (c *Ledger) untouched() error {
 	err := c.tail.file.Untouched(c.tail.size)
 	if err == nil {
 		return nil
 	}
-	c.errors.add("write")
+	c.errors.Add("write")
 	err = fmt.Errorf("rampart: append to %s: %w", segment.Name(c.state.live().first), err)
 	if errors.Is(err, vfs.ErrTouched) {
 		return c.state.fail(err)
@@ -174,12 +174,12 @@ func (c *AuditChain) untouched() error {
 }
 
 // link gives the events their ids and hashes, and encodes them.
-func (c *AuditChain) link(batch []*request, hash [64]byte) [64]byte {
+func (c *Ledger) link(batch []*Batch, hash [64]byte) [64]byte {
 	t := &c.tail
 	prev := string(hash[:])
 	for _, r := range batch {
-		for i, body := range r.bodies {
-			e := &r.op.events[i]
+		for i, body := range r.Bodies {
+			e := &r.Places[i]
 			id := t.ids.take(len(t.spans))
 			e.ID, e.PrevHash = id.String(), prev
 			from := len(t.buf)
@@ -197,16 +197,16 @@ func (c *AuditChain) link(batch []*request, hash [64]byte) [64]byte {
 // have dropped the pages and marked them clean, so that a second try would
 // succeed and mean nothing: the log takes no more events until it is opened
 // again, which copies what is readable to a new file.
-func (c *AuditChain) syncTail() error {
+func (c *Ledger) syncTail() error {
 	if err := c.tail.file.Sync(); err != nil {
-		c.errors.add("sync")
+		c.errors.Add("sync")
 		return c.state.fail(fmt.Errorf("sync %s: %w", segment.Name(c.state.live().first), err))
 	}
 	c.tail.dirty = false
 	return nil
 }
 
-func (c *AuditChain) syncDirty() {
+func (c *Ledger) syncDirty() {
 	if c.tail.dirty && c.state.failure() == nil {
 		if err := c.syncTail(); err != nil {
 			c.log.Error("audit log failed", "error", err)
@@ -215,7 +215,7 @@ func (c *AuditChain) syncDirty() {
 }
 
 // show lets readers see what was written.
-func (c *AuditChain) show() error {
+func (c *Ledger) show() error {
 	t := &c.tail
 	live := c.state.live()
 	var f record.Fields
@@ -235,31 +235,31 @@ func (c *AuditChain) show() error {
 }
 
 // announce tells the queue's owner, then the bus.
-func (c *AuditChain) announce(batch []*request) {
+func (c *Ledger) announce(batch []*Batch) {
 	t := &c.tail
 	t.notice = t.notice[:0]
 	seq := t.seq - uint64(len(t.spans))
 	at := 0
 	for _, r := range batch {
-		if r.op.apply != nil {
-			r.op.apply(r.op.events)
+		if r.Durable != nil {
+			r.Durable(r.Places)
 		}
-		for i := range r.op.events {
-			e, s := &r.op.events[i], t.spans[at]
+		for i := range r.Places {
+			e, s := &r.Places[i], t.spans[at]
 			at++
 			seq++
-			if !r.op.batch {
-				t.notice = append(t.notice, announcement{typ: TypeAudit, seq: seq, id: e.ID, hash: e.Hash, line: t.buf[s.from:s.to]})
-			} else if i == len(r.op.events)-1 {
-				t.notice = append(t.notice, announcement{typ: TypeAuditBatch, seq: seq, id: e.ID, hash: e.Hash, runID: r.op.runID})
+			if !r.Bulk {
+				t.notice = append(t.notice, Notice{Kind: NoticeEvent, Seq: seq, ID: e.ID, Hash: e.Hash, Line: t.buf[s.from:s.to]})
+			} else if i == len(r.Places)-1 {
+				t.notice = append(t.notice, Notice{Kind: NoticeBatch, Seq: seq, ID: e.ID, Hash: e.Hash, RunID: r.RunID})
 			}
 		}
-		if r.op.approvals {
-			t.notice = append(t.notice, announcement{typ: TypeApprovals, seq: seq})
+		if r.Approvals {
+			t.notice = append(t.notice, Notice{Kind: NoticeApprovals, Seq: seq})
 		}
 	}
-	if c.opts.Bus != nil {
-		c.opts.Bus.publish(t.notice)
+	if c.opts.Announce != nil {
+		c.opts.Announce(t.notice)
 	}
 	clear(t.notice)
 	if cap(t.buf) > 2*maxWrite {
@@ -268,7 +268,7 @@ func (c *AuditChain) announce(batch []*request) {
 }
 
 // roll seals the live segment and begins the next.
-func (c *AuditChain) roll() error {
+func (c *Ledger) roll() error {
 	t := &c.tail
 	// A sealed segment is whole on disk whatever the policy: recovery looks for
 	// a torn tail in the last one alone.
@@ -280,7 +280,7 @@ func (c *AuditChain) roll() error {
 	first := t.seq + 1
 	f, err := createSegment(c.fs, first)
 	if err != nil {
-		c.errors.add("create")
+		c.errors.Add("create")
 		return fmt.Errorf("rampart: begin segment %s: %w", segment.Name(first), err)
 	}
 	old, oldFile, index := c.state.live(), t.file, c.state.live().index
@@ -297,7 +297,7 @@ func (c *AuditChain) roll() error {
 }
 
 // shut is the end of Close, when nothing else runs.
-func (c *AuditChain) shut() error {
+func (c *Ledger) shut() error {
 	c.state.close()
 	err := c.state.failure()
 	if err == nil {

@@ -1,4 +1,4 @@
-package rampart
+package ledger
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/segment"
 )
@@ -18,7 +19,7 @@ type Filter struct {
 	Agent, Session, Tool, Action, RunID []string
 }
 
-func (f *Filter) wants() []segment.Want {
+func (f *Filter) Wants() []segment.Want {
 	var out []segment.Want
 	for _, w := range []segment.Want{
 		{Field: segment.Agent, Values: f.Agent}, {Field: segment.Session, Values: f.Session},
@@ -32,12 +33,12 @@ func (f *Filter) wants() []segment.Want {
 }
 
 // match holds a line's own bytes against the filter.
-func (f *Filter) match(line *record.Fields) bool {
-	return oneOf(line.Agent, f.Agent) && oneOf(line.Session, f.Session) && oneOf(line.Tool, f.Tool) &&
-		oneOf(line.Action, f.Action) && oneOf(line.RunID, f.RunID)
+func (f *Filter) Match(line *record.Fields) bool {
+	return OneOf(line.Agent, f.Agent) && OneOf(line.Session, f.Session) && OneOf(line.Tool, f.Tool) &&
+		OneOf(line.Action, f.Action) && OneOf(line.RunID, f.RunID)
 }
 
-func oneOf(raw []byte, values []string) bool {
+func OneOf(raw []byte, values []string) bool {
 	if len(values) == 0 {
 		return true
 	}
@@ -57,7 +58,7 @@ type Query struct {
 	After, Before string    // ids, exclusive, in the log or not; empty is open
 	Ascending     bool      // oldest first
 
-	approval bool // only events with an approval member
+	Approval bool // only events with an approval member
 }
 
 // Query yields the stored lines of the events that q chooses, in log order or
@@ -66,14 +67,14 @@ type Query struct {
 // event's id says: give it as After or Before to go on.
 //
 // What is yielded has the form of an event, and is not hashed: a line that was
-// edited on the disk has a hash that does not fit, as [AuditChain.Verify] says.
+// edited on the disk has a hash that does not fit, as [Ledger.Verify] says.
 //
 // Memory does not grow with the log. The records are the caller's to keep. An
 // error comes last and once: ErrInvalid, ErrClosed, ctx's, [*CorruptError], or
 // one of reading.
-func (c *AuditChain) Query(ctx context.Context, q Query) iter.Seq2[Record, error] {
-	return func(yield func(Record, error) bool) {
-		if err := c.query(ctx, &q, func(_ uint64, line []byte, _ *record.Fields) bool {
+func (c *Ledger) Query(ctx context.Context, q Query) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		if err := c.Scan(ctx, &q, func(_ uint64, line []byte, _ *record.Fields) bool {
 			return yield(bytes.Clone(line), nil)
 		}); err != nil {
 			yield(nil, err)
@@ -83,10 +84,10 @@ func (c *AuditChain) Query(ctx context.Context, q Query) iter.Seq2[Record, error
 
 // query calls fn for each record that q chooses until fn returns false. line
 // and fields are valid during the call.
-func (c *AuditChain) query(ctx context.Context, q *Query, fn func(seq uint64, line []byte, f *record.Fields) bool) error {
+func (c *Ledger) Scan(ctx context.Context, q *Query, fn func(seq uint64, line []byte, f *record.Fields) bool) error {
 	for _, id := range []string{q.After, q.Before} {
 		if id != "" && !validID(id) {
-			return fmt.Errorf("%w: %q is not an event's id, which has 26 characters of 0-9 and A-Z", ErrInvalid, id)
+			return fmt.Errorf("%w: %q is not an event's id, which has 26 characters of 0-9 and A-Z", failure.ErrInvalid, id)
 		}
 	}
 	v, err := c.state.view()
@@ -94,8 +95,8 @@ func (c *AuditChain) query(ctx context.Context, q *Query, fn func(seq uint64, li
 		return err
 	}
 	defer v.release()
-	s := scan{c: c, q: q, upto: v.seq, wants: q.wants(), since: math.MinInt64, until: math.MaxInt64, fn: fn}
-	if q.approval {
+	s := scan{c: c, q: q, upto: v.seq, wants: q.Wants(), since: math.MinInt64, until: math.MaxInt64, fn: fn}
+	if q.Approval {
 		s.wants = append(s.wants, segment.Want{Field: segment.Approval, Values: []string{"1"}})
 	}
 	if !q.Since.IsZero() {
@@ -117,7 +118,7 @@ func (c *AuditChain) query(ctx context.Context, q *Query, fn func(seq uint64, li
 
 // scan is one query on its way through the log.
 type scan struct {
-	c            *AuditChain
+	c            *Ledger
 	q            *Query
 	upto         uint64 // number of the newest record when it began
 	wants        []segment.Want
@@ -134,7 +135,7 @@ func (s *scan) segment(ctx context.Context, g *sealedOrLive) (more bool, err err
 	if h.Count == 0 || s.q.After != "" && h.LastID <= s.q.After || s.q.Before != "" && h.FirstID >= s.q.Before {
 		return true, nil
 	}
-	if !partial && (h.Max < s.since || h.Min > s.until || s.q.approval && h.Approvals == 0) {
+	if !partial && (h.Max < s.since || h.Min > s.until || s.q.Approval && h.Approvals == 0) {
 		return true, nil
 	}
 	if !s.c.may(g, s.wants) {
@@ -193,9 +194,9 @@ func (s *scan) segment(ctx context.Context, g *sealedOrLive) (more bool, err err
 			ok, err = s.chosen()
 		}
 		if err != nil {
-			return false, &CorruptError{Segment: segment.Name(g.first), Line: i + 1, Expected: "an event in the stored form", Found: err.Error()}
+			return false, &failure.CorruptError{Segment: segment.Name(g.first), Line: i + 1, Expected: "an event in the stored form", Found: err.Error()}
 		}
-		if ok && s.q.approval { // an answer must be what was given, and one line in thousands is one
+		if ok && s.q.Approval { // an answer must be what was given, and one line in thousands is one
 			if fault := selfFault(line, &s.fields); fault != nil {
 				fault.Segment, fault.Line = segment.Name(g.first), i+1
 				return false, fault
@@ -209,7 +210,7 @@ func (s *scan) segment(ctx context.Context, g *sealedOrLive) (more bool, err err
 
 // chosen holds the line's own bytes against the query.
 func (s *scan) chosen() (bool, error) {
-	if !s.q.match(&s.fields) || s.q.approval && s.fields.Approval == nil {
+	if !s.q.Match(&s.fields) || s.q.Approval && s.fields.Approval == nil {
 		return false, nil
 	}
 	if s.q.Since.IsZero() && s.q.Until.IsZero() {

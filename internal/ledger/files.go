@@ -1,4 +1,4 @@
-package rampart
+package ledger
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/segment"
 	"github.com/rampartlog/rampart/internal/vfs"
 )
@@ -85,7 +86,7 @@ func replaceFile(fs vfs.FS, name string, src io.ReadCloser, size int64) error {
 func sizeOf(f vfs.File, name string) (int64, error) {
 	size, err := f.Size()
 	if err == nil && size > maxSegment {
-		err = &CorruptError{Segment: name, Expected: fmt.Sprintf("%d bytes at most", maxSegment), Found: fmt.Sprint(size)}
+		err = &failure.CorruptError{Segment: name, Expected: fmt.Sprintf("%d bytes at most", maxSegment), Found: fmt.Sprint(size)}
 	}
 	return size, err
 }

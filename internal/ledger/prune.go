@@ -1,4 +1,4 @@
-package rampart
+package ledger
 
 import (
 	"bytes"
@@ -13,9 +13,13 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/segment"
 )
+
+// Unanswered returns the ids of the approvals that were asked for before that id and had no answer before it.
+type Unanswered func(ctx context.Context, before string) ([]string, error)
 
 // Pruned says what was dropped from the front of a log; the zero value is nothing.
 type Pruned struct {
@@ -51,7 +55,7 @@ const (
 // whatever [AuditOptions.Sync] says, a copy of it in the file PRUNED becomes
 // the beginning of the log; then the segments are removed. A crash leaves the
 // log as it was or pruned, and the next opening removes what is left over.
-// Nothing is verified before it is dropped, see [AuditChain.Verify] for that.
+// Nothing is verified before it is dropped, see [Ledger.Verify] for that.
 //
 // Queries and verifications that began before go on over all that they began
 // with: files that one still needs are removed by the next Prune, or opening.
@@ -59,12 +63,12 @@ const (
 // [ErrLagged].
 //
 // ctx limits what comes before the append of the event. With any error nothing
-// was dropped: those of [AuditChain.Query] and [AuditChain.Append], or one of
+// was dropped: those of [Ledger.Query] and [Ledger.Append], or one of
 // writing the file, after which the next opening may drop it all the same.
-func (c *AuditChain) Prune(ctx context.Context, before time.Time) (events uint64, err error) {
+func (c *Ledger) Prune(ctx context.Context, before time.Time, unanswered Unanswered) (events uint64, err error) {
 	c.pruning.Lock()
 	defer c.pruning.Unlock()
-	n, last, err := c.prunable(ctx, before)
+	n, last, err := c.prunable(ctx, before, unanswered)
 	if err != nil {
 		return 0, err
 	}
@@ -80,7 +84,7 @@ func (c *AuditChain) Prune(ctx context.Context, before time.Time) (events uint64
 }
 
 // prunable returns how many segments may go, and the last record in them.
-func (c *AuditChain) prunable(ctx context.Context, before time.Time) (n int, last Pruned, err error) {
+func (c *Ledger) prunable(ctx context.Context, before time.Time, unanswered Unanswered) (n int, last Pruned, err error) {
 	v, err := c.state.view()
 	if err != nil {
 		return 0, last, err
@@ -101,16 +105,11 @@ func (c *AuditChain) prunable(ctx context.Context, before time.Time) (n int, las
 	if n = below(len(v.segments)-1, bound.String()); n == 0 {
 		return 0, last, nil
 	}
-	open := newFold(0)
-	for r, err := range c.Query(ctx, Query{Before: bound.String(), Ascending: true, approval: true}) {
-		if err == nil {
-			err = open.add(r)
-		}
-		if err != nil {
-			return 0, last, err
-		}
+	ids, err := unanswered(ctx, bound.String())
+	if err != nil {
+		return 0, last, err
 	}
-	for id := range open.pending {
+	for _, id := range ids {
 		n = below(n, id)
 	}
 	for _, g := range v.segments[:n] {
@@ -126,33 +125,40 @@ func (c *AuditChain) prunable(ctx context.Context, before time.Time) (n int, las
 }
 
 // putOnRecord states what is dropped, first as an event and then in the file.
-func (c *AuditChain) putOnRecord(ctx context.Context, last Pruned, before time.Time) error {
+func (c *Ledger) putOnRecord(ctx context.Context, last Pruned, before time.Time) error {
 	request, err := json.Marshal(struct {
 		Pruned
 		Before time.Time `json:"before"`
 	}{last, before.UTC()})
 	if err != nil {
-		return fmt.Errorf("%w: prune: %w", ErrInvalid, err)
+		return fmt.Errorf("%w: prune: %w", failure.ErrInvalid, err)
 	}
-	saved, err := c.commit(ctx, op{sync: true, events: []AuditEvent{{
-		Agent: pruneAgent, Tool: pruneTool, Request: request, Decision: Decision{Action: pruneAction},
-	}}})
+	e := record.Event{
+		Timestamp: time.Now().Round(0).UTC().Format(time.RFC3339Nano),
+		Agent:     pruneAgent, Tool: pruneTool, Request: request, Action: pruneAction,
+	}
+	body, _, err := e.AppendBody(nil)
 	if err != nil {
+		return fmt.Errorf("%w: prune: %w", failure.ErrInvalid, err)
+	}
+	batch := One(body)
+	batch.Sync = true
+	if err := c.Append(ctx, batch); err != nil {
 		return err
 	}
-	line, err := c.Get(context.WithoutCancel(ctx), saved[0].ID)
+	line, err := c.Get(context.WithoutCancel(ctx), batch.Places[0].ID)
 	if err == nil {
 		err = replaceFile(c.fs, prunedName, io.NopCloser(bytes.NewReader(append(line, '\n'))), int64(len(line))+1)
 	}
 	if err != nil {
-		c.errors.add("prune")
+		c.errors.Add("prune")
 		err = fmt.Errorf("rampart: write %s: %w", prunedName, err)
 	}
 	return err
 }
 
 // ofPruned reports whether that is a file of a pruned segment.
-func (c *AuditChain) ofPruned(name string) bool {
+func (c *Ledger) ofPruned(name string) bool {
 	first, ok := segment.Owner(name)
 	return ok && first <= c.state.pruned().Records
 }
@@ -160,7 +166,7 @@ func (c *AuditChain) ofPruned(name string) bool {
 // finishPruning is removePruned after a crash. The one who wrote PRUNED may
 // have failed to make its name durable, and such a name is there and lost to
 // every later sync: it is put there anew before what it is about goes.
-func (c *AuditChain) finishPruning(open opener) {
+func (c *Ledger) finishPruning(open opener) {
 	line, err := open.head(prunedName)
 	if err == nil {
 		err = replaceFile(c.fs, prunedName, io.NopCloser(bytes.NewReader(line)), int64(len(line)))
@@ -172,14 +178,14 @@ func (c *AuditChain) finishPruning(open opener) {
 	c.removePruned()
 }
 
-func (c *AuditChain) warnLeftOver(err error) {
-	c.errors.add("prune")
+func (c *Ledger) warnLeftOver(err error) {
+	c.errors.Add("prune")
 	c.log.Warn("files of pruned segments are not removed yet; the next pruning, or opening, tries again", "error", err)
 }
 
 // removePruned removes what is left of pruned segments, oldest first. Where
 // that fails, as on Windows while somebody reads them, the next one tries again.
-func (c *AuditChain) removePruned() {
+func (c *Ledger) removePruned() {
 	names, err := c.fs.List()
 	needed, removed := c.state.needed(), false
 	for _, name := range names {
@@ -224,15 +230,15 @@ func readPruning(open opener) (p pruning, err error) {
 	var e record.Fields
 	fault := selfFault(line, &e)
 	if fault == nil && !whole {
-		fault = &CorruptError{Expected: "a newline", Found: "the end of the file"}
+		fault = &failure.CorruptError{Expected: "a newline", Found: "the end of the file"}
 	}
 	if fault == nil {
 		var n int64
-		err := decodeObject(e.Request, map[string]any{"records": &n, "last_id": &p.LastID, "last_hash": &p.LastHash})
+		err := record.Decode(e.Request, map[string]any{"records": &n, "last_id": &p.LastID, "last_hash": &p.LastHash})
 		p.Records, p.event = uint64(n), Anchor{ID: string(e.ID), Hash: string(e.Hash)}
 		if err != nil || string(e.Agent) != pruneAgent || string(e.Tool) != pruneTool || string(e.Action) != pruneAction ||
 			n <= 0 || !validID(p.LastID) || p.LastID >= p.event.ID || len(p.LastHash) != len(zeroHash) {
-			fault = &CorruptError{ID: p.event.ID, Expected: "the event of a pruning", Found: fmt.Sprintf("%.200s", line)}
+			fault = &failure.CorruptError{ID: p.event.ID, Expected: "the event of a pruning", Found: fmt.Sprintf("%.200s", line)}
 		}
 	}
 	if fault != nil {
@@ -244,7 +250,7 @@ func readPruning(open opener) (p pruning, err error) {
 
 // fault says why a log can't begin with segment first, whose first event has
 // that id and prev_hash. A first of 0 is none.
-func (p *pruning) fault(first uint64, id, prevHash string) *CorruptError {
+func (p *pruning) fault(first uint64, id, prevHash string) *failure.CorruptError {
 	switch {
 	case first != p.Records+1:
 		f := missingSegment(p.Records+1, first)
@@ -255,7 +261,7 @@ func (p *pruning) fault(first uint64, id, prevHash string) *CorruptError {
 		}
 		return f
 	case p.Records > 0 && (prevHash != p.LastHash || id <= p.LastID):
-		return &CorruptError{Segment: prunedName, Line: 1, ID: p.event.ID,
+		return &failure.CorruptError{Segment: prunedName, Line: 1, ID: p.event.ID,
 			Expected: fmt.Sprintf("the event before %s, with which %s begins, and its hash %s", id, segment.Name(first), prevHash),
 			Found:    fmt.Sprintf("%s and %s", p.LastID, p.LastHash)}
 	}

@@ -1,4 +1,4 @@
-package rampart
+package ledger
 
 import (
 	"bytes"
@@ -8,12 +8,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/record"
 )
 
 // Dates lists the UTC days that have events by their timestamps, newest first,
 // as YYYY-MM-DD.
-func (c *AuditChain) Dates(ctx context.Context) ([]string, error) {
+func (c *Ledger) Dates(ctx context.Context) ([]string, error) {
 	v, err := c.state.view()
 	if err != nil {
 		return nil, err
@@ -46,7 +47,7 @@ type Totals struct {
 	ByTool    map[string]uint64 `json:"by_tool"`
 	ByAgent   map[string]uint64 `json:"by_agent"`
 	BySession map[string]uint64 `json:"by_session"`         // without the events that name none
-	Intervals []Interval        `json:"intervals,omitzero"` // of [AuditChain.TotalsEvery]
+	Intervals []Interval        `json:"intervals,omitzero"` // of [Ledger.TotalsEvery]
 }
 
 // Interval counts the events of a part of the time.
@@ -63,7 +64,7 @@ const (
 
 // Totals counts the events with since ≤ timestamp < until; a zero time is
 // open. It reads all of them, about a million a second.
-func (c *AuditChain) Totals(ctx context.Context, since, until time.Time) (Totals, error) {
+func (c *Ledger) Totals(ctx context.Context, since, until time.Time) (Totals, error) {
 	return c.totals(ctx, since, until, nil)
 }
 
@@ -71,9 +72,9 @@ func (c *AuditChain) Totals(ctx context.Context, since, until time.Time) (Totals
 // same pass. The first begins at since, the last ends at until, and those
 // without events are there. ErrInvalid unless both times are given, an interval
 // is 1 s at least, and there are 1000 at most.
-func (c *AuditChain) TotalsEvery(ctx context.Context, since, until time.Time, interval time.Duration) (Totals, error) {
+func (c *Ledger) TotalsEvery(ctx context.Context, since, until time.Time, interval time.Duration) (Totals, error) {
 	refuse := func(rule string) (Totals, error) {
-		return Totals{}, fmt.Errorf("%w: interval %s", ErrInvalid, rule)
+		return Totals{}, fmt.Errorf("%w: interval %s", failure.ErrInvalid, rule)
 	}
 	switch {
 	case interval < minInterval:
@@ -94,9 +95,9 @@ func (c *AuditChain) TotalsEvery(ctx context.Context, since, until time.Time, in
 	return c.totals(ctx, since, until, intervals)
 }
 
-func (c *AuditChain) totals(ctx context.Context, since, until time.Time, intervals []Interval) (Totals, error) {
+func (c *Ledger) totals(ctx context.Context, since, until time.Time, intervals []Interval) (Totals, error) {
 	t := Totals{ByAction: map[string]uint64{}, ByTool: map[string]uint64{}, ByAgent: map[string]uint64{}, BySession: map[string]uint64{}, Intervals: intervals}
-	err := c.query(ctx, &Query{Since: since, Until: until, Ascending: true}, func(_ uint64, _ []byte, f *record.Fields) bool {
+	err := c.Scan(ctx, &Query{Since: since, Until: until, Ascending: true}, func(_ uint64, _ []byte, f *record.Fields) bool {
 		t.Events++
 		count(t.ByAction, f.Action)
 		count(t.ByTool, f.Tool)

@@ -1,4 +1,4 @@
-package rampart
+package ledger
 
 import (
 	"context"
@@ -6,12 +6,14 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/rampartlog/rampart/internal/failure"
 )
 
 // queue is where requests wait for the committer. It is bounded in bytes.
 type queue struct {
 	mu      sync.Mutex
-	waiting []*request
+	waiting []*Batch
 	bytes   int
 	room    chan struct{} // closed when requests were taken; nil while nobody waits for that
 	closed  bool
@@ -56,13 +58,13 @@ func (q *queue) err() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		return ErrClosed
+		return failure.ErrClosed
 	}
 	return nil
 }
 
 // push adds r as soon as there is room for it.
-func (q *queue) push(ctx context.Context, r *request) error {
+func (q *queue) push(ctx context.Context, r *Batch) error {
 	q.mu.Lock()
 	for !q.closed && q.bytes > 0 && q.bytes+r.size > maxQueued {
 		if q.room == nil {
@@ -79,7 +81,7 @@ func (q *queue) push(ctx context.Context, r *request) error {
 	}
 	defer q.mu.Unlock()
 	if q.closed {
-		return ErrClosed
+		return failure.ErrClosed
 	}
 	q.waiting = append(q.waiting, r)
 	q.bytes += r.size
@@ -88,7 +90,7 @@ func (q *queue) push(ctx context.Context, r *request) error {
 }
 
 // withdraw removes r if the committer has not taken it yet.
-func (q *queue) withdraw(r *request) bool {
+func (q *queue) withdraw(r *Batch) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	i := slices.Index(q.waiting, r)
@@ -137,7 +139,7 @@ func (q *queue) answered(n int) {
 
 // take begins a write: it moves requests that wait into batch, as many as one
 // write holds, and reports whether more may ever come.
-func (q *queue) take(batch []*request) (_ []*request, open bool) {
+func (q *queue) take(batch []*Batch) (_ []*Batch, open bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.began, q.size, q.lines = time.Now(), 0, 0
@@ -147,7 +149,7 @@ func (q *queue) take(batch []*request) (_ []*request, open bool) {
 
 // gather adds to a write the requests that come while it is worth waiting for
 // them; none when that time is over.
-func (q *queue) gather(batch []*request) []*request {
+func (q *queue) gather(batch []*Batch) []*Batch {
 	n := len(batch)
 	for turn := 0; len(batch) == n && n < q.back && turn < gatherTurns && time.Since(q.began) < gatherFor; turn++ {
 		runtime.Gosched()
@@ -159,14 +161,14 @@ func (q *queue) gather(batch []*request) []*request {
 }
 
 // move is take within a write. The caller holds q.mu.
-func (q *queue) move(batch []*request) []*request {
+func (q *queue) move(batch []*Batch) []*Batch {
 	n, size := 0, 0
 	for _, r := range q.waiting {
-		if q.lines > 0 && (q.size+r.size > maxWrite || q.lines+len(r.bodies) > maxBatch) {
+		if q.lines > 0 && (q.size+r.size > maxWrite || q.lines+len(r.Bodies) > maxBatch) {
 			break
 		}
 		n, size = n+1, size+r.size
-		q.size, q.lines = q.size+r.size, q.lines+len(r.bodies)
+		q.size, q.lines = q.size+r.size, q.lines+len(r.Bodies)
 	}
 	if n > 0 {
 		batch = append(batch, q.waiting[:n]...)
