@@ -1,4 +1,4 @@
-// The benchmarks, and what they need of our peers: no host inherits it.
+// The benchmarks are a module of their own, so that no host inherits their dependencies.
 module github.com/rampartlog/rampart/bench
 
 go 1.26.0

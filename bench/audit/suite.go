@@ -18,10 +18,10 @@ var Suites = []suite.Suite{
 	{Name: "growth-audit", Does: "how the log's cost grows with writers and with its length", Run: growth},
 }
 
-// size is how much of everything is done.
+// size says how much of everything a suite does.
 type size struct {
 	events int
-	turns  int // of durable appends, each of one slice
+	turns  int // turns of durable appends, each one slice long
 	slice  time.Duration
 	opens  int
 }
@@ -143,7 +143,7 @@ func add(row *report.Row, prefix string, f figures) {
 	}
 }
 
-// history fills a target's log and does with it what can be done with a log.
+// history fills a target's log, and measures every kind of work on it.
 func (t *tables) history(ctx context.Context, r *suite.Run, s size, name string) error {
 	dir, err := os.MkdirTemp(r.Dir, "history-")
 	if err != nil {
@@ -191,8 +191,8 @@ func (t *tables) history(ctx context.Context, r *suite.Run, s size, name string)
 	return opens(ctx, s, job{Target: name, Dir: filepath.Join(dir, "log"), Events: s.events, Long: !r.Tiny}, row.Add)
 }
 
-// opens opens the log of j some times after a Close, then after a kill: that
-// comes last, since it adds events.
+// opens opens j's log several times after a Close, then several times after a kill.
+// The kills come last, because they add events.
 func opens(ctx context.Context, s size, j job, add func(key string, v float64)) error {
 	j.Work = "open"
 	for range s.opens {

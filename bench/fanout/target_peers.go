@@ -16,7 +16,7 @@ import (
 	gosse "github.com/tmaxmax/go-sse"
 )
 
-// The peers, each as its documentation shows it, with ids and default buffers.
+// The peers are used as their documentation shows, with ids and default buffers.
 
 const topic = "audit"
 

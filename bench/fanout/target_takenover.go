@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// takenOverTarget is the limit without net/http's share: each connection is
-// taken over once its request was read, and a writer for each processor sends
-// to its part of them without ever blocking.
+// takenOverTarget is the limit without net/http's share of the work. It takes over
+// each connection once the request was read. One writer for each processor then sends
+// to its part of the connections and never blocks.
 func takenOverTarget() target {
 	return target{
 		Name: "limit-taken-over", Title: "limit, connections taken over", Ours: true, Query: "/",
@@ -72,7 +72,7 @@ type takenConn struct {
 	gone   bool
 }
 
-// write sends what fits the socket.
+// write sends as much of b as the socket takes.
 func (c *takenConn) write(b []byte) (n int) {
 	err := c.raw.Write(func(fd uintptr) bool {
 		var err error
