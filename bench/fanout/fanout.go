@@ -76,10 +76,10 @@ func parts(tiny bool) []part {
 			[]report.Column{cpu, rate, p50, p99, lost, duplicates, dropped, mean, longest, peakMB}, ""},
 		{stalled, fmt.Sprintf("%s subscribers, one of which never reads, %s events at full speed", count(stalled.Subscribers), count(stalled.Events)),
 			[]report.Column{complete, published, seconds, cpu, rate, p99, lost, dropped, mean, longest, late, peakMB},
-			fmt.Sprintf("Never: publishing did not return, and nothing was delivered for %v, after which it was watched no longer. Figures leave the stalled subscriber out; once the others are done it begins to read, and the column says what it did not get even then.", watch)},
+			fmt.Sprintf("Never: publishing did not return and nothing was delivered for %v, so the run was ended. Figures leave out the stalled subscriber. It begins to read when the others are done, and its column says what it still did not get.", watch)},
 		{idle, fmt.Sprintf("%s subscribers, one event every %v", count(idle.Subscribers), idle.Every),
 			[]report.Column{memory, cpu, p50, p99, p999, lost, dropped, mean, peakMB},
-			"Memory is by how much the resident set grew while all connected, and got a first event, each time after a collection of garbage."},
+			"Memory is the growth of the resident set from before the subscribers connected until all had a first event, each time after a garbage collection."},
 	}
 }
 
@@ -132,7 +132,7 @@ func runPart(ctx context.Context, r *suite.Run, p part) error {
 	if len(table.Rows) == 0 {
 		return nil
 	}
-	table.Notes = append(table.Notes, fmt.Sprintf("CPU is the server process's, with its publishers. An event takes %.0f to %.0f bytes on the wire; those fed with fewer than one event a write have a chunk of HTTP for each. Latency is from publishing to the subscriber's read, of %s. A dropped subscriber does not come back here. Only ours checks a token.", frames.low, frames.high, sampled(p.Sample)))
+	table.Notes = append(table.Notes, fmt.Sprintf("CPU is the server process's, with its publishers. An event takes %.0f to %.0f bytes on the wire; targets that write each event by itself add an HTTP chunk to each. Latency is from publishing to the subscriber's read, of %s. A dropped subscriber does not reconnect here. Only ours checks a token.", frames.low, frames.high, sampled(p.Sample)))
 	if p.note != "" {
 		table.Notes = append(table.Notes, p.note)
 	}

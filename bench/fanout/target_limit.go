@@ -14,7 +14,7 @@ func limitTarget() target {
 	return target{
 		Name: "limit", Title: "limit", Ours: true, Query: "/",
 		Lanes: 1, Overhead: 19,
-		Note: "limit: a shared byte log through net/http that rests 10 ms after a flush that sent all, and does nothing else: no authentication, no ids, no bound on memory, no time limit for a write.",
+		Note: "limit: writes a shared byte log through net/http, pauses 10 ms after it has sent everything, and does nothing else: no authentication, no ids, no bound on memory, no time limit for a write.",
 		Start: func(string) (*running, error) {
 			l := &byteLog{b: make([]byte, 0, 32<<20), wake: make(chan struct{})}
 			return &running{Handler: l, Publish: l.publish, Close: func() error { return nil }}, nil

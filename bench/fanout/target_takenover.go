@@ -20,7 +20,7 @@ func takenOverTarget() target {
 	return target{
 		Name: "limit-taken-over", Title: "limit, connections taken over", Ours: true, Query: "/",
 		Lanes: 1, Overhead: 8,
-		Note: "limit, connections taken over: the same log; the handler hijacks the connection and returns, and one goroutine for each processor writes to all. It shows what net/http costs and is no handler to use: middleware, time limits, TLS and HTTP/2 do not work with it.",
+		Note: "limit, connections taken over: the same log; the handler hijacks the connection and returns, and one goroutine for each processor writes to all. It shows what net/http costs, and is not for use: middleware, time limits, TLS and HTTP/2 do not work with it.",
 		Start: func(string) (*running, error) {
 			t := &takenOver{byteLog: byteLog{b: make([]byte, 0, 32<<20), wake: make(chan struct{})}}
 			t.writers = make([]sharedWriter, runtime.GOMAXPROCS(0))
