@@ -329,7 +329,7 @@ func TestTotalsEvery(t *testing.T) {
 
 	// All there is, with days before and after that have none.
 	since, until := first.Add(-48*time.Hour), last.Add(48*time.Hour)
-	got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: since, Until: until, Every: 12*time.Hour})
+	got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: since, Until: until, Every: 12 * time.Hour})
 	if err != nil || got.Events != uint64(len(events)) || got.Intervals[0].Events != 0 || got.Intervals[len(got.Intervals)-1].Events != 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -338,11 +338,11 @@ func TestTotalsEvery(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	}
-	if got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: since, Until: since.Add(1000*time.Second), Every: time.Second}); err != nil || len(got.Intervals) != 1000 {
+	if got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: since, Until: since.Add(1000 * time.Second), Every: time.Second}); err != nil || len(got.Intervals) != 1000 {
 		t.Errorf("%d intervals, %v", len(got.Intervals), err)
 	}
 	ad1, ad9999 := time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
-	if got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: ad1, Until: ad9999, Every: 100*8766*time.Hour}); err != nil || len(got.Intervals) != 100 || got.Events != uint64(len(events)) {
+	if got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: ad1, Until: ad9999, Every: 100 * 8766 * time.Hour}); err != nil || len(got.Intervals) != 100 || got.Events != uint64(len(events)) {
 		t.Errorf("all time: %d intervals, %v", len(got.Intervals), err)
 	}
 	for _, bad := range []struct {
