@@ -70,9 +70,3 @@ func sameWrite(last, after ulid.ULID) bool {
 	}
 	return idWrite(after) == idWrite(last)+1 && idBefore(after) == idPlace(last)
 }
-
-// validID reports whether s is a ULID as the chain writes them.
-func validID(s string) bool {
-	id, err := ulid.ParseStrict(s)
-	return err == nil && id.String() == s
-}

@@ -237,7 +237,7 @@ func readPruning(open opener) (p pruning, err error) {
 		err := record.Decode(e.Request, map[string]any{"records": &n, "last_id": &p.LastID, "last_hash": &p.LastHash})
 		p.Records, p.event = uint64(n), Anchor{ID: string(e.ID), Hash: string(e.Hash)}
 		if err != nil || string(e.Agent) != pruneAgent || string(e.Tool) != pruneTool || string(e.Action) != pruneAction ||
-			n <= 0 || !validID(p.LastID) || p.LastID >= p.event.ID || len(p.LastHash) != len(zeroHash) {
+			n <= 0 || !record.ValidID(p.LastID) || p.LastID >= p.event.ID || len(p.LastHash) != len(zeroHash) {
 			fault = &failure.CorruptError{ID: p.event.ID, Expected: "the event of a pruning", Found: fmt.Sprintf("%.200s", line)}
 		}
 	}

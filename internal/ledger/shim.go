@@ -15,7 +15,7 @@ const (
 )
 
 func CheckLine(line []byte, f *record.Fields) *failure.CorruptError { return selfFault(line, f) }
-func ValidID(s string) bool                                         { return validID(s) }
+func ValidID(s string) bool                                         { return record.ValidID(s) }
 func ZeroHash() [64]byte                                            { return zeroHash }
 func (c *Ledger) Pruned() Pruned                                    { return c.state.pruned() }
 func (c *Ledger) Seq() uint64 {

@@ -86,11 +86,7 @@ func ParseEvent(src []byte) (Event, error) {
 		case "tool":
 			return m.text(&e.Tool)
 		case "request":
-			if value[0] != '{' {
-				return m.wrong("an object")
-			}
-			e.Request = value
-			return nil
+			return m.object(&e.Request)
 		case "decision":
 			return m.members(e.decision)
 		case "response":
@@ -138,9 +134,9 @@ func (r *Response) member(m member) error {
 	return m.unknown()
 }
 
-// member is one of an event from outside. Its value is valid JSON.
+// member is a member of an object from outside. Its value is valid JSON.
 type member struct {
-	name   string // with that of the object around it and a dot before it
+	name   string // in an object within an event, that object's name and a dot stand before it
 	value  []byte
 	offset int
 }
@@ -220,6 +216,23 @@ func (m member) natural(n *int64) error {
 	if *n < 0 {
 		return &SyntaxError{m.offset, m.name + ": expected an integer that is not negative"}
 	}
+	return nil
+}
+
+func (m member) boolean(b *bool) error {
+	if kind(m.value) != "a boolean" {
+		return m.wrong("true or false")
+	}
+	*b = m.value[0] == 't'
+	return nil
+}
+
+// object makes *raw a view of the value.
+func (m member) object(raw *[]byte) error {
+	if m.value[0] != '{' {
+		return m.wrong("an object")
+	}
+	*raw = m.value
 	return nil
 }
 

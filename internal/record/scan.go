@@ -342,32 +342,14 @@ func (s *lineScanner) response(r *responseFields) bool {
 		s.optionalTexts(`,"flags":`, &r.flags) && s.lit(`}`)
 }
 
-// ulid passes 26 digits of Crockford's base 32, in upper case: 128 bits, so the first is at most 7.
 func (s *lineScanner) ulid(f *[]byte) bool {
-	if len(s.line)-s.pos >= 26 {
-		id := s.line[s.pos : s.pos+26]
-		var bad byte
-		for _, c := range id {
-			bad |= notCrockford[c]
-		}
-		if bad == 0 && id[0] <= '7' {
-			*f = id
-			s.pos += 26
-			return true
-		}
+	if end := s.pos + 26; end <= len(s.line) && ValidID(s.line[s.pos:end]) {
+		*f = s.line[s.pos:end]
+		s.pos = end
+		return true
 	}
 	return s.fail(s.pos, "expected a ULID")
 }
-
-var notCrockford = func() (bad [256]byte) {
-	for c := range bad {
-		bad[c] = 1
-	}
-	for _, c := range "0123456789ABCDEFGHJKMNPQRSTVWXYZ" {
-		bad[c] = 0
-	}
-	return bad
-}()
 
 func (s *lineScanner) hash(f *[]byte) bool {
 	if len(s.line)-s.pos >= 64 && isHex(s.line[s.pos:s.pos+64]) {

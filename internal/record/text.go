@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"math/bits"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -80,6 +81,19 @@ func String(value []byte) (string, error) {
 		return "", expected(value, end, "the end")
 	}
 	return Text(value[1 : end-1]), nil
+}
+
+// Words decodes value, which must be valid JSON: a string, or an array of
+// strings as one with spaces between them, as a person reads a command.
+func Words(value []byte) (string, error) {
+	if value[0] != '[' {
+		return String(value)
+	}
+	var list []string
+	if err := (member{value: value}).texts(&list); err != nil {
+		return "", err
+	}
+	return strings.Join(list, " "), nil
 }
 
 // Text is what raw, the inside of a JSON string as [Scan] passed it, stands
