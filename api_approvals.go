@@ -73,7 +73,7 @@ func (a *api) postApproval(w http.ResponseWriter, r *http.Request, c Credential)
 	q := ApprovalRequest{Credential: c.Name}
 	var command, path *string
 	var ttl int64
-	var request json.RawMessage
+	var request []byte
 	targets := map[string]any{
 		"tool": &q.Tool, "agent": &q.Agent, "message": &q.Message, "command": &command, "request": &request, "path": &path,
 		"session": &q.Session, "run_id": &q.RunID, "tool_call_id": &q.ToolCallID, "ttl_seconds": &ttl,
@@ -104,7 +104,7 @@ func (a *api) postApproval(w http.ResponseWriter, r *http.Request, c Credential)
 
 // requestOf is the request as sent, or made of the command and the path.
 // Given beside it they must say what it says: a person is shown the request.
-func requestOf(request json.RawMessage, command, path *string) (json.RawMessage, error) {
+func requestOf(request []byte, command, path *string) (json.RawMessage, error) {
 	if request == nil {
 		if command == nil && path == nil {
 			return nil, &statusError{http.StatusBadRequest, `say what would run: "request", "command" or "path" is required`}
@@ -120,7 +120,7 @@ func requestOf(request json.RawMessage, command, path *string) (json.RawMessage,
 	}
 	have := map[string]string{}
 	err := record.Members(request, func(name string, value []byte, _ int) error {
-		if s, err := words(value); err == nil {
+		if s, err := record.Words(value); err == nil {
 			have[name] = s
 		}
 		return nil

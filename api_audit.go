@@ -86,6 +86,15 @@ func parseEvent(src []byte, agent string) (AuditEvent, error) {
 	return out, nil
 }
 
+// parseTime is strict about the form of a time, which time.Parse is not.
+func parseTime(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil || !record.ValidTime(s) {
+		return t, fmt.Errorf("%.40q is not %s", s, record.TimeForm)
+	}
+	return t.UTC(), nil
+}
+
 // parseLines is parseEvent for NDJSON, and says on which line each event
 // stands. Its errors name the line.
 func parseLines(body []byte, agent string) (events []AuditEvent, lines []int, err error) {
@@ -166,8 +175,8 @@ func (p *params) all(name string) []string {
 
 func (p *params) id(name string) string {
 	s := p.Get(name)
-	if s != "" && !validID(s) {
-		p.fault(name, "is an event's id, of 26 characters of 0-9 and A-Z")
+	if s != "" && !record.ValidID(s) {
+		p.fault(name, "is "+record.IDForm)
 	}
 	return s
 }
@@ -178,7 +187,7 @@ func (p *params) time(name string) time.Time {
 	}
 	t, err := parseTime(p.Get(name))
 	if err != nil {
-		p.fault(name, "is a time of RFC 3339, such as 2026-03-03T10:15:30Z")
+		p.fault(name, "is "+record.TimeForm)
 	}
 	return bound(t)
 }

@@ -88,7 +88,6 @@ const (
 var (
 	newCounters = tally.NewCounters
 	selfFault   = ledger.CheckLine
-	validID     = ledger.ValidID
 	zeroHash    = ledger.ZeroHash()
 	oneOf       = ledger.OneOf
 )

@@ -1,14 +1,11 @@
 package rampart
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -108,7 +105,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	return data, nil
 }
 
-// readObject reads r's body, a JSON object, into the targets, see decodeObject.
+// readObject reads r's body, a JSON object, into the targets, see [record.Decode].
 func readObject(w http.ResponseWriter, r *http.Request, targets map[string]any) error {
 	if t := mediaType(r); t != "application/json" {
 		return &statusError{http.StatusUnsupportedMediaType, "Content-Type must be application/json"}
@@ -117,88 +114,8 @@ func readObject(w http.ResponseWriter, r *http.Request, targets map[string]any) 
 	if err != nil {
 		return err
 	}
-	if err := decodeObject(data, targets); err != nil {
+	if err := record.Decode(data, targets); err != nil {
 		return &statusError{http.StatusBadRequest, err.Error()}
 	}
 	return nil
-}
-
-// decodeObject checks src strictly and decodes those of its members that have a
-// target: *string, **string, *int64, **bool, *json.RawMessage (an object) or
-// *[]string.
-// Names are matched exactly, letter case included. A null leaves its target as
-// it is, except that a list must be one: absence of a list means everything.
-func decodeObject(src []byte, targets map[string]any) error {
-	if _, err := record.AppendObject(nil, src); err != nil {
-		return err
-	}
-	return record.Members(src, func(name string, value []byte, offset int) error {
-		wrong := func(what string) error {
-			return &record.SyntaxError{Offset: offset, Msg: fmt.Sprintf("%q must be %s", name, what)}
-		}
-		target := targets[name]
-		list, isList := target.(*[]string)
-		if string(value) == "null" && !isList {
-			return nil
-		}
-		switch target := target.(type) {
-		case *string:
-			s, err := record.String(value)
-			if err != nil {
-				return wrong("a string")
-			}
-			*target = s
-		case **string:
-			s, err := record.String(value)
-			if err != nil {
-				return wrong("a string")
-			}
-			*target = &s
-		case *int64:
-			n, err := strconv.ParseInt(string(value), 10, 64)
-			if err != nil {
-				return wrong("a whole number of 64 bits")
-			}
-			*target = n
-		case **bool:
-			if s := string(value); s != "true" && s != "false" {
-				return wrong("true or false")
-			}
-			v := value[0] == 't'
-			*target = &v
-		case *json.RawMessage:
-			if value[0] != '{' {
-				return wrong("an object")
-			}
-			*target = value
-		case *[]string:
-			var raw []json.RawMessage
-			if value[0] != '[' || json.Unmarshal(value, &raw) != nil {
-				return wrong("a list of strings")
-			}
-			*list = make([]string, len(raw))
-			for i := range raw {
-				s, err := record.String(raw[i])
-				if err != nil {
-					return wrong("a list of strings")
-				}
-				(*list)[i] = s
-			}
-		}
-		return nil
-	})
-}
-
-// rfc3339 is what time.Parse takes more of: hours of one digit, commas, zones
-// beyond a day. It is compiled when needed: a hook starts at every call.
-var rfc3339 = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
-})
-
-func parseTime(s string) (time.Time, error) {
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil || !rfc3339().MatchString(s) {
-		return t, fmt.Errorf("%.40q is not a time of RFC 3339, such as 2026-03-03T10:15:30Z", s)
-	}
-	return t.UTC(), nil
 }
