@@ -2,7 +2,7 @@ package record
 
 import "strconv"
 
-// Parse decodes a stored line, which it checks as [Scan] does. It does not
+// Parse decodes a stored line. It checks the line as [Scan] does, and does not
 // check the hash. Nothing that it returns is a view of line.
 func Parse(line []byte) (e Event, id, prevHash, hash string, err error) {
 	var f Fields
@@ -39,8 +39,8 @@ func Parse(line []byte) (e Event, id, prevHash, hash string, err error) {
 	return e, string(f.ID), string(f.PrevHash), string(f.Hash), nil
 }
 
-// texts decodes an array of strings that has been checked and has no white
-// space; nil when raw is.
+// texts decodes an array of strings as lineScanner.texts has passed it. It
+// returns nil when raw is nil.
 func texts(raw []byte) []string {
 	if raw == nil {
 		return nil
@@ -61,11 +61,13 @@ func integer(raw []byte) int64 {
 }
 
 // ParseEvent reads an event as a host sends it: one JSON object, its members in
-// any order and named exactly. It is checked as by [AppendObject], except that
-// [MaxDepth] counts from the values of its members. A member that an event does not have,
-// that the log itself gives (id, prev_hash, hash) or that the approvals queue
-// alone writes (approval) is refused by name, and so is a value of the wrong
-// type, null included. Timestamp is not looked into, nor is any member demanded.
+// any order and named exactly. It checks src as [AppendObject] does, except that
+// [MaxDepth] counts from the values of the event's members.
+//
+// It refuses by name a member that an event does not have, that the log itself
+// gives (id, prev_hash, hash) or that only the approvals queue writes (approval).
+// It also refuses a value of the wrong type, null included. It demands no member,
+// and does not look into the timestamp.
 //
 // The error is a [*SyntaxError] with its offset into src. Request is a view of src.
 func ParseEvent(src []byte) (Event, error) {
