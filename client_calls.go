@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/rampartlog/rampart/internal/httpio"
 	"github.com/rampartlog/rampart/internal/record"
 )
 
@@ -59,8 +60,8 @@ func (c *Client) AppendAll(ctx context.Context, events []AuditEvent) (ids []stri
 		body.Write(members[:len(members)-1]) // but for its last comma
 		body.WriteString("}\n")
 	}
-	if len(events) > maxBatch || body.Len() > maxLines {
-		return nil, fmt.Errorf("%w: %d events of %d bytes in one request, at most %d and %d are taken; append them in parts", ErrInvalid, len(events), body.Len(), maxBatch, maxLines)
+	if len(events) > maxBatch || body.Len() > httpio.MaxLines {
+		return nil, fmt.Errorf("%w: %d events of %d bytes in one request, at most %d and %d are taken; append them in parts", ErrInvalid, len(events), body.Len(), maxBatch, httpio.MaxLines)
 	}
 	var answer struct {
 		IDs []string `json:"ids"`

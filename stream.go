@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart/internal/framelog"
+	"github.com/rampartlog/rampart/internal/httpio"
 	"github.com/rampartlog/rampart/internal/sse"
 )
 
@@ -167,21 +168,21 @@ func (s *Stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Stream) check(w http.ResponseWriter, r *http.Request) *connection {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		writeError(w, http.StatusMethodNotAllowed, "the stream is read with GET")
+		httpio.WriteError(w, http.StatusMethodNotAllowed, "the stream is read with GET")
 		return nil
 	}
-	query, err := parseQuery(r)
+	query, err := httpio.ParseQuery(r)
 	var chosen streamFilter
 	if err == nil {
 		chosen, err = parseStreamFilter(query)
 	}
 	if err != nil {
-		writeError(w, http.StatusBadRequest, err.Error())
+		httpio.WriteError(w, http.StatusBadRequest, err.Error())
 		return nil
 	}
 	if culprit := withoutFlush(w); culprit != nil {
 		s.log.Error("the event stream needs a ResponseWriter that can flush", "writer", fmt.Sprintf("%T", culprit))
-		writeError(w, http.StatusInternalServerError, "streaming is not supported by the response writer: give the middleware around this handler a Flush or an Unwrap method")
+		httpio.WriteError(w, http.StatusInternalServerError, "streaming is not supported by the response writer: give the middleware around this handler a Flush or an Unwrap method")
 		return nil
 	}
 	after := r.Header.Get("Last-Event-ID")
@@ -247,7 +248,7 @@ func (s *Stream) unavailable(w http.ResponseWriter, err error) {
 		s.log.Error("a stream could not be opened", "error", err)
 	}
 	w.Header().Set("Retry-After", "5")
-	writeError(w, http.StatusServiceUnavailable, msg)
+	httpio.WriteError(w, http.StatusServiceUnavailable, msg)
 }
 
 // enter counts a handler that Close has to wait for; false while closing.

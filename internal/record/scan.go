@@ -281,7 +281,7 @@ func (s *lineScanner) object(f *[]byte) bool {
 	return s.fail(s.pos, "object without its closing brace")
 }
 
-// quoted returns the index of the closing quote of a string whose inside b begins with, or -1.
+// quoted returns the index of the quote that closes a string, or -1. b begins inside that string.
 func quoted(b []byte) int {
 	for i := 0; ; i++ {
 		n := bytes.IndexByte(b[i:], '"')
