@@ -17,36 +17,12 @@ import (
 )
 
 func (a *api) postEvents(w http.ResponseWriter, r *http.Request, c guard.Credential) error {
-	many := false
-	limit := int64(httpio.MaxObject)
-	switch httpio.MediaType(r) {
-	case "application/json":
-	case "application/x-ndjson":
-		many, limit = true, httpio.MaxLines
-	default:
-		return httpio.Errorf(http.StatusUnsupportedMediaType, "Content-Type must be application/json for one event, application/x-ndjson for many")
-	}
-	body, err := httpio.ReadBody(w, r, limit)
-	if err != nil {
-		return err
-	}
-	agent := ""
-	if c.Scope == guard.Agent {
-		agent = c.Name
-	}
-	var events []AuditEvent
-	var lines []int // where they stand
-	if many {
-		events, lines, err = parseLines(body, agent)
-	} else {
-		events = make([]AuditEvent, 1)
-		events[0], err = parseEvent(body, agent)
-	}
+	events, lines, err := readEvents(w, r, c)
 	if err != nil {
 		return err
 	}
 	saved, err := a.Chain.AppendAll(r.Context(), events)
-	if many && errors.Is(err, ErrInvalid) {
+	if lines != nil && errors.Is(err, ErrInvalid) {
 		for i := range events {
 			if _, fault := encodeOne(&events[i], 0, 1); fault != nil {
 				return fmt.Errorf("line %d: %w", lines[i], fault)
@@ -63,6 +39,33 @@ func (a *api) postEvents(w http.ResponseWriter, r *http.Request, c guard.Credent
 	return httpio.WriteJSON(w, http.StatusCreated, struct {
 		IDs []string `json:"ids"`
 	}{ids})
+}
+
+// readEvents reads the event of a JSON body, or the events of NDJSON and on
+// which line each of them stands.
+func readEvents(w http.ResponseWriter, r *http.Request, c guard.Credential) (events []AuditEvent, lines []int, err error) {
+	many := false
+	limit := int64(httpio.MaxObject)
+	switch httpio.MediaType(r) {
+	case "application/json":
+	case "application/x-ndjson":
+		many, limit = true, httpio.MaxLines
+	default:
+		return nil, nil, httpio.Errorf(http.StatusUnsupportedMediaType, "Content-Type must be application/json for one event, application/x-ndjson for many")
+	}
+	body, err := httpio.ReadBody(w, r, limit)
+	if err != nil {
+		return nil, nil, err
+	}
+	agent := ""
+	if c.Scope == guard.Agent {
+		agent = c.Name
+	}
+	if many {
+		return parseLines(body, agent)
+	}
+	e, err := parseEvent(body, agent)
+	return []AuditEvent{e}, nil, err
 }
 
 // parseEvent reads an event from outside. A non-empty agent takes the place of
