@@ -16,6 +16,7 @@ import (
 	"github.com/rampartlog/rampart/internal/bus"
 	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/framelog"
+	"github.com/rampartlog/rampart/internal/httpio"
 	"github.com/rampartlog/rampart/internal/sse"
 	"github.com/rampartlog/rampart/internal/tally"
 )
