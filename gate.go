@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,26 +28,25 @@ const (
 const maxFault = 4 << 10
 
 // Recorder is where a [Gate] records and asks: the [Rampart] of this process,
-// or a [Client] of a daemon that several agents share.
+// or a client.Client of a daemon that several agents share.
 type Recorder interface {
-	Append(ctx context.Context, e AuditEvent) (id string, err error)
+	Record(ctx context.Context, e AuditEvent) (id string, err error)
 	RequestApproval(ctx context.Context, r ApprovalRequest) (Approval, error)
 	WaitApproval(ctx context.Context, id string) (Approval, error)
 }
 
-// Append is [AuditChain.Append], and returns the event's id.
-func (r *Rampart) Append(ctx context.Context, e AuditEvent) (id string, err error) {
+func (r recorder) Record(ctx context.Context, e AuditEvent) (id string, err error) {
 	saved, err := r.Chain.Append(ctx, e)
 	return saved.ID, err
 }
 
 // RequestApproval is [Approvals.Request].
-func (r *Rampart) RequestApproval(ctx context.Context, q ApprovalRequest) (Approval, error) {
+func (r recorder) RequestApproval(ctx context.Context, q ApprovalRequest) (Approval, error) {
 	return r.Approvals.Request(ctx, q)
 }
 
 // WaitApproval is [Approvals.Wait].
-func (r *Rampart) WaitApproval(ctx context.Context, id string) (Approval, error) {
+func (r recorder) WaitApproval(ctx context.Context, id string) (Approval, error) {
 	return r.Approvals.Wait(ctx, id)
 }
 
@@ -71,7 +72,7 @@ type Gate struct {
 // Do lets call through or refuses it, and returns the event that was recorded
 // of it last, with its ID: of a call that ran one with the action ran, and with
 // the response. Of one that a person denied, or that nobody answered, the ID is
-// the approval's. The call needs an Agent and a Tool; a [Client] whose token is
+// the approval's. The call needs an Agent and a Tool; a client.Client whose token is
 // an agent's records that agent's name, whatever the call says.
 //
 // The order is: policy; for ask, an approval and its answer; the decision, on
@@ -128,7 +129,7 @@ func (g *Gate) Do(ctx context.Context, call AuditEvent, run func(ctx context.Con
 	if a := call.Decision.Action; a == string(Denied) || a == string(Expired) { // the queue has recorded that
 		return call, refused(&call.Decision)
 	}
-	if call.ID, err = g.Recorder.Append(ctx, call); err != nil {
+	if call.ID, err = g.Recorder.Record(ctx, call); err != nil {
 		return AuditEvent{}, err
 	}
 	if call.Decision.Action == actionDeny {
@@ -220,7 +221,7 @@ func (g *Gate) run(ctx context.Context, decided AuditEvent, request json.RawMess
 		resp.Flags = append(resp.Flags[:len(resp.Flags):len(resp.Flags)], flags...)
 		outcome.Response, outcome.Decision.Message = &resp, message
 		var err error
-		if outcome.ID, err = g.Recorder.Append(context.WithoutCancel(ctx), outcome); err != nil {
+		if outcome.ID, err = g.Recorder.Record(context.WithoutCancel(ctx), outcome); err != nil {
 			return fmt.Errorf("the call ran, and its outcome could not be recorded: %w", err)
 		}
 		return nil
@@ -255,3 +256,20 @@ func fault(prefix string, err error) string {
 	}
 	return s
 }
+
+// RequestSHA256 returns what [Approval.RequestSHA256] is of request: the
+// SHA-256, in hex, of the object without insignificant white space. Compare it
+// with the approval's before you run anything. ErrInvalid: request is not an
+// object that an event can have.
+func RequestSHA256(request json.RawMessage) (string, error) {
+	stored, err := record.AppendObject(nil, request)
+	if err != nil {
+		return "", fmt.Errorf("%w: request: %w", ErrInvalid, err)
+	}
+	sum := sha256.Sum256(stored)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+type recorder struct{ *Rampart }
+
+func (r *Rampart) Recorder() Recorder { return recorder{r} }

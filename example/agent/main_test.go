@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,7 +34,7 @@ type session struct {
 	dir    string
 	calls  *io.PipeWriter
 	out    *bufio.Reader
-	person *rampart.Client
+	person *client.Client
 	ended  chan error
 }
 
@@ -62,7 +63,7 @@ func start(t *testing.T) *session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.person, err = rampart.NewClient(url, &rampart.ClientOptions{Token: strings.TrimSpace(string(token))}); err != nil {
+	if s.person, err = client.New(url, &client.Options{Token: strings.TrimSpace(string(token))}); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(watch, string(token)) {
@@ -167,7 +168,7 @@ func TestAgentStaysInItsDirectory(t *testing.T) {
 	for _, path := range []string{"../outside", outside, "a/../../outside"} {
 		s.call("write", fmt.Sprintf(`{"path":%q,"content":"x"}`, path))
 		if strings.Contains(path, "..") {
-			if err := s.person.ResolveApproval(t.Context(), s.asked(), rampart.Resolution{Status: rampart.Approved}); err != nil {
+			if _, err := s.person.ResolveApproval(t.Context(), s.asked(), rampart.Resolution{Status: rampart.Approved}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -210,7 +211,7 @@ func TestAgentIsRefused(t *testing.T) {
 	}
 	for range 2 {
 		s.call("exec", `{"command":"touch ran"}`)
-		if err := s.person.ResolveApproval(t.Context(), s.asked(), rampart.Resolution{Status: rampart.Denied, ResolvedBy: "ann", Reason: "why?"}); err != nil {
+		if _, err := s.person.ResolveApproval(t.Context(), s.asked(), rampart.Resolution{Status: rampart.Denied, ResolvedBy: "ann", Reason: "why?"}); err != nil {
 			t.Fatal(err)
 		}
 		if a := s.answer(); a.Action != "denied" || !strings.Contains(a.Error, "denied by ann: why?") {
@@ -253,7 +254,7 @@ func TestAgentAsks(t *testing.T) {
 			if _, err := os.Stat(s.scratch("ran")); err == nil {
 				t.Error("it ran before there was an answer")
 			}
-			if err := s.person.ResolveApproval(ctx, pending[0].ID, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann"}); err != nil {
+			if _, err := s.person.ResolveApproval(ctx, pending[0].ID, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann"}); err != nil {
 				t.Error(err)
 			}
 			said <- pending[0].ID
@@ -317,7 +318,7 @@ func TestQuestionIsPlain(t *testing.T) {
 		t.Errorf("asked: %q", question)
 	}
 	id := regexp.MustCompile(`approvals/(\w{26})/resolve`).FindStringSubmatch(how)[1]
-	if err := s.person.ResolveApproval(t.Context(), id, rampart.Resolution{Status: rampart.Denied}); err != nil {
+	if _, err := s.person.ResolveApproval(t.Context(), id, rampart.Resolution{Status: rampart.Denied}); err != nil {
 		t.Fatal(err)
 	}
 	s.answer()

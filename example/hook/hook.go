@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
 // hook answers one call of Claude Code.
@@ -89,35 +90,35 @@ func (h *hook) event(c call) rampart.AuditEvent {
 	}
 }
 
-func (h *hook) client() (*rampart.Client, error) {
+func (h *hook) client() (*client.Client, error) {
 	token, err := h.token()
 	if err != nil {
 		return nil, err
 	}
-	return rampart.NewClient(h.url, &rampart.ClientOptions{Token: token})
+	return client.New(h.url, &client.Options{Token: token})
 }
 
 // record puts e on record. A request that an event can't have gives way to its
 // digest: what is on record is then less, and says so.
 func (h *hook) record(e rampart.AuditEvent) error {
-	client, err := h.client()
+	c, err := h.client()
 	if err != nil {
 		return err
 	}
 	whole := e.Request
 	e.Request = shrink(whole)
-	err = h.append(client, e)
+	err = h.send(c, e)
 	if errors.Is(err, rampart.ErrInvalid) {
 		e.Request = digest(whole)
-		err = h.append(client, e)
+		err = h.send(c, e)
 	}
 	return err
 }
 
-func (h *hook) append(client *rampart.Client, e rampart.AuditEvent) error {
+func (h *hook) send(c *client.Client, e rampart.AuditEvent) error {
 	ctx, cancel := context.WithTimeout(context.Background(), h.timeout)
 	defer cancel()
-	_, err := client.Append(ctx, e)
+	_, err := c.Record(ctx, e)
 	return h.explain(err)
 }
 
@@ -146,7 +147,7 @@ func (h *hook) deny(e rampart.AuditEvent) int {
 
 // ask holds the call until a person has answered.
 func (h *hook) ask(e rampart.AuditEvent) int {
-	client, a, err := h.request(e)
+	c, a, err := h.request(e)
 	switch {
 	case errors.Is(err, rampart.ErrInvalid):
 		e.Decision.Message += "; a person can't be shown the call: " + plain(err)
@@ -158,7 +159,7 @@ func (h *hook) ask(e rampart.AuditEvent) int {
 	// when nobody waits any more; the rest of the time is for its word of that.
 	ctx, cancel := context.WithTimeout(context.Background(), h.wait+time.Second+h.timeout)
 	defer cancel()
-	a, err = client.WaitApproval(ctx, a.ID)
+	a, err = c.WaitApproval(ctx, a.ID)
 	switch {
 	case err != nil && ctx.Err() == nil:
 		return h.unanswered(e, h.explain(err))
@@ -179,21 +180,21 @@ func (h *hook) ask(e rampart.AuditEvent) int {
 }
 
 // request puts the question. ErrInvalid: the call is not one that can be put.
-func (h *hook) request(e rampart.AuditEvent) (*rampart.Client, rampart.Approval, error) {
+func (h *hook) request(e rampart.AuditEvent) (*client.Client, rampart.Approval, error) {
 	if len(e.Request) > maxRequest {
 		return nil, rampart.Approval{}, fmt.Errorf("%w: it has %d bytes, and %d can be shown", rampart.ErrInvalid, len(e.Request), maxRequest)
 	}
-	client, err := h.client()
+	c, err := h.client()
 	if err != nil {
 		return nil, rampart.Approval{}, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), h.timeout)
 	defer cancel()
-	a, err := client.RequestApproval(ctx, rampart.ApprovalRequest{
+	a, err := c.RequestApproval(ctx, rampart.ApprovalRequest{
 		Agent: e.Agent, Session: e.Session, RunID: e.RunID, ToolCallID: e.ToolCallID, Tool: e.Tool, Request: e.Request,
 		Message: e.Decision.Message, MatchedPolicies: e.Decision.MatchedPolicies, TTL: h.wait,
 	})
-	return client, a, h.explain(err)
+	return c, a, h.explain(err)
 }
 
 // unanswered ends a call that nobody has said yes or no to.

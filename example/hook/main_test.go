@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 	hook "github.com/rampartlog/rampart/example/hook"
 )
 
@@ -138,9 +139,9 @@ func (s *site) write(name, content string) (path string) {
 	return path
 }
 
-func (s *site) admin() *rampart.Client {
+func (s *site) admin() *client.Client {
 	s.t.Helper()
-	c, err := rampart.NewClient(s.url, &rampart.ClientOptions{Token: adminToken})
+	c, err := client.New(s.url, &client.Options{Token: adminToken})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -200,7 +201,7 @@ func (s *site) question() rampart.Approval {
 
 func (s *site) resolve(id string, r rampart.Resolution) {
 	s.t.Helper()
-	if err := s.admin().ResolveApproval(s.t.Context(), id, r); err != nil {
+	if _, err := s.admin().ResolveApproval(s.t.Context(), id, r); err != nil {
 		s.t.Fatal(err)
 	}
 }

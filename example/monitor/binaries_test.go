@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
 // patience ends a test that hangs; a busy machine needs far less.
@@ -176,11 +176,11 @@ func TestBinaries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := rampart.NewClient("http://"+address, &rampart.ClientOptions{Token: strings.TrimSpace(string(token))})
+	c, err := client.New("http://"+address, &client.Options{Token: strings.TrimSpace(string(token))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Append(t.Context(), event("deny", "unseen")); err != nil {
+	if _, err := c.Record(t.Context(), event("deny", "unseen")); err != nil {
 		t.Fatal(err)
 	}
 	m = execute(t, dir, monitor, "-url", "http://"+address, "-state", "~/state")

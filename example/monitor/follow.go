@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
 // follow goes on from where the state is, also past a WitnessError.
@@ -20,7 +21,7 @@ func (m *monitor) follow(ctx context.Context) error {
 	}
 	for {
 		err := m.session(ctx, after)
-		var witness *rampart.WitnessError
+		var witness *client.WitnessError
 		if !errors.As(err, &witness) {
 			return err
 		}

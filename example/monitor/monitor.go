@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
 // drain is how long what is queued may take after a signal.
@@ -20,7 +21,7 @@ const drain = 5 * time.Second
 // monitor follows one daemon. Its one goroutine is that of follow.
 type monitor struct {
 	config
-	client *rampart.Client
+	client *client.Client
 	out    io.Writer
 	log    *log.Logger
 	queue  *queue
@@ -48,7 +49,7 @@ func run(ctx context.Context, c config, out, notices io.Writer) error {
 	m := &monitor{config: c, out: out, log: l, state: st, queue: newQueue(st, c.webhook != "")}
 	m.stream = &connection{outage: outage{log: l, what: "the event stream of " + c.url}}
 	m.approvals = newApprovals(st, l)
-	m.client, err = rampart.NewClient(c.url, &rampart.ClientOptions{
+	m.client, err = client.New(c.url, &client.Options{
 		Token: token, HTTP: &http.Client{Transport: c.daemon}, Logger: slog.New(m.stream),
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
 const (
@@ -33,7 +34,7 @@ func (m *monitor) verify(ctx context.Context, position string) error {
 	case err != nil || report.OK(): // it is the connection, which is told of elsewhere
 		return nil
 	}
-	return &rampart.WitnessError{
+	return &client.WitnessError{
 		Verdict: report.Verdict, Seen: position,
 		Expected: "a log that the daemon can read", Found: report.Fault.Error(),
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 	mounted "github.com/rampartlog/rampart/example/mounted"
 )
 
@@ -169,11 +170,11 @@ func TestRoutesOfTheApplicationStayItsOwn(t *testing.T) {
 func TestClient(t *testing.T) {
 	a := onLoopback(t, options{})
 	ann := a.login("ann")
-	agent, err := rampart.NewClient(a.url+"/rampart", &rampart.ClientOptions{Token: mounted.Key})
+	agent, err := client.New(a.url+"/rampart", &client.Options{Token: mounted.Key})
 	if err != nil {
 		t.Fatal(err)
 	}
-	person, err := rampart.NewClient(a.url+"/rampart", &rampart.ClientOptions{HTTP: &http.Client{Transport: with{ann, a.client.Transport}}})
+	person, err := client.New(a.url+"/rampart", &client.Options{HTTP: &http.Client{Transport: with{ann, a.client.Transport}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +198,7 @@ func TestClient(t *testing.T) {
 			t.Fatal(pending, err)
 		}
 		id := pending[0].ID
-		if err := person.ResolveApproval(ctx, id, rampart.Resolution{Status: rampart.Approved}); err != nil {
+		if _, err := person.ResolveApproval(ctx, id, rampart.Resolution{Status: rampart.Approved}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := agent.WaitApproval(ctx, id); err != nil || got.Status != rampart.Approved || got.ResolvedBy != "ann" {

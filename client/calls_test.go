@@ -1,4 +1,4 @@
-package rampart_test
+package client_test
 
 import (
 	"context"
@@ -17,33 +17,33 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
-	"github.com/rampartlog/rampart/internal/vfs/vfstest"
+	"github.com/rampartlog/rampart/client"
 )
 
-func TestNewClientRefuses(t *testing.T) {
+func TestNewRefuses(t *testing.T) {
 	for _, base := range []string{"", "127.0.0.1:9090", "localhost:9090", "ftp://x", "http://", "http://x/?token=s3cret", "http://x/#f", "http://x\n"} {
-		_, err := rampart.NewClient(base, nil)
+		_, err := client.New(base, nil)
 		wantErr(t, base, err, rampart.ErrInvalid)
 		if err != nil && strings.Contains(err.Error(), "s3cret") {
 			t.Error(err)
 		}
 	}
-	_, err := rampart.NewClient("http://x", &rampart.ClientOptions{Token: "s3cret\n"})
+	_, err := client.New("http://x", &client.Options{Token: "s3cret\n"})
 	if wantErr(t, "a token with its line break", err, rampart.ErrInvalid); strings.Contains(err.Error(), "s3cret") {
 		t.Error(err)
 	}
 }
 
-func TestClientAppends(t *testing.T) {
+func TestClientRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		exit := -1
 		e := event(0)
 		e.RunID, e.ToolCallID, e.Request = "r", "c", json.RawMessage(`{ "n" : 1.0, "big":12345678901234567890, "s":"\ud800<>" }`)
 		e.Decision.Suggestions = []string{"a \"b\"\n"}
 		e.Response = &rampart.Response{ExitCode: &exit, DurationMS: 5, Flags: []string{"f"}}
-		id, err := site.client(adminToken).Append(t.Context(), e)
+		id, err := site.client(adminToken).Record(t.Context(), e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func TestClientAppends(t *testing.T) {
 		}
 
 		before := time.Now().UTC()
-		ids, err := site.client(agentToken).AppendAll(t.Context(), []rampart.AuditEvent{
+		ids, err := site.client(agentToken).RecordAll(t.Context(), []rampart.AuditEvent{
 			{Agent: "someone", Tool: "exec", Decision: rampart.Decision{Action: "allow"}},
 			{Agent: "else", Tool: "exec", Decision: rampart.Decision{Action: "deny"}},
 		})
@@ -67,7 +67,7 @@ func TestClientAppends(t *testing.T) {
 			t.Errorf("stored %+v, want the id %s, the token's name, an empty object and the time of the call", saved, ids[1])
 		}
 
-		if ids, err := site.client(agentToken).AppendAll(t.Context(), nil); ids != nil || err != nil {
+		if ids, err := site.client(agentToken).RecordAll(t.Context(), nil); ids != nil || err != nil {
 			t.Errorf("of no events: %v, %v", ids, err)
 		}
 		n := r.Chain.Stats().Events
@@ -78,11 +78,11 @@ func TestClientAppends(t *testing.T) {
 			"approval": {{Agent: "a", Tool: "t", Decision: rampart.Decision{Action: "approved"}, Approval: json.RawMessage(`{}`)}},
 			"too many": make([]rampart.AuditEvent, 65537),
 		} {
-			_, err := site.client(adminToken).AppendAll(t.Context(), bad)
+			_, err := site.client(adminToken).RecordAll(t.Context(), bad)
 			wantErr(t, name, err, rampart.ErrInvalid)
 		}
-		_, err = site.client("stale-token").Append(t.Context(), e)
-		wantErr(t, "Append", err, rampart.ErrUnauthorized)
+		_, err = site.client("stale-token").Record(t.Context(), e)
+		wantErr(t, "Record", err, rampart.ErrUnauthorized)
 		if r.Chain.Stats().Events != n {
 			t.Error("something was stored")
 		}
@@ -91,9 +91,9 @@ func TestClientAppends(t *testing.T) {
 
 func TestClientQueries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
-		client := site.client(adminToken)
+		admin := site.client(adminToken)
 		var events []rampart.AuditEvent
 		for i := range 350 {
 			e := event(i)
@@ -118,7 +118,7 @@ func TestClientQueries(t *testing.T) {
 			{After: saved[10].ID, Before: saved[200].ID},
 		} {
 			var got []string
-			for line, err := range client.Query(t.Context(), q) {
+			for line, err := range admin.Query(t.Context(), q) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -128,30 +128,30 @@ func TestClientQueries(t *testing.T) {
 				t.Errorf("%+v (-want +got):\n%.1000s", q, diff)
 			}
 		}
-		for range client.Query(t.Context(), rampart.Query{}) {
+		for range admin.Query(t.Context(), rampart.Query{}) {
 			break
 		}
-		line, err := client.Get(t.Context(), saved[7].ID)
+		line, err := admin.Get(t.Context(), saved[7].ID)
 		if want := all(t, r.Chain, rampart.Query{Ascending: true})[7]; err != nil || string(line) != want {
 			t.Errorf("Get: %s, %v", line, err)
 		}
-		_, err = client.Get(t.Context(), "../../status")
+		_, err = admin.Get(t.Context(), "../../status")
 		wantErr(t, "Get of what is no id", err, rampart.ErrNotFound)
 
-		fails := func(c *rampart.Client, q rampart.Query) (err error) {
+		fails := func(c *client.Client, q rampart.Query) (err error) {
 			for _, err = range c.Query(t.Context(), q) {
 			}
 			return err
 		}
-		wantErr(t, "an empty value", fails(client, rampart.Query{Filter: rampart.Filter{Agent: []string{""}}}), rampart.ErrInvalid)
-		wantErr(t, "no id", fails(client, rampart.Query{After: "x"}), rampart.ErrInvalid)
+		wantErr(t, "an empty value", fails(admin, rampart.Query{Filter: rampart.Filter{Agent: []string{""}}}), rampart.ErrInvalid)
+		wantErr(t, "no id", fails(admin, rampart.Query{After: "x"}), rampart.ErrInvalid)
 		wantErr(t, "an agent's token", fails(site.client(agentToken), rampart.Query{}), rampart.ErrUnauthorized)
 	})
 }
 
 func TestClientApprovals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		admin, agent := site.client(adminToken), site.client(agentToken)
 		ctx := t.Context()
@@ -192,15 +192,32 @@ func TestClientApprovals(t *testing.T) {
 			waited <- a
 		}()
 		time.Sleep(80 * time.Second) // longer than the server lets anybody wait
-		if err := admin.ResolveApproval(ctx, asked.ID, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann", Reason: "fine"}); err != nil {
-			t.Fatal(err)
+		resolved, err := admin.ResolveApproval(ctx, asked.ID, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann", Reason: "fine"})
+		if diff := cmp.Diff(rampart.Approval{ID: asked.ID, Status: rampart.Approved}, resolved); err != nil || diff != "" {
+			t.Fatalf("resolved: %v (-want +got):\n%s", err, diff)
 		}
 		if a := <-waited; a.Status != rampart.Approved || a.ResolvedBy != "ann" || a.Reason != "fine" || a.RequestSHA256 != sum {
 			t.Errorf("waited for %+v", a)
 		}
-		wantErr(t, "a second answer", admin.ResolveApproval(ctx, asked.ID, no), rampart.ErrNotPending)
-		wantErr(t, "no verdict", admin.ResolveApproval(ctx, asked.ID, rampart.Resolution{}), rampart.ErrInvalid)
-		wantErr(t, "an agent's answer", agent.ResolveApproval(ctx, asked.ID, yes), rampart.ErrUnauthorized)
+		_, err = admin.ResolveApproval(ctx, asked.ID, no)
+		wantErr(t, "a second answer", err, rampart.ErrNotPending)
+		_, err = admin.ResolveApproval(ctx, asked.ID, rampart.Resolution{})
+		wantErr(t, "no verdict", err, rampart.ErrInvalid)
+		_, err = agent.ResolveApproval(ctx, asked.ID, yes)
+		wantErr(t, "an agent's answer", err, rampart.ErrUnauthorized)
+		want, err = r.Approvals.Get(ctx, asked.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.ToolCallID, want.Credential = "", ""
+		for name, c := range map[string]*client.Client{"admin": admin, "agent": agent} {
+			got, err := c.GetApproval(ctx, asked.ID)
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("%s gets %v (-want +got):\n%s", name, err, diff)
+			}
+		}
+		_, err = site.client(otherToken).GetApproval(ctx, asked.ID)
+		wantErr(t, "another agent's approval", err, rampart.ErrNotFound)
 		_, err = site.client(otherToken).WaitApproval(ctx, asked.ID)
 		wantErr(t, "another agent's approval", err, rampart.ErrNotFound)
 
@@ -250,7 +267,7 @@ func TestClientApprovals(t *testing.T) {
 // An agent that waits does not learn of a restart, and never takes one for an answer.
 func TestClientWaitsAcrossRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fs := vfstest.New()
+		fs := t.TempDir()
 		r := openRampart(t, fs, rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		p := request(t, r.Approvals, question(1))
@@ -286,7 +303,7 @@ func TestClientWaitsAcrossRestarts(t *testing.T) {
 // A POST that is redirected comes back as a list.
 func TestClientApprovalThatIsRedirected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		api := openRampart(t, vfstest.New(), rampart.Options{}).Handler(testAuth())
+		api := openRampart(t, t.TempDir(), rampart.Options{}).Handler(testAuth())
 		site := newRemote(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPost {
 				http.Redirect(w, r, r.URL.Path, http.StatusFound)
@@ -304,10 +321,10 @@ func TestClientApprovalThatIsRedirected(t *testing.T) {
 // The time that a host gives to its requests is none that a person has.
 func TestClientWaitsLongerThanRequestsMayTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		p := request(t, r.Approvals, question(1))
-		c, err := rampart.NewClient("http://rampart/", &rampart.ClientOptions{
+		c, err := client.New("http://rampart/", &client.Options{
 			Token: agentToken, HTTP: &http.Client{Transport: site, Timeout: 5 * time.Second}, Logger: slog.New(slog.NewTextHandler(&site.log, nil)),
 		})
 		if err != nil {
@@ -335,15 +352,15 @@ func TestClientWaitsLongerThanRequestsMayTake(t *testing.T) {
 
 func TestClientVerifiesAndAsksForTheStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{Version: "1.2.3"})
-		client := newRemote(t, r.Handler(testAuth())).client(adminToken)
+		r := openRampart(t, t.TempDir(), rampart.Options{Version: "1.2.3"})
+		admin := newRemote(t, r.Handler(testAuth())).client(adminToken)
 		saved := appendN(t, r.Chain, 20)
 		want, err := r.Chain.Verify(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, a := range []rampart.Anchor{{}, {ID: saved[3].ID, Hash: saved[3].Hash}, {ID: saved[3].ID}} {
-			got, err := client.Verify(t.Context(), a)
+			got, err := admin.Verify(t.Context(), a)
 			if diff := cmp.Diff(want, got); err != nil || diff != "" {
 				t.Errorf("%+v: %v (-want +got):\n%s", a, err, diff)
 			}
@@ -353,14 +370,14 @@ func TestClientVerifiesAndAsksForTheStatus(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := client.Verify(t.Context(), lie)
+		got, err := admin.Verify(t.Context(), lie)
 		if diff := cmp.Diff(want, got); err != nil || diff != "" || got.Verdict != rampart.VerdictTruncated {
 			t.Errorf("of an anchor that lies beside: %v (-want +got):\n%s", err, diff)
 		}
-		_, err = client.Verify(t.Context(), rampart.Anchor{ID: "x"})
+		_, err = admin.Verify(t.Context(), rampart.Anchor{ID: "x"})
 		wantErr(t, "Verify", err, rampart.ErrInvalid)
 
-		s, err := client.Status(t.Context())
+		s, err := admin.Status(t.Context())
 		if err != nil || s.Version != "1.2.3" || s.Events != 20 || s.Head != r.Chain.Head() || s.Sync != rampart.SyncAlways || s.LastVerify == nil || s.LastVerify.OK {
 			t.Errorf("%+v, %v", s, err)
 		}

@@ -1,4 +1,4 @@
-package rampart_test
+package client_test
 
 import (
 	"context"
@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 	"github.com/rampartlog/rampart/internal/heaptest"
 	"github.com/rampartlog/rampart/internal/record"
-	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
 // impostor answers in place of a server: the first request for the stream with
@@ -39,9 +39,9 @@ func (i *impostor) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func impostorClient(t testing.TB, via http.RoundTripper) *rampart.Client {
+func impostorClient(t testing.TB, via http.RoundTripper) *client.Client {
 	t.Helper()
-	c, err := rampart.NewClient("http://rampart", &rampart.ClientOptions{Token: adminToken, HTTP: &http.Client{Transport: via}})
+	c, err := client.New("http://rampart", &client.Options{Token: adminToken, HTTP: &http.Client{Transport: via}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,9 +51,12 @@ func impostorClient(t testing.TB, via http.RoundTripper) *rampart.Client {
 // Whatever comes over a stream and in answers, a client ends with an error, and
 // what it gave out before is a chain that follows on the position it began at.
 func FuzzClientEvents(f *testing.F) {
-	r := openRampart(f, vfstest.New(), rampart.Options{})
+	r := openRampart(f, f.TempDir(), rampart.Options{})
 	saved := appendN(f, r.Chain, 3)
-	frames := auditFrames(f, r.Chain, saved)
+	var frames []string
+	for _, e := range saved {
+		frames = append(frames, auditFrame(f, r.Chain, e))
+	}
 	lines := all(f, r.Chain, rampart.Query{Ascending: true})
 	page := `{"events":[` + strings.Join(lines, ",") + `],"next_cursor":""}`
 	start := connectedFrame("0")
