@@ -259,7 +259,7 @@ func TestGateAsks(t *testing.T) {
 				if len(tool.with) > 0 {
 					t.Fatal("it ran before there was an answer")
 				}
-				pending := r.Approvals.List(rampart.Pending)
+				pending := r.Approvals.List(rampart.ApprovalFilter{})
 				if len(pending) != 1 || pending[0].Message != "because" || pending[0].ExpiresAt.Sub(began) != time.Hour || pending[0].Credential != "claude-code" {
 					t.Fatalf("asked: %+v", pending)
 				}
@@ -306,7 +306,7 @@ func TestGateRunsOnlyWhatWasApproved(t *testing.T) {
 					wantErr(t, "the second", err, rampart.ErrRefused)
 				})
 				synctest.Wait()
-				pending := r.Approvals.List(rampart.Pending)
+				pending := r.Approvals.List(rampart.ApprovalFilter{})
 				if len(pending) != 1 {
 					t.Fatalf("%d are pending", len(pending))
 				}
@@ -338,7 +338,7 @@ func TestGateRunsOnceForOneYes(t *testing.T) {
 			if wantErr(t, "the second", err, rampart.ErrRefused); e.ID == "" || e.ID != lastEvent(t, r.Chain).ID {
 				t.Errorf("the second: %+v", e)
 			}
-			if _, err := r.Approvals.Resolve(t.Context(), r.Approvals.List(rampart.Pending)[0].ID, yes); err != nil {
+			if _, err := r.Approvals.Resolve(t.Context(), r.Approvals.List(rampart.ApprovalFilter{})[0].ID, yes); err != nil {
 				t.Fatal(err)
 			}
 			if err := <-done; err != nil {
@@ -400,7 +400,7 @@ func TestGateOfAClient(t *testing.T) {
 		}
 		for _, res := range []rampart.Resolution{{Status: rampart.Approved, ResolvedBy: "ann"}, {Status: rampart.Denied, ResolvedBy: "ann"}} {
 			time.AfterFunc(2*time.Minute, func() {
-				if _, err := r.Approvals.Resolve(context.Background(), r.Approvals.List(rampart.Pending)[0].ID, res); err != nil {
+				if _, err := r.Approvals.Resolve(context.Background(), r.Approvals.List(rampart.ApprovalFilter{})[0].ID, res); err != nil {
 					t.Error(err)
 				}
 			})

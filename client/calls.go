@@ -205,18 +205,18 @@ func (c *Client) RequestApproval(ctx context.Context, r rampart.ApprovalRequest)
 	if err != nil {
 		return rampart.Approval{}, fmt.Errorf("%w: request: %w", rampart.ErrInvalid, err)
 	}
-	var o object
-	o.string("agent", r.Agent)
-	o.string("session", r.Session)
-	o.string("run_id", r.RunID)
-	o.string("tool_call_id", r.ToolCallID)
-	o.string("tool", r.Tool)
-	o.string("message", r.Message)
-	o.raw("request", request)
-	o.strings("matched_policies", r.MatchedPolicies)
-	o.raw("ttl_seconds", strconv.AppendInt(nil, int64(math.Ceil(r.TTL.Seconds())), 10))
+	body, err := stringsObject("agent", r.Agent, "session", r.Session, "run_id", r.RunID,
+		"tool_call_id", r.ToolCallID, "tool", r.Tool, "message", r.Message)
+	if err != nil {
+		return rampart.Approval{}, err
+	}
+	if body, err = withStrings(body, "matched_policies", r.MatchedPolicies); err != nil {
+		return rampart.Approval{}, err
+	}
+	body = with(body, "request", request)
+	body = with(body, "ttl_seconds", strconv.AppendInt(nil, int64(math.Ceil(r.TTL.Seconds())), 10))
 	var a rampart.Approval
-	err = c.post(ctx, "/v1/approvals", &o, &a)
+	err = c.post(ctx, "/v1/approvals", body, &a)
 	if err == nil && a.ID == "" { // a redirect turns a POST into a GET
 		err = errors.New("rampart: POST /v1/approvals: the answer has no approval: is it a Rampart server's URL?")
 	}
@@ -262,13 +262,14 @@ func (c *Client) ResolveApproval(ctx context.Context, id string, r rampart.Resol
 	if err := checkStatus(&r); err != nil {
 		return rampart.Approval{}, err
 	}
-	var o object
-	o.string("resolved_by", cmp.Or(r.ResolvedBy, r.Credential))
-	o.string("reason", r.Reason)
-	o.raw("approved", strconv.AppendBool(nil, r.Status == rampart.Approved))
+	body, err := stringsObject("resolved_by", cmp.Or(r.ResolvedBy, r.Credential), "reason", r.Reason)
+	if err != nil {
+		return rampart.Approval{}, err
+	}
+	body = with(body, "approved", strconv.AppendBool(nil, r.Status == rampart.Approved))
 	path := "/v1/approvals/" + url.PathEscape(id) + "/resolve"
 	var a rampart.Approval
-	err := c.post(ctx, path, &o, &a)
+	err = c.post(ctx, path, body, &a)
 	if err == nil && (a.ID != id || a.Status != r.Status) {
 		err = fmt.Errorf("rampart: POST %s: the answer does not say that the approval was %s: is it a Rampart server's URL?", path, r.Status)
 	}
@@ -285,20 +286,20 @@ func (c *Client) ResolveApprovals(ctx context.Context, r rampart.BulkResolution)
 	if r.Status == rampart.Approved {
 		action = "approve"
 	}
-	var o object
-	o.string("run_id", r.RunID)
-	o.string("action", action)
-	o.string("agent", r.Agent)
-	o.string("session", r.Session)
-	o.string("resolved_by", cmp.Or(r.ResolvedBy, r.Credential))
-	o.string("reason", r.Reason)
+	body, err := stringsObject("run_id", r.RunID, "action", action, "agent", r.Agent, "session", r.Session,
+		"resolved_by", cmp.Or(r.ResolvedBy, r.Credential), "reason", r.Reason)
+	if err != nil {
+		return nil, err
+	}
 	if r.IDs != nil { // an empty list is refused, a missing one means all of the run
-		o.strings("ids", r.IDs)
+		if body, err = withStrings(body, "ids", r.IDs); err != nil {
+			return nil, err
+		}
 	}
 	var answer struct {
 		IDs []string `json:"ids"`
 	}
-	err = c.post(ctx, "/v1/approvals/bulk-resolve", &o, &answer)
+	err = c.post(ctx, "/v1/approvals/bulk-resolve", body, &answer)
 	return answer.IDs, err
 }
 
@@ -353,55 +354,37 @@ func (c *Client) Status(ctx context.Context) (rampart.Status, error) {
 	return s, err
 }
 
-// post sends o and decodes the answer into out.
-func (c *Client) post(ctx context.Context, path string, o *object, out any) error {
-	if o.err != nil {
-		return o.err
+// post sends the JSON object body and decodes the answer into out.
+func (c *Client) post(ctx context.Context, path string, body []byte, out any) error {
+	return c.do(ctx, call{method: http.MethodPost, path: path, contentType: jsonType, body: body}, out)
+}
+
+// Bodies are encoded as the log encodes them: encoding/json would change strings
+// that are not UTF-8, and the bytes of a request, whose digest a person approves.
+
+func stringsObject(pairs ...string) ([]byte, error) {
+	body, err := record.AppendStrings(nil, pairs...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", rampart.ErrInvalid, err)
 	}
-	return c.do(ctx, call{method: http.MethodPost, path: path, contentType: jsonType, body: append(o.buf, '}')}, out)
+	return body, nil
 }
 
-// object is a JSON object under construction. In place of encoding/json it
-// refuses strings that are not UTF-8, which encoding/json would change, and
-// keeps a request's bytes, whose digest a person approves.
-type object struct {
-	buf []byte
-	err error // the first
+// with adds a member to an object.
+func with(object []byte, name string, value []byte) []byte {
+	return fmt.Appendf(object[:len(object)-1], `,"%s":%s}`, name, value)
 }
 
-func (o *object) name(name string) {
-	sep := byte(',')
-	if len(o.buf) == 0 {
-		sep = '{'
-	}
-	o.buf = append(append(append(o.buf, sep, '"'), name...), '"', ':')
-}
-
-func (o *object) value(name, s string) {
-	var err error
-	if o.buf, err = record.AppendString(o.buf, s); err != nil && o.err == nil {
-		o.err = fmt.Errorf("%w: %s: %w", rampart.ErrInvalid, name, err)
-	}
-}
-
-func (o *object) raw(name string, value []byte) {
-	o.name(name)
-	o.buf = append(o.buf, value...)
-}
-
-func (o *object) string(name, value string) {
-	o.name(name)
-	o.value(name, value)
-}
-
-func (o *object) strings(name string, values []string) {
-	o.name(name)
-	o.buf = append(o.buf, '[')
+func withStrings(object []byte, name string, values []string) ([]byte, error) {
+	list := []byte{'['}
 	for i, s := range values {
 		if i > 0 {
-			o.buf = append(o.buf, ',')
+			list = append(list, ',')
 		}
-		o.value(name, s)
+		var err error
+		if list, err = record.AppendString(list, s); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", rampart.ErrInvalid, name, err)
+		}
 	}
-	o.buf = append(o.buf, ']')
+	return with(object, name, append(list, ']')), nil
 }

@@ -80,6 +80,9 @@ func TestClientRecords(t *testing.T) {
 		} {
 			_, err := site.client(adminToken).RecordAll(t.Context(), bad)
 			wantErr(t, name, err, rampart.ErrInvalid)
+			if name == "request" && !strings.HasPrefix(err.Error(), "rampart: invalid: event 2: request: ") {
+				t.Errorf("it does not say which event is wrong, and how: %v", err)
+			}
 		}
 		_, err = site.client("stale-token").Record(t.Context(), e)
 		wantErr(t, "Record", err, rampart.ErrUnauthorized)
@@ -146,6 +149,49 @@ func TestClientQueries(t *testing.T) {
 		wantErr(t, "an empty value", fails(admin, rampart.Query{Filter: rampart.Filter{Agent: []string{""}}}), rampart.ErrInvalid)
 		wantErr(t, "no id", fails(admin, rampart.Query{After: "x"}), rampart.ErrInvalid)
 		wantErr(t, "an agent's token", fails(site.client(agentToken), rampart.Query{}), rampart.ErrUnauthorized)
+	})
+}
+
+func TestClientTotalsAndDates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openRampart(t, t.TempDir(), rampart.Options{})
+		site := newRemote(t, r.Handler(testAuth()))
+		admin := site.client(adminToken)
+		var saved []rampart.AuditEvent
+		for i := range 30 {
+			e := event(i)
+			e.Timestamp = e.Timestamp.Add(time.Duration(i) * 2 * time.Hour)
+			e.Agent, e.Decision.Action = fmt.Sprint("agent-", i%3), []string{"allow", "deny"}[i%2]
+			saved = append(saved, appendOne(t, r.Chain, e))
+		}
+		for _, q := range []rampart.TotalsQuery{
+			{},
+			{Since: saved[3].Timestamp},
+			{Until: saved[20].Timestamp},
+			{Since: saved[3].Timestamp, Until: saved[20].Timestamp, Every: 90 * time.Minute},
+		} {
+			want, err := r.Chain.Totals(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := admin.Totals(t.Context(), q)
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("%+v: %v (-want +got):\n%s", q, err, diff)
+			}
+		}
+		dates, err := admin.Dates(t.Context())
+		if want := []string{"2026-03-05", "2026-03-04", "2026-03-03"}; err != nil || !slices.Equal(dates, want) {
+			t.Errorf("dates %v, %v, want %v", dates, err, want)
+		}
+		for name, bad := range map[string]rampart.TotalsQuery{
+			"intervals of an open range": {Every: time.Hour},
+			"a negative interval":        {Since: saved[0].Timestamp, Until: saved[9].Timestamp, Every: -time.Hour},
+		} {
+			_, err := admin.Totals(t.Context(), bad)
+			wantErr(t, name, err, rampart.ErrInvalid)
+		}
+		_, err = site.client(agentToken).Totals(t.Context(), rampart.TotalsQuery{})
+		wantErr(t, "an agent's token", err, rampart.ErrUnauthorized)
 	})
 }
 
@@ -314,6 +360,16 @@ func TestClientApprovalThatIsRedirected(t *testing.T) {
 		a, err := site.client(adminToken).RequestApproval(t.Context(), rampart.ApprovalRequest{Tool: "exec"})
 		if err == nil {
 			t.Errorf("asked: %+v", a)
+		}
+		site.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				http.Redirect(w, r, "/v1/approvals", http.StatusFound)
+				return
+			}
+			api.ServeHTTP(w, r)
+		}))
+		if a, err := site.client(adminToken).ResolveApproval(t.Context(), "01KD3V5F2R7WQX9Z4M8N6B1C0A", yes); err == nil {
+			t.Errorf("resolved: %+v", a)
 		}
 	})
 }

@@ -43,9 +43,6 @@ func (e *WitnessError) Error() string {
 // most; this leaves room for servers that send an event of 1 MiB whole.
 const maxMessage = 2 << 20
 
-// zeroHash is the prev_hash of a log's first event.
-var zeroHash = strings.Repeat("0", 64)
-
 // Events yields what the server announces, as it happens: connected, audit and
 // approvals messages. after is a position: "" begins with what comes once the
 // connection stands, "0" with the first event of the log, and the ID of an
@@ -259,9 +256,9 @@ func (w *watched) Read(p []byte) (n int, err error) {
 // message handles one message of the stream.
 func (f *follower) message(ctx context.Context, m *sse.Event) error {
 	var v struct {
-		Type  string          `json:"type"`
-		Event json.RawMessage `json:"event"`
-		RunID string          `json:"run_id"`
+		Type  rampart.EventType `json:"type"`
+		Event json.RawMessage   `json:"event"`
+		RunID string            `json:"run_id"`
 	}
 	if json.Unmarshal(m.Data, &v) != nil {
 		return errCutOff
@@ -298,7 +295,7 @@ func (f *follower) connected(position string) error {
 		}
 		f.after, f.id, f.hash = position, id, hash
 		if id == "" {
-			f.hash = zeroHash
+			f.hash = string(ledger.ZeroHash[:])
 		}
 	}
 	f.opened = true

@@ -136,7 +136,7 @@ func announce(ctx context.Context, r *rampart.Rampart, after string, out io.Writ
 		if e.Type != rampart.TypeApprovals {
 			continue
 		}
-		for _, a := range r.Approvals.List(rampart.Pending) {
+		for _, a := range r.Approvals.List(rampart.ApprovalFilter{}) {
 			if announced[a.ID] {
 				continue
 			}

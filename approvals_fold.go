@@ -2,19 +2,22 @@ package rampart
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
+	"maps"
+	"math"
+	"slices"
 	"time"
 
+	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/record"
 )
 
-// What the queue's own events say they are.
+// What the request of an event that ends an approval says it is.
 const (
-	actionAsk      = "ask"
-	actionResolved = "approval_resolved"
-	actionExpired  = "approval_expired"
+	requestResolved = "approval_resolved"
+	requestExpired  = "approval_expired"
 )
 
 // entry is an approval and those who wait for it.
@@ -46,18 +49,11 @@ func (q *question) encode() (json.RawMessage, error) {
 
 // stringsObject is the JSON object of those names and values.
 func stringsObject(pairs ...string) (json.RawMessage, error) {
-	out := []byte{'{'}
-	for i := 0; i < len(pairs); i += 2 {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = append(append(append(out, '"'), pairs[i]...), '"', ':')
-		var err error
-		if out, err = record.AppendString(out, pairs[i+1]); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, pairs[i], err)
-		}
+	out, err := record.AppendStrings(nil, pairs...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	return append(out, '}'), nil
+	return out, nil
 }
 
 // newEntry is the approval that the event e opens.
@@ -76,32 +72,13 @@ func commandOf(request []byte) string {
 	_ = record.Members(request, func(name string, value []byte, _ int) error {
 		switch name {
 		case "command":
-			command, _ = words(value)
+			command, _ = record.Words(value)
 		case "path":
 			path, _ = record.String(value)
 		}
 		return nil
 	})
 	return cmp.Or(command, path)
-}
-
-// words decodes a string, or an array of strings as one with spaces between.
-func words(value []byte) (string, error) {
-	if value[0] != '[' {
-		return record.String(value)
-	}
-	var list []json.RawMessage
-	if err := json.Unmarshal(value, &list); err != nil {
-		return "", err
-	}
-	out := make([]string, len(list))
-	for i, v := range list {
-		var err error
-		if out[i], err = record.String(v); err != nil {
-			return "", err
-		}
-	}
-	return strings.Join(out, " "), nil
 }
 
 // ending is the event that ends e with r.
@@ -111,10 +88,10 @@ func ending(e *entry, r Resolution, at time.Time) (AuditEvent, error) {
 		Decision: Decision{Action: string(r.Status)},
 	}
 	member := []string{"id", e.ID, "status", string(r.Status), "resolved_by", r.ResolvedBy, "credential", r.Credential}
-	request := []string{"action", actionExpired, "approval_id", e.ID}
+	request := []string{"action", requestExpired, "approval_id", e.ID}
 	if r.Status != Expired {
 		request = []string{
-			"action", actionResolved, "approval_id", e.ID, "resolution", string(r.Status),
+			"action", requestResolved, "approval_id", e.ID, "resolution", string(r.Status),
 			"resolved_by", r.ResolvedBy, "credential", r.Credential,
 		}
 		if r.Reason != "" {
@@ -136,6 +113,8 @@ type fold struct {
 	calls        map[call]*entry   // of them, those with a tool call's id
 	pendingBytes int
 
+	closed bool // nothing is opened any more
+
 	ended      map[string]*entry // by id, the newest keep of them
 	order      []*entry          // ended, in the order of their endings
 	keep       int
@@ -148,33 +127,52 @@ func newFold(keep int) fold {
 	return fold{pending: map[string]*entry{}, calls: map[call]*entry{}, ended: map[string]*entry{}, keep: keep}
 }
 
-// add takes in the next event of the log.
-func (f *fold) add(r Record) error { return f.fold(r, true) }
+// replay takes in the events of the log that q chooses, up to number upto.
+func (f *fold) replay(ctx context.Context, c *AuditChain, q ledger.Query, upto uint64) error {
+	var bad error
+	err := c.ledger.Scan(ctx, &q, func(seq uint64, line []byte, _ *record.Fields) bool {
+		if seq > upto || f.closed && len(f.pending) == 0 {
+			return false
+		}
+		_, bad = f.add(line)
+		return bad == nil
+	})
+	return cmp.Or(bad, public(err))
+}
 
-// answer is add for one that may only end what is there.
-func (f *fold) answer(r Record) error { return f.fold(r, false) }
+// unanswered lists the approvals that were requested before an id and that no
+// answer before it ended.
+func (c *AuditChain) unanswered(ctx context.Context, before string) ([]string, error) {
+	open := newFold(1)
+	err := open.replay(ctx, c, ledger.Query{Before: before, Ascending: true, Approval: true}, math.MaxUint64)
+	return slices.Collect(maps.Keys(open.pending)), err
+}
 
-func (f *fold) fold(r Record, open bool) error {
+// add takes in the next event of the log. It returns the entry that the event
+// opened or ended, or nil where it did neither.
+func (f *fold) add(r Record) (*entry, error) {
 	event, err := r.Event()
 	if err != nil || event.Approval == nil {
-		return err
+		return nil, err
 	}
 	var id, status, expires string
 	var q question
 	var end Resolution
-	err = decodeObject(event.Approval, map[string]any{
+	err = record.Decode(event.Approval, map[string]any{
 		"id": &id, "status": &status, "expires_at": &expires, "credential": &q.credential,
 		"request_sha256": &q.requestSHA256, "resolved_by": &end.ResolvedBy, "reason": &end.Reason,
 	})
+	var e *entry
 	if err == nil {
 		switch end.Status = ApprovalStatus(status); end.Status {
 		case Pending:
-			if q.expiresAt, err = parseTime(expires); err == nil && open {
-				f.open(newEntry(&event, q))
+			if q.expiresAt, err = parseTime(expires); err == nil && !f.closed {
+				e = newEntry(&event, q)
+				f.open(e)
 			}
 		case Approved, Denied, Expired:
 			end.Credential = q.credential
-			if e := f.pending[id]; e != nil {
+			if e = f.pending[id]; e != nil {
 				f.end(e, end, event.Timestamp)
 			}
 		default:
@@ -183,9 +181,9 @@ func (f *fold) fold(r Record, open bool) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("event %s: approval: %w", event.ID, err)
+		return nil, fmt.Errorf("event %s: approval: %w", event.ID, err)
 	}
-	return nil
+	return e, nil
 }
 
 func (f *fold) open(e *entry) {
