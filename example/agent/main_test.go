@@ -97,7 +97,7 @@ func (s *session) answer() answer {
 	return a
 }
 
-// asked reads what is printed of a question, and returns its id.
+// asked reads the two lines that are printed for a question, and returns its id.
 func (s *session) asked() string {
 	s.t.Helper()
 	question, how := s.line(), s.line()
@@ -108,7 +108,7 @@ func (s *session) asked() string {
 	return m[1]
 }
 
-// finish ends the work and returns what the log says of it.
+// finish ends the work and returns the actions of all events on the log.
 func (s *session) finish() (actions []string) {
 	s.t.Helper()
 	s.calls.Close()
@@ -228,7 +228,8 @@ func TestAgentIsRefused(t *testing.T) {
 	}
 }
 
-// TestAgentAsks has a person watch the stream and say yes, as the printed lines say.
+// In TestAgentAsks a person watches the stream and says yes with the printed
+// commands.
 func TestAgentAsks(t *testing.T) {
 	s := start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -309,7 +310,7 @@ func TestPolicyOfWrites(t *testing.T) {
 	}
 }
 
-// What a person is asked has no character that moves others about.
+// A printed question has no character that moves others about.
 func TestQuestionIsPlain(t *testing.T) {
 	s := start(t)
 	s.call("exec", "{\"command\":\"touch \u202e \u009b2J\"}")
@@ -349,7 +350,7 @@ func TestTaskIsPlayed(t *testing.T) {
 	}
 }
 
-// locked is a writer for several goroutines.
+// locked is a writer that several goroutines may use.
 type locked struct {
 	mu sync.Mutex
 	w  io.Writer

@@ -49,7 +49,7 @@ func (h *hook) before() int {
 	return exitDone
 }
 
-// after records what came of the call, which nothing can undo any more.
+// after records the outcome of the call. Nothing can undo the call any more.
 func (h *hook) after() int {
 	e := h.event(newCall(h.in.ToolName, h.in.ToolInput))
 	e.Decision = rampart.Decision{Action: "ran"}
@@ -57,7 +57,7 @@ func (h *hook) after() int {
 	var response struct {
 		Interrupted bool `json:"interrupted"`
 	}
-	_ = json.Unmarshal(h.in.ToolResponse, &response) // each tool has a form of its own
+	_ = json.Unmarshal(h.in.ToolResponse, &response) // tools answer in different forms
 	if h.in.Event == postToolUseFailure {
 		r.Flags = append(r.Flags, "failed")
 		first, _, _ := strings.Cut(h.in.Error, "\n")
@@ -98,8 +98,8 @@ func (h *hook) client() (*client.Client, error) {
 	return client.New(h.url, &client.Options{Token: token})
 }
 
-// record puts e on record. A request that an event can't have gives way to its
-// digest: what is on record is then less, and says so.
+// record puts e on record. If the log does not take the request, e has the
+// request's digest in its place.
 func (h *hook) record(e rampart.AuditEvent) error {
 	c, err := h.client()
 	if err != nil {
@@ -122,7 +122,7 @@ func (h *hook) send(c *client.Client, e rampart.AuditEvent) error {
 	return h.explain(err)
 }
 
-// explain says what to do about an error of the daemon's.
+// explain adds to an error of the daemon what to do about it.
 func (h *hook) explain(err error) error {
 	var unreachable *url.Error
 	switch {
@@ -136,7 +136,7 @@ func (h *hook) explain(err error) error {
 	return err
 }
 
-// deny refuses the call, on record or not.
+// deny refuses the call, also when that can't be recorded.
 func (h *hook) deny(e rampart.AuditEvent) int {
 	e.Decision.Action = "deny"
 	if err := h.record(e); err != nil {
@@ -155,8 +155,9 @@ func (h *hook) ask(e rampart.AuditEvent) int {
 	case err != nil:
 		return h.unanswered(e, err)
 	}
-	// The daemon ends the approval when h.wait is over, so that it is not left open
-	// when nobody waits any more; the rest of the time is for its word of that.
+	// The daemon ends the approval after h.wait, so that it does not stay open when
+	// nobody waits for it any more. The rest of the time is for the daemon to answer
+	// that it has expired.
 	ctx, cancel := context.WithTimeout(context.Background(), h.wait+time.Second+h.timeout)
 	defer cancel()
 	a, err = c.WaitApproval(ctx, a.ID)
@@ -179,7 +180,7 @@ func (h *hook) ask(e rampart.AuditEvent) int {
 	return h.answer("allow", "Approved by "+a.ResolvedBy)
 }
 
-// request puts the question. ErrInvalid: the call is not one that can be put.
+// request asks a person. ErrInvalid: the call can't be shown to one.
 func (h *hook) request(e rampart.AuditEvent) (*client.Client, rampart.Approval, error) {
 	if len(e.Request) > maxRequest {
 		return nil, rampart.Approval{}, fmt.Errorf("%w: it has %d bytes, and %d can be shown", rampart.ErrInvalid, len(e.Request), maxRequest)
@@ -197,7 +198,7 @@ func (h *hook) request(e rampart.AuditEvent) (*client.Client, rampart.Approval, 
 	return c, a, h.explain(err)
 }
 
-// unanswered ends a call that nobody has said yes or no to.
+// unanswered ends a call to which nobody said yes or no.
 func (h *hook) unanswered(e rampart.AuditEvent, why error) int {
 	reason := e.Decision.Message + "; " + plain(why)
 	if h.noAnswer == "ask" {
@@ -206,7 +207,7 @@ func (h *hook) unanswered(e rampart.AuditEvent, why error) int {
 	return h.refuse(e, "Denied: "+reason)
 }
 
-// refuse answers deny, with what Claude can do about it.
+// refuse answers deny, and tells Claude what it can do instead.
 func (h *hook) refuse(e rampart.AuditEvent, reason string) int {
 	if s := e.Decision.Suggestions; len(s) > 0 {
 		reason += "\nInstead: " + strings.Join(s, "; ")
@@ -223,7 +224,7 @@ func (h *hook) answer(decision, reason string) int {
 	}
 	var line bytes.Buffer
 	enc := json.NewEncoder(&line)
-	enc.SetEscapeHTML(false) // for people who read it
+	enc.SetEscapeHTML(false) // people read it
 	err := enc.Encode(map[string]output{"hookSpecificOutput": {preToolUse, decision, reason}})
 	if err == nil {
 		_, err = h.stdout.Write(line.Bytes())
@@ -235,7 +236,7 @@ func (h *hook) answer(decision, reason string) int {
 	return exitDone
 }
 
-// broken ends a call that is not on record, as -fail says.
+// broken ends a call that could not be recorded, as -fail says.
 func (h *hook) broken(err error) int {
 	if code := h.in.block(); code == exitBlock && h.fail == "closed" {
 		h.complain("not on record, and therefore not run: " + plain(err))
@@ -245,5 +246,5 @@ func (h *hook) broken(err error) int {
 	return exitError
 }
 
-// plain is an error without the name of the package that it came from.
+// plain returns the error's text without the package's name.
 func plain(err error) string { return strings.TrimPrefix(err.Error(), "rampart: ") }
