@@ -224,7 +224,7 @@ func TestClientApprovals(t *testing.T) {
 			t.Errorf("asked twice: %+v, %v", again, err)
 		}
 		list, err := admin.ListApprovals(ctx, rampart.Pending)
-		want.ToolCallID, want.Credential = "", "" // which are not told
+		want.ToolCallID, want.Credential = "", "" // the server does not tell them
 		if diff := cmp.Diff([]rampart.Approval{want}, list); err != nil || diff != "" {
 			t.Errorf("listed: %v (-want +got):\n%s", err, diff)
 		}
@@ -237,7 +237,7 @@ func TestClientApprovals(t *testing.T) {
 			}
 			waited <- a
 		}()
-		time.Sleep(80 * time.Second) // longer than the server lets anybody wait
+		time.Sleep(80 * time.Second) // longer than the server lets one request wait
 		resolved, err := admin.ResolveApproval(ctx, asked.ID, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann", Reason: "fine"})
 		if diff := cmp.Diff(rampart.Approval{ID: asked.ID, Status: rampart.Approved}, resolved); err != nil || diff != "" {
 			t.Fatalf("resolved: %v (-want +got):\n%s", err, diff)
@@ -310,7 +310,7 @@ func TestClientApprovals(t *testing.T) {
 	})
 }
 
-// An agent that waits does not learn of a restart, and never takes one for an answer.
+// A restart of the server does not end the wait, and is never taken for an answer.
 func TestClientWaitsAcrossRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := t.TempDir()
@@ -346,7 +346,7 @@ func TestClientWaitsAcrossRestarts(t *testing.T) {
 	})
 }
 
-// A POST that is redirected comes back as a list.
+// A redirected POST is answered with the list of approvals, which is no approval.
 func TestClientApprovalThatIsRedirected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := openRampart(t, t.TempDir(), rampart.Options{}).Handler(testAuth())
@@ -374,7 +374,7 @@ func TestClientApprovalThatIsRedirected(t *testing.T) {
 	})
 }
 
-// The time that a host gives to its requests is none that a person has.
+// The Timeout of a host's http.Client does not limit the time that a person takes.
 func TestClientWaitsLongerThanRequestsMayTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openRampart(t, t.TempDir(), rampart.Options{})

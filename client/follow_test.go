@@ -71,7 +71,7 @@ func TestClientEventsMalformedPosition(t *testing.T) {
 	})
 }
 
-// Messages that stand for events come as those events.
+// In place of a message that stands for events, those events come.
 func TestClientEventsOfBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openRampart(t, t.TempDir(), rampart.Options{})
@@ -79,7 +79,7 @@ func TestClientEventsOfBatches(t *testing.T) {
 		f := site.follow(t.Context(), "")
 		f.expect(connected("0"))
 
-		// resolve has n approvals resolved at once.
+		// resolve requests n approvals and resolves all of them in one write.
 		resolve := func(n int) {
 			for i := range n {
 				request(t, r.Approvals, question(i))
@@ -110,8 +110,8 @@ func TestClientEventsOfBatches(t *testing.T) {
 	})
 }
 
-// cut ends a stream's body after some bytes, cleanly or not. Only the first
-// streams are cut, one for each number.
+// cut ends the bodies of the next streams after so many bytes each, all cleanly or
+// all not. Further streams are left whole.
 type cut struct {
 	http.Handler
 	mu    sync.Mutex
@@ -193,8 +193,8 @@ func firstFrames(t *testing.T, stream http.Handler, after string, n int) (frames
 	return frames
 }
 
-// r3labs/sse hands out a message that was cut off as a whole one, keeps its id,
-// and takes a clean end for the end of all.
+// r3labs/sse yields a message that was cut off, keeps its id, and does not connect
+// again after a clean end.
 func TestClientLosesNothingWhereverItIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openRampart(t, t.TempDir(), rampart.Options{})
@@ -229,7 +229,7 @@ func TestClientLosesNothingWhereverItIsCut(t *testing.T) {
 	})
 }
 
-// Behind a new connection comes what was missed, and nothing twice.
+// A new connection brings the events that were missed, and none twice.
 func TestClientEventsAcrossRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := t.TempDir()
@@ -259,7 +259,7 @@ func TestClientEventsAcrossRestarts(t *testing.T) {
 	})
 }
 
-// r3labs/sse gives up when it is a quarter of an hour old.
+// r3labs/sse gives up 15 minutes after it began.
 func TestClientEventsAfterADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openRampart(t, t.TempDir(), rampart.Options{})
@@ -275,7 +275,7 @@ func TestClientEventsAfterADay(t *testing.T) {
 		if n := site.opened.Load(); n < 24*60*2 || n > 24*60*4 {
 			t.Errorf("%d tries in a day", n)
 		}
-		// A fresh fault begins with short pauses.
+		// After that the pauses are short again.
 		began = time.Now()
 		r.Stream.Close()
 		again := openRampart(t, t.TempDir(), rampart.Options{})
@@ -345,7 +345,7 @@ func TestClientEventsEndWithTheContext(t *testing.T) {
 		defer cancel()
 		f = site.follow(ctx, "")
 		f.expect(connected("0"))
-		r.Stream.Close() // from here on it is 503
+		r.Stream.Close() // from here on the server answers 503
 		wantErr(t, "while the server is away", f.fails(), context.DeadlineExceeded)
 		n := site.opened.Load()
 		time.Sleep(time.Hour)
@@ -386,8 +386,8 @@ func TestClientGivesUpWhenItIsRefused(t *testing.T) {
 	})
 }
 
-// A first connection that leads nowhere is a wrong URL; a later one is some
-// proxy's page while the server is away.
+// If the first connection is answered with something else than a stream, the URL
+// is wrong. A later one may get a proxy's page while the server is away.
 func TestClientEventsOfAnotherServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openRampart(t, t.TempDir(), rampart.Options{})
@@ -417,7 +417,7 @@ func TestClientEventsOfAnotherServer(t *testing.T) {
 	})
 }
 
-// r3labs/sse makes an empty event of each comment, once it has seen an id.
+// r3labs/sse yields an empty event for each comment, once it has seen an id.
 func TestClientEventsWithoutComments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openRampart(t, t.TempDir(), rampart.Options{})
@@ -436,7 +436,7 @@ func TestClientEventsWithoutComments(t *testing.T) {
 	})
 }
 
-// r3labs/sse waits for ever for a peer that is gone without a word.
+// r3labs/sse waits for ever for a server that is gone without closing.
 func TestClientLeavesASilentServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openRampart(t, t.TempDir(), rampart.Options{})
@@ -473,7 +473,7 @@ func TestClientLeavesASilentServer(t *testing.T) {
 	})
 }
 
-// The time that a consumer takes is no silence, and costs it nothing.
+// However long the consumer takes, that is no silence, and it loses no event.
 func TestClientConsumerTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openRampart(t, t.TempDir(), rampart.Options{})
@@ -489,7 +489,7 @@ func TestClientConsumerTakesItsTime(t *testing.T) {
 			t.Errorf("%d connections", n)
 		}
 		saved := appendN(t, r.Chain, 200)
-		time.Sleep(time.Hour) // the server has cut it off by now
+		time.Sleep(time.Hour) // the server has ended the connection by now
 		var got []string
 		for want := audits(t, r.Chain, saved...); len(got) < len(want); {
 			e, err, _ := f.next()
@@ -505,7 +505,7 @@ func TestClientConsumerTakesItsTime(t *testing.T) {
 	})
 }
 
-// r3labs/sse connects for ever anew when a message has more than 64 KiB.
+// r3labs/sse reconnects again and again at a message of more than 64 KiB.
 func TestClientTakesLongMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := openRampart(t, t.TempDir(), rampart.Options{}).Chain
@@ -527,7 +527,7 @@ func TestClientTakesLongMessages(t *testing.T) {
 	})
 }
 
-// Names and types of a later version are passed over.
+// Members and message types of a later version are ignored.
 func TestClientEventsOfALaterVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := openRampart(t, t.TempDir(), rampart.Options{}).Chain
@@ -547,7 +547,7 @@ func TestClientEventsOfALaterVersion(t *testing.T) {
 	})
 }
 
-// A loop that is left, in whatever way, leaves nothing behind.
+// A loop that ends early, in whatever way, leaves nothing behind.
 func TestClientEventsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openRampart(t, t.TempDir(), rampart.Options{})
@@ -566,7 +566,7 @@ func TestClientEventsLeft(t *testing.T) {
 		if n := site.bodies.Load(); n != 0 {
 			t.Errorf("%d bodies are open", n)
 		}
-		time.Sleep(time.Minute) // in which the server notices
+		time.Sleep(time.Minute) // in which the server notices that its clients left
 		if n := r.Bus.Stats().Subscribers; n != 0 {
 			t.Errorf("%d subscribers are left", n)
 		}
@@ -618,8 +618,9 @@ func TestClientIsAWitness(t *testing.T) {
 	}
 }
 
-// A log that was pruned is followed from where it begins, and from any place
-// after what was dropped. Beyond that the client is told, and can go on.
+// A pruned log can be followed from its beginning and from any position after
+// that, and from the last event dropped. From an earlier position the client gets
+// a WitnessError, and can go on.
 func TestClientOfAPrunedLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lines := linesOf(t, 20)
@@ -671,7 +672,8 @@ func TestClientOfALogPrunedSinceItWasEmpty(t *testing.T) {
 	})
 }
 
-// A position that is cut off can be another: from now on is not from the start.
+// Half of a position can be another position: "0" is the start of the log. A
+// connected message that was cut off must not move the client there.
 func TestClientThatIsCutWhereItBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openRampart(t, t.TempDir(), rampart.Options{})
@@ -687,7 +689,7 @@ func TestClientThatIsCutWhereItBegins(t *testing.T) {
 	})
 }
 
-// What someone on the way changes in the messages does not pass either.
+// A message that somebody changes on the way is noticed too.
 func TestClientIsAWitnessOnTheWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openRampart(t, t.TempDir(), rampart.Options{})
@@ -719,11 +721,11 @@ func TestClientIsAWitnessOnTheWay(t *testing.T) {
 			f.expect(connected(position(seen)))
 			f.witness(rampart.VerdictTampered, position(seen), "")
 		}
-		// An event that was left out is asked for.
+		// The client asks for an event that was left out,
 		f := send(auditFrame(t, r.Chain, next))
 		f.expect(connected(position(seen)))
 		f.expect(audits(t, r.Chain, lost, next)...)
-		// And it is checked like any other.
+		// and checks it like any other.
 		honest := api
 		api = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			rec := httptest.NewRecorder()
@@ -734,7 +736,7 @@ func TestClientIsAWitnessOnTheWay(t *testing.T) {
 		f.expect(connected(position(seen)))
 		f.witness(rampart.VerdictTampered, position(seen), position(next))
 		api = honest
-		// One that nobody has ends it.
+		// An event that the server's log does not have ends it.
 		r2 := openRampart(t, t.TempDir(), rampart.Options{})
 		for range 4 {
 			appendOne(t, r2.Chain, event(7))
@@ -747,8 +749,8 @@ func TestClientIsAWitnessOnTheWay(t *testing.T) {
 	})
 }
 
-// prunedLog opens a log of lines in several segments and prunes all of it but
-// the last. It returns how many events went.
+// prunedLog opens a log of these lines in several segments, and prunes all segments
+// but the last. It returns how many events that dropped.
 func prunedLog(t *testing.T, lines []string) (*rampart.Rampart, int) {
 	t.Helper()
 	r := openRampart(t, plant(t, lines, 6), rampart.Options{})
@@ -767,7 +769,7 @@ func edited(lines []string) []string {
 	return out
 }
 
-// another is the lines of a log that is younger.
+// another returns the lines of a younger log.
 func another(t *testing.T) []string {
 	time.Sleep(time.Second)
 	return linesOf(t, 4)
@@ -775,7 +777,7 @@ func another(t *testing.T) []string {
 
 var hashMember = regexp.MustCompile(`,"hash":"([0-9a-f]{64})"\}$`)
 
-// relink gives lines the hashes that a forger would.
+// relink gives the lines new hashes and links, as a forger would.
 func relink(lines []string) []string {
 	prev := strings.Repeat("0", 64)
 	out := make([]string, len(lines))
@@ -812,7 +814,7 @@ func plant(t *testing.T, lines []string, each int) (dir string) {
 
 func ExampleClient_Events() {
 	c, err := client.New("http://127.0.0.1:9090", &client.Options{
-		Token: os.Getenv("RAMPART_TOKEN"), Logger: slog.Default(), // which is told while there is no server
+		Token: os.Getenv("RAMPART_TOKEN"), Logger: slog.Default(), // told while there is no server
 	})
 	if err != nil {
 		fmt.Println("give the URL of a server:", err)

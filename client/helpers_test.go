@@ -139,10 +139,10 @@ func wantErr(t testing.TB, what string, err, want error) {
 	}
 }
 
-// position is where the stream goes on after e.
+// position returns the position after e.
 func position(e rampart.AuditEvent) string { return e.ID + "." + e.Hash[:16] }
 
-// Messages as they stand on the stream.
+// Messages as the stream has them.
 
 const approvalsFrame = "data: {\"type\":\"approvals\"}\n\n"
 
@@ -209,7 +209,7 @@ func (pipeAddr) String() string  { return "127.0.0.1:9090" }
 type remote struct {
 	t         testing.TB
 	transport *http.Transport
-	log       bytes.Buffer // of clients; read it once they have ended
+	log       bytes.Buffer // of the clients; read it only once they have ended
 	opened    atomic.Int64 // requests for the stream
 	bodies    atomic.Int64 // answers whose bodies are not closed
 
@@ -289,7 +289,7 @@ func (r *remote) follow(ctx context.Context, after string) *follower {
 	return &follower{r.t, next}
 }
 
-// expect compares what comes, as [say] puts it, with what is wanted.
+// expect compares the next events, in the form of say, with those wanted.
 func (f *follower) expect(want ...string) {
 	f.t.Helper()
 	for _, w := range want {
@@ -330,7 +330,7 @@ func say(e rampart.Event) string {
 
 func connected(after string) string { return "connected " + after }
 
-// audits are what [say] says of stored events.
+// audits returns stored events in the form of say.
 func audits(t testing.TB, c *rampart.AuditChain, events ...rampart.AuditEvent) (out []string) {
 	t.Helper()
 	for _, e := range events {

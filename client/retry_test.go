@@ -37,7 +37,8 @@ func TestClientPausesGrowWhenStreamsOnlyGreet(t *testing.T) {
 	})
 }
 
-// What came, or lasted, makes the next pause a short one again.
+// After a connection that brought a message, or that lasted, the next pause is
+// short again.
 func TestClientPausesBeginAnew(t *testing.T) {
 	for name, stream := range map[string]func(http.ResponseWriter, *http.Request){
 		"a message came": func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(approvalsFrame)) },
