@@ -26,8 +26,9 @@ import (
 // is another one; or it was pruned beyond what this client saw, which alone is
 // nothing bad. The events up to Seen are evidence: keep them.
 type WitnessError struct {
-	// Verdict is that on the event, or on the server's log: truncated when the
-	// last event seen is not on the log, pruned when pruning dropped it.
+	// Verdict says what is wrong with the event that came, or with the server's
+	// log: truncated when the last event seen is not on it, pruned when pruning
+	// dropped that event.
 	Verdict  rampart.Verdict
 	Seen     string // position of the last event that follows
 	Resume   string // position from which Events can go on nevertheless: "0" begins with all that the log has, "" with what comes next
