@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/daemon"
 )
 
 const (
@@ -20,11 +21,11 @@ const (
 // demo plays a made-up session of two agents, so that a newcomer sees life at
 // once. Nothing in it is executed.
 type demo struct {
-	r         *rampart.Rampart
-	log       *slog.Logger
-	out       io.Writer
-	url       string
-	tokenFile string
+	r   *rampart.Rampart
+	log *slog.Logger
+	out io.Writer
+	url string
+	dir string // where the token is
 }
 
 // play runs the session, then repeats its harmless calls until ctx is done.
@@ -81,8 +82,8 @@ func (d demo) ask(ctx context.Context, call rampart.AuditEvent) {
 		return
 	}
 	fmt.Fprintf(d.out, "%s wants to run: %s\nApprove it (or deny it with false) until %s:\n\n"+
-		"    curl -H \"Authorization: Bearer $(cat %s)\" -H 'Content-Type: application/json' -d '{\"approved\":true}' %s/v1/approvals/%s/resolve\n\n",
-		call.Agent, a.Command, a.ExpiresAt.Local().Format(time.TimeOnly), shellQuote(d.tokenFile), d.url, a.ID)
+		"    curl %s -H 'Content-Type: application/json' -d '{\"approved\":true}' %s/v1/approvals/%s/resolve\n\n",
+		call.Agent, a.Command, a.ExpiresAt.Local().Format(time.TimeOnly), daemon.CurlAuth(d.dir), d.url, a.ID)
 
 	a, err = d.r.Approvals.Wait(ctx, a.ID)
 	if err != nil {

@@ -15,31 +15,18 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/daemon"
 )
-
-// sendBuffer is what the kernel takes for a connection that is slow to take it.
-// Linux lets it grow to 4 MB, and says that there is room again once a third of
-// it is out: a watcher that took less than 45 KB a second then looked as if it
-// took nothing, and was disconnected.
-const sendBuffer = 64 << 10
-
-// drain is how long requests under way may take after SIGTERM; then their
-// connections are cut, so that a peer that stays silent cannot hold the daemon.
-const drain = 1500 * time.Millisecond
 
 type config struct {
 	addr           string
@@ -89,8 +76,8 @@ func parse(args []string, out io.Writer) (config, error) {
 	fs := flag.NewFlagSet("server", flag.ContinueOnError)
 	var printed bytes.Buffer // with the usage, behind which nobody would see the fault
 	fs.SetOutput(&printed)
-	fs.StringVar(&c.addr, "addr", "127.0.0.1:9090", "`address` to listen on")
-	fs.StringVar(&c.dir, "dir", "~/.rampart", "`directory` of the token and, in audit/, the log")
+	fs.StringVar(&c.addr, "addr", daemon.Address, "`address` to listen on")
+	fs.StringVar(&c.dir, "dir", daemon.Directory, "`directory` of the token and, in audit/, the log")
 	fs.StringVar(&c.agentTokenFile, "agent-token-file", "", "`file` of agents' tokens, mode 0600, a line NAME TOKEN each")
 	fs.DurationVar(&c.approvalTTL, "approval-ttl", 5*time.Minute, "how long an approval waits that names no time of its own")
 	fs.Func("allow-host", "also answer requests for this `host` while bound to loopback; repeatable", appendTo(&c.allowHosts))
@@ -151,14 +138,14 @@ func (c *config) check(rest []string) error {
 	if c.logFormat != "text" && c.logFormat != "json" {
 		return fmt.Errorf("-log-format %q: want text or json", c.logFormat)
 	}
-	// A shell leaves the tilde of -dir=~/x as it is.
-	if rest, ok := strings.CutPrefix(c.dir, "~/"); ok {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return fmt.Errorf("-dir: %w", err)
-		}
-		c.dir = filepath.Join(home, rest)
+	if c.dir == "" {
+		return errors.New("-dir: empty")
 	}
+	dir, err := daemon.Dir(c.dir)
+	if err != nil {
+		return fmt.Errorf("-dir: %w", err)
+	}
+	c.dir = dir
 	return nil
 }
 
@@ -171,7 +158,7 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	}
 	log := slog.New(handler)
 
-	agents, err := readAgentTokens(c.agentTokenFile)
+	agents, err := daemon.AgentTokens(c.agentTokenFile)
 	if err != nil {
 		return fmt.Errorf("-agent-token-file: %w", err)
 	}
@@ -189,10 +176,9 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
+	defer r.Close() // when it comes to no serving, which closes it as well
 
-	tokenFile := filepath.Join(c.dir, "token")
-	token, err := adminToken(tokenFile)
+	token, err := daemon.AdminToken(c.dir)
 	if err != nil {
 		return err
 	}
@@ -205,72 +191,21 @@ func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
 	if err := auth.Validate(); err != nil {
 		return fmt.Errorf("-agent-token-file or -allow-origin: %w", err)
 	}
-
-	ln, err := net.Listen("tcp", c.addr)
+	l, err := daemon.Listen(c.addr)
 	if err != nil {
-		return fmt.Errorf("%w; another address can be given with -addr", err)
+		return fmt.Errorf("-addr: %w", err)
 	}
-	addr := ln.Addr().(*net.TCPAddr)
-	if !addr.IP.IsLoopback() {
-		log.Warn("other machines can connect, and tokens travel in clear: put TLS in front", "addr", addr.String())
-	}
-	url := "http://" + addr.String()
-	log.Info("listening", "addr", addr.String(), "dir", c.dir, "pid", os.Getpid())
-	fmt.Fprintf(out, "\nOpen %s/dashboard/ and paste the admin token, which is in %s. Or watch the stream:\n\n    curl -N -H \"Authorization: Bearer $(cat %s)\" %[1]s/v1/events/stream\n\n",
-		url, tokenFile, shellQuote(tokenFile))
+	fmt.Fprintf(out, "\nOpen %s/dashboard/ and paste the admin token, which is in %s. Or watch the stream:\n\n    curl -N %s %[1]s/v1/events/stream\n\n",
+		l.URL(), filepath.Join(c.dir, "token"), daemon.CurlAuth(c.dir))
 
-	srv := newServer(routes(r, auth), slog.NewLogLogger(handler, slog.LevelWarn))
-	// Streams and waits for an approval would outlast any drain.
-	srv.RegisterOnShutdown(func() { r.Stream.Close() })
-	srv.RegisterOnShutdown(func() { r.Approvals.Close() })
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
-
-	var beside sync.WaitGroup
+	var beside []func(context.Context)
 	if c.demo {
-		beside.Go(func() { demo{r: r, log: log, out: out, url: url, tokenFile: tokenFile}.play(ctx) })
+		beside = append(beside, demo{r: r, log: log, out: out, url: l.URL(), dir: c.dir}.play)
 	}
 	if c.keep > 0 {
-		beside.Go(func() { prune(ctx, r.Chain, c.keep, log) })
+		beside = append(beside, func(ctx context.Context) { prune(ctx, r.Chain, c.keep, log) })
 	}
-
-	select {
-	case err = <-served:
-		return err
-	case <-ctx.Done():
-	}
-	log.Info("stopping")
-	limit, cancel := context.WithTimeout(context.Background(), drain)
-	defer cancel()
-	if srv.Shutdown(limit) != nil {
-		srv.Close()
-	}
-	beside.Wait()
-	return nil
-}
-
-// newServer returns a server that no peer holds by being slow, and whose limits
-// for what it takes are those of docs/operations.md.
-func newServer(h http.Handler, log *log.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
-		// Of what the library sets no limit of its own to: answers without a
-		// body, and those that the server itself gives.
-		ReadTimeout:    30 * time.Second,
-		WriteTimeout:   30 * time.Second,
-		IdleTimeout:    2 * time.Minute,
-		MaxHeaderBytes: 60 << 10, // the server takes 4 KiB more
-		// The server's own answer to OPTIONS * looks at no Host and waits for any body.
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     log,
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			if tcp, ok := c.(*net.TCPConn); ok {
-				_ = tcp.SetWriteBuffer(sendBuffer) // where it can't be had, it stays as it is
-			}
-			return ctx
-		},
-	}
+	return daemon.Serve(ctx, l, r, routes(r, auth), &daemon.Options{Dir: c.dir, Beside: beside, Logger: log})
 }
 
 func version() string {
@@ -278,15 +213,4 @@ func version() string {
 		return b.Main.Version
 	}
 	return "dev"
-}
-
-// shellQuote makes a path one word of a POSIX shell, and leaves a plain one readable.
-func shellQuote(path string) string {
-	plain := func(r rune) bool {
-		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+@", r)
-	}
-	if strings.IndexFunc(path, func(r rune) bool { return !plain(r) }) < 0 {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }

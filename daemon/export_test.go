@@ -1,0 +1,7 @@
+package daemon
+
+var (
+	NewServer  = newServer
+	Announce   = announce
+	ShellQuote = shellQuote
+)
