@@ -30,12 +30,12 @@ func (a *api) getApprovals(w http.ResponseWriter, r *http.Request, _ Credential)
 	if q.err != nil {
 		return q.err
 	}
-	pending := a.Approvals.List(Pending)
+	pending := a.Approvals.List(ApprovalFilter{})
 	list := pending
 	switch status := ApprovalStatus(q.Get("status")); status {
 	case "", Pending:
 	case Approved, Denied, Expired:
-		list = a.Approvals.List(status)
+		list = a.Approvals.List(ApprovalFilter{Status: status})
 	default:
 		return badParameter("status", "is one of pending, approved, denied, expired")
 	}

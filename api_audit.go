@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/record"
 )
 
@@ -52,7 +53,7 @@ func (a *api) postEvents(w http.ResponseWriter, r *http.Request, c Credential) e
 	saved, err := a.Chain.AppendAll(r.Context(), events)
 	if many && errors.Is(err, ErrInvalid) {
 		for i := range events {
-			if _, fault := encodeOne(&events[i], 0, 1); fault != nil {
+			if _, fault := encodeOne(&events[i]); fault != nil {
 				return fmt.Errorf("line %d: %w", lines[i], fault)
 			}
 		}
@@ -98,8 +99,8 @@ func parseLines(body []byte, agent string) (events []AuditEvent, lines []int, er
 		if len(line) > maxBody {
 			return nil, nil, &statusError{http.StatusRequestEntityTooLarge, fmt.Sprintf("line %d is longer than %d bytes", n, maxBody)}
 		}
-		if len(events) == maxBatch {
-			return nil, nil, &statusError{http.StatusBadRequest, fmt.Sprintf("line %d: a request takes at most %d events; send them in parts", n, maxBatch)}
+		if len(events) == ledger.MaxBatch {
+			return nil, nil, &statusError{http.StatusBadRequest, fmt.Sprintf("line %d: a request takes at most %d events; send them in parts", n, ledger.MaxBatch)}
 		}
 		e, err := parseEvent(line, agent)
 		if err != nil {
@@ -166,7 +167,7 @@ func (p *params) all(name string) []string {
 
 func (p *params) id(name string) string {
 	s := p.Get(name)
-	if s != "" && !validID(s) {
+	if s != "" && !ledger.ValidID(s) {
 		p.fault(name, "is an event's id, of 26 characters of 0-9 and A-Z")
 	}
 	return s
@@ -261,7 +262,7 @@ func (a *api) getEvents(w http.ResponseWriter, r *http.Request, _ Credential) er
 
 	out := newLineWriter(w, a.log, `{"events":[`, ",")
 	last, more, skipped := "", false, 0
-	err := a.Chain.query(r.Context(), &q, func(_ uint64, line []byte, f *record.Fields) bool {
+	err := a.Chain.scan(r.Context(), &q, func(_ uint64, line []byte, f *record.Fields) bool {
 		if skipped < offset {
 			skipped++
 			return true
@@ -377,11 +378,13 @@ func (a *api) getStats(w http.ResponseWriter, r *http.Request, _ Credential) err
 	since, _ := p.dayOrTime("from")
 	_, until := p.dayOrTime("to")
 	var interval time.Duration
-	every := p.Get("interval")
-	if every != "" {
+	if every := p.Get("interval"); every != "" {
 		var err error
 		if interval, err = time.ParseDuration(every); err != nil {
 			p.fault("interval", "is a duration such as 1h or 90s")
+		}
+		if interval == 0 {
+			p.fault("interval", "is 1s at least")
 		}
 		if since.IsZero() || until.IsZero() {
 			p.fault("interval", "needs from and to")
@@ -390,13 +393,7 @@ func (a *api) getStats(w http.ResponseWriter, r *http.Request, _ Credential) err
 	if p.err != nil {
 		return p.err
 	}
-	var totals Totals
-	var err error
-	if every == "" {
-		totals, err = a.Chain.Totals(r.Context(), since, until)
-	} else {
-		totals, err = a.Chain.TotalsEvery(r.Context(), since, until, interval)
-	}
+	totals, err := a.Chain.Totals(r.Context(), TotalsQuery{Since: since, Until: until, Every: interval})
 	if errors.Is(err, ErrInvalid) {
 		return &statusError{http.StatusBadRequest, strings.Replace(err.Error(), ErrInvalid.Error()+": ", "parameter ", 1)}
 	}
@@ -420,7 +417,7 @@ func (a *api) getExport(w http.ResponseWriter, r *http.Request, _ Credential) er
 	}
 	out := newLineWriter(w, a.log, "", "")
 	h := w.Header()
-	err := a.Chain.query(r.Context(), &Query{Since: since, Until: until, Ascending: true}, func(_ uint64, line []byte, _ *record.Fields) bool {
+	err := a.Chain.scan(r.Context(), &Query{Since: since, Until: until, Ascending: true}, func(_ uint64, line []byte, _ *record.Fields) bool {
 		if !out.begun {
 			h.Set("Content-Type", "application/jsonl")
 			h.Set("Content-Disposition", `attachment; filename="`+exportName(since, until)+`"`)

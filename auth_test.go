@@ -217,7 +217,7 @@ func TestAgentSpeaksForItselfAlone(t *testing.T) {
 		t.Errorf("an agent's event is by %q", e.Agent)
 	}
 	agent.expect(201, "", "POST", "/v1/approvals", `{"agent":"codex","tool":"exec","command":"ls"}`)
-	p := r.Approvals.List(rampart.Pending)[0]
+	p := r.Approvals.List(rampart.ApprovalFilter{})[0]
 	if p.Agent != "claude-code" || p.Credential != "claude-code" {
 		t.Errorf("an agent's approval is by %q with credential %q", p.Agent, p.Credential)
 	}
@@ -239,7 +239,7 @@ func TestAgentSpeaksForItselfAlone(t *testing.T) {
 	agent.expect(400, "", "POST", "/v1/audit/events", `{"tool":"exec","decision":{"action":"approved"},"approval":{"id":"`+p.ID+`","status":"approved"}}`)
 	agent.expect(403, "", "POST", "/v1/approvals/"+p.ID+"/resolve", `{"approved":true}`)
 	agent.expect(403, "", "POST", "/v1/approvals/bulk-resolve", `{"run_id":"r","action":"approve"}`)
-	if got := r.Approvals.List(rampart.Pending); len(got) != 1 {
+	if got := r.Approvals.List(rampart.ApprovalFilter{}); len(got) != 1 {
 		t.Errorf("pending: %v", got)
 	}
 }
@@ -306,7 +306,7 @@ func TestAuthenticateHook(t *testing.T) {
 	}
 	w.expect(403, "", "POST", "/v1/approvals", `{"tool":"exec","command":"ls"}`, "X-User", "nameless")
 	w.expect(201, "", "POST", "/v1/approvals", `{"tool":"exec","command":"ls"}`, "X-User", "bot")
-	if p := r.Approvals.List(rampart.Pending)[0]; p.Agent != "bot" {
+	if p := r.Approvals.List(rampart.ApprovalFilter{})[0]; p.Agent != "bot" {
 		t.Errorf("by %q", p.Agent)
 	}
 	rec := w.expect(200, "", "POST", "/v1/events/ticket", "", "X-User", "root")

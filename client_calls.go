@@ -3,8 +3,6 @@ package rampart
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/record"
 )
 
@@ -27,40 +26,38 @@ const (
 	queryPage = 100
 )
 
-// Append has the server make e durable, and returns the id that it was given;
+// Record has the server make e durable, and returns the id that it was given;
 // for an agent's token, under the token's own name. The rules are those of
 // [AuditChain.Append]. After an error other than those of [Client] the event
 // may be on the log or not: it has no other name than its id.
-func (c *Client) Append(ctx context.Context, e AuditEvent) (id string, err error) {
-	ids, err := c.AppendAll(ctx, []AuditEvent{e})
+func (c *Client) Record(ctx context.Context, e AuditEvent) (id string, err error) {
+	ids, err := c.RecordAll(ctx, []AuditEvent{e})
 	if err != nil {
 		return "", err
 	}
 	return ids[0], nil
 }
 
-// AppendAll appends events in one request: they follow one another in the log
+// RecordAll appends events in one request: they follow one another in the log
 // and are stored all or not at all. At most 65536 events and 32 MiB.
-func (c *Client) AppendAll(ctx context.Context, events []AuditEvent) (ids []string, err error) {
+func (c *Client) RecordAll(ctx context.Context, events []AuditEvent) (ids []string, err error) {
 	if len(events) == 0 {
 		return nil, nil
 	}
 	var body bytes.Buffer
 	for i := range events {
-		e := events[i]
-		if e.Approval != nil {
-			return nil, invalid(i, len(events), "approval is written by the approvals queue alone")
-		}
-		members, err := encode(&e)
+		line, err := events[i].AppendJSON(body.AvailableBuffer())
 		if err != nil {
-			return nil, invalid(i, len(events), "%v", err)
+			if len(events) > 1 {
+				err = fmt.Errorf("event %d: %w", i+1, err)
+			}
+			return nil, err
 		}
-		body.WriteByte('{')
-		body.Write(members[:len(members)-1]) // but for its last comma
-		body.WriteString("}\n")
+		body.Write(line)
+		body.WriteByte('\n')
 	}
-	if len(events) > maxBatch || body.Len() > maxLines {
-		return nil, fmt.Errorf("%w: %d events of %d bytes in one request, at most %d and %d are taken; append them in parts", ErrInvalid, len(events), body.Len(), maxBatch, maxLines)
+	if len(events) > ledger.MaxBatch || body.Len() > maxLines {
+		return nil, fmt.Errorf("%w: %d events of %d bytes in one request, at most %d and %d are taken; append them in parts", ErrInvalid, len(events), body.Len(), ledger.MaxBatch, maxLines)
 	}
 	var answer struct {
 		IDs []string `json:"ids"`
@@ -301,17 +298,4 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
 	err := c.do(ctx, apiCall{method: http.MethodGet, path: "/v1/status"}, &s)
 	return s, err
-}
-
-// RequestSHA256 returns what [Approval.RequestSHA256] is of request: the
-// SHA-256, in hex, of the object without insignificant white space. Hold it
-// against the approval's before you run anything. ErrInvalid: request is not an
-// object that an event can have.
-func RequestSHA256(request json.RawMessage) (string, error) {
-	stored, err := record.AppendObject(nil, request)
-	if err != nil {
-		return "", fmt.Errorf("%w: request: %w", ErrInvalid, err)
-	}
-	sum := sha256.Sum256(stored)
-	return hex.EncodeToString(sum[:]), nil
 }

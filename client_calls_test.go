@@ -43,7 +43,7 @@ func TestClientAppends(t *testing.T) {
 		e.RunID, e.ToolCallID, e.Request = "r", "c", json.RawMessage(`{ "n" : 1.0, "big":12345678901234567890, "s":"\ud800<>" }`)
 		e.Decision.Suggestions = []string{"a \"b\"\n"}
 		e.Response = &rampart.Response{ExitCode: &exit, DurationMS: 5, Flags: []string{"f"}}
-		id, err := site.client(adminToken).Append(t.Context(), e)
+		id, err := site.client(adminToken).Record(t.Context(), e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func TestClientAppends(t *testing.T) {
 		}
 
 		before := time.Now().UTC()
-		ids, err := site.client(agentToken).AppendAll(t.Context(), []rampart.AuditEvent{
+		ids, err := site.client(agentToken).RecordAll(t.Context(), []rampart.AuditEvent{
 			{Agent: "someone", Tool: "exec", Decision: rampart.Decision{Action: "allow"}},
 			{Agent: "else", Tool: "exec", Decision: rampart.Decision{Action: "deny"}},
 		})
@@ -67,7 +67,7 @@ func TestClientAppends(t *testing.T) {
 			t.Errorf("stored %+v, want the id %s, the token's name, an empty object and the time of the call", saved, ids[1])
 		}
 
-		if ids, err := site.client(agentToken).AppendAll(t.Context(), nil); ids != nil || err != nil {
+		if ids, err := site.client(agentToken).RecordAll(t.Context(), nil); ids != nil || err != nil {
 			t.Errorf("of no events: %v, %v", ids, err)
 		}
 		n := r.Chain.Stats().Events
@@ -78,10 +78,10 @@ func TestClientAppends(t *testing.T) {
 			"approval": {{Agent: "a", Tool: "t", Decision: rampart.Decision{Action: "approved"}, Approval: json.RawMessage(`{}`)}},
 			"too many": make([]rampart.AuditEvent, 65537),
 		} {
-			_, err := site.client(adminToken).AppendAll(t.Context(), bad)
+			_, err := site.client(adminToken).RecordAll(t.Context(), bad)
 			wantErr(t, name, err, rampart.ErrInvalid)
 		}
-		_, err = site.client("stale-token").Append(t.Context(), e)
+		_, err = site.client("stale-token").Record(t.Context(), e)
 		wantErr(t, "Append", err, rampart.ErrUnauthorized)
 		if r.Chain.Stats().Events != n {
 			t.Error("something was stored")

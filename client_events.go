@@ -15,6 +15,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/r3labs/sse/v2"
 
+	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/record"
 	frames "github.com/rampartlog/rampart/internal/sse"
 )
@@ -239,7 +240,7 @@ func (f *follower) message(ctx context.Context, m *sse.Event) error {
 	if json.Unmarshal(m.Data, &v) != nil {
 		return errCutOff
 	}
-	switch v.Type {
+	switch EventType(v.Type) {
 	case TypeConnected:
 		return f.connected(string(m.ID))
 	case TypeApprovals:
@@ -268,7 +269,7 @@ func (f *follower) connected(position string) error {
 		}
 		f.after, f.id, f.hash = position, id, hash
 		if id == "" {
-			f.hash = string(zeroHash[:])
+			f.hash = string(ledger.ZeroHash[:])
 		}
 	}
 	f.opened = true
@@ -281,7 +282,7 @@ func (f *follower) connected(position string) error {
 // audit deals with an event as it came over the stream.
 func (f *follower) audit(ctx context.Context, line Record) error {
 	var fields record.Fields
-	if fault := selfFault(line, &fields); fault != nil {
+	if fault := ledger.CheckLine(line, &fields); fault != nil {
 		return f.fault(VerdictTampered, "", fault.Expected, fault.Found)
 	}
 	switch id := string(fields.ID); {
@@ -331,7 +332,7 @@ func (f *follower) fetch(ctx context.Context, id, position string) error {
 			return err
 		}
 		var fields record.Fields
-		if fault := selfFault(line, &fields); fault != nil {
+		if fault := ledger.CheckLine(line, &fields); fault != nil {
 			return f.fault(VerdictTampered, position, fault.Expected, fault.Found)
 		}
 		if !f.follows(fields.PrevHash) {

@@ -138,7 +138,7 @@ func say(e rampart.Event) string {
 	if e.Type == rampart.TypeAudit {
 		return "audit " + e.ID + " " + string(e.Record)
 	}
-	return strings.TrimSpace(e.Type + " " + e.ID)
+	return strings.TrimSpace(string(e.Type) + " " + e.ID)
 }
 
 func connected(after string) string { return "connected " + after }
@@ -296,7 +296,7 @@ func (w *cutWriter) Write(b []byte) (int, error) {
 // and takes a clean end for the end of all.
 func TestClientLosesNothingWhereverItIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{Stream: rampart.StreamOptions{FlushEvery: -1}})
+		r := openRampart(t, vfstest.New(), rampart.Options{Stream: rampart.StreamOptions{FlushEvery: time.Nanosecond}})
 		before := appendOne(t, r.Chain, event(0))
 		more := appendN(t, r.Chain, 1)
 		large := appendOne(t, r.Chain, oversize())
@@ -953,7 +953,7 @@ func TestClientOverHTTP2(t *testing.T) {
 	defer stop()
 	f := &follower{t, next}
 	f.expect(connected("0"))
-	id, err := c.Append(t.Context(), event(0))
+	id, err := c.Record(t.Context(), event(0))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,10 +69,10 @@ func (c *connection) serve(ctx context.Context) (reason string) {
 func (c *connection) turn(ctx context.Context) (wait <-chan struct{}, d time.Duration, reason string) {
 	s := c.stream
 	if s.closing.Err() != nil {
-		return nil, 0, closedShutdown
+		return nil, 0, ClosedShutdown
 	}
 	if ctx.Err() != nil {
-		return nil, 0, closedClient
+		return nil, 0, ClosedClient
 	}
 	silent := time.Since(c.last)
 	if silent >= s.opts.Heartbeat {
@@ -111,11 +111,11 @@ func (c *connection) greet() error {
 	switch c.how {
 	case resumeNone:
 		id = c.sub.head
-	case resumeMalformed:
+	case ResumeMalformed:
 		id = "" // the client keeps its own
 	}
 	b := sse.AppendConnected(nil, []byte(id))
-	if c.how != resumeNone && c.how != resumeOK {
+	if c.how != resumeNone && c.how != ResumeOK {
 		if c.filter.shows(kindLarge) { // in place of audit messages
 			b = sse.AppendBatch(b, "", []byte(c.sub.head))
 			counts[kindLarge]++
@@ -222,23 +222,23 @@ func (c *connection) pause(ctx context.Context, wait <-chan struct{}, d time.Dur
 func (c *connection) blame(ctx context.Context) string {
 	switch {
 	case c.stream.closing.Err() != nil:
-		return closedShutdown
+		return ClosedShutdown
 	case !c.deadline.IsZero() && !time.Now().Before(c.deadline):
-		return closedWriteTimeout
+		return ClosedWriteTimeout
 	case ctx.Err() != nil:
-		return closedClient
+		return ClosedClient
 	}
-	return closedWriteError
+	return ClosedWriteError
 }
 
 // fault says why there is nothing more to send.
 func (c *connection) fault(ctx context.Context, err error) string {
 	switch {
 	case c.stream.closing.Err() != nil || errors.Is(err, ErrClosed):
-		return closedShutdown
+		return ClosedShutdown
 	case ctx.Err() != nil:
-		return closedClient
+		return ClosedClient
 	}
 	c.stream.log.Error("an event stream ended early; its client can resume", "error", err)
-	return closedError
+	return ClosedError
 }

@@ -15,12 +15,14 @@ import (
 	"github.com/rampartlog/rampart/internal/sse"
 )
 
-// Message types of the stream.
+// EventType is the type of a message.
+type EventType string
+
 const (
-	TypeConnected  = "connected"
-	TypeApprovals  = "approvals"
-	TypeAudit      = "audit"
-	TypeAuditBatch = "audit_batch"
+	TypeConnected  EventType = "connected"   // a stream stands
+	TypeApprovals  EventType = "approvals"   // the approvals queue changed
+	TypeAudit      EventType = "audit"       // an event was appended
+	TypeAuditBatch EventType = "audit_batch" // several were, in one bulk operation
 )
 
 // Kinds of frames in the bus's memory.
@@ -35,10 +37,10 @@ var approvalsFrame = []byte(sse.Approvals)
 
 // Event is one message of the bus.
 type Event struct {
-	Type   string
-	ID     string // position in the log, to resume after; empty for approvals
-	RunID  string // audit_batch only
-	Record Record // audit only: the line as stored
+	Type   EventType `json:"type"`
+	ID     string    `json:"id,omitempty"`     // position in the log, to resume after; empty for approvals
+	RunID  string    `json:"run_id,omitempty"` // audit_batch only
+	Record Record    `json:"record,omitempty"` // audit only: the line as stored
 }
 
 // BusOptions configures [NewEventBus]. Nil, and each zero value, is the
@@ -58,7 +60,7 @@ type BusStats struct {
 	Subscribers int
 	Published   uint64 // messages since the bus was made
 	SlowestLag  uint64 // events that the slowest subscriber has yet to be given
-	CatchUp     uint64 // events yet to be given to all subscribers now fed from the log, summed
+	CatchUp     uint64 // how many events the subscribers that read from disk are behind, summed
 }
 
 // EventBus tells every watcher at once, and never lets a slow one hurt anybody:
@@ -168,10 +170,10 @@ type announcement struct {
 	line  []byte // audit: the stored line; valid only during the call
 }
 
-// attach makes c the bus's history. seq, id and hash are those of c's newest
-// record (0, "", "" while it is empty). It fails if the bus has a history
+// attach makes c the bus's history. It fails if the bus has a history
 // already, be it a chain or messages of a host's own log.
-func (b *EventBus) attach(c *AuditChain, seq uint64, id, hash string) error {
+func (b *EventBus) attach(c *AuditChain) error {
+	seq, head := c.ledger.Head()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closing.Err() != nil {
@@ -181,14 +183,14 @@ func (b *EventBus) attach(c *AuditChain, seq uint64, id, hash string) error {
 		return fmt.Errorf("%w: the event bus announces another log already: give each log a bus of its own", ErrInvalid)
 	}
 	b.chain = c
-	b.position = sse.AppendPosition(b.position[:0], id, hash)
+	b.position = sse.AppendPosition(b.position[:0], head.ID, head.Hash)
 	b.log.Wake() // subscribers that came earlier are at the log's head, wherever that is
 	return nil
 }
 
-// publish announces durable records, in order. Only who has the tail calls it. On
-// a closed bus nobody is left to be told.
-func (b *EventBus) publish(batch []ledger.Notice) {
+// announceAll announces durable records, in order. Called only by the holder of
+// the log's tail. A no-op once the bus is closed.
+func (b *EventBus) announceAll(batch []ledger.Notice) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closing.Err() != nil {
@@ -211,7 +213,7 @@ func (b *EventBus) publish(batch []ledger.Notice) {
 // announce puts one message into memory; b.position is that of its event. The
 // caller holds b.mu, so that the position and the end of the memory agree for
 // whoever subscribes.
-func (b *EventBus) announce(typ string, seq uint64, runID string, line []byte) {
+func (b *EventBus) announce(typ EventType, seq uint64, runID string, line []byte) {
 	b.published++
 	switch typ {
 	case TypeApprovals:
@@ -273,11 +275,11 @@ func (b *EventBus) follow(ctx context.Context, after string, fn func(Event) bool
 	}
 	defer s.leave()
 	switch how {
-	case resumeMalformed:
+	case ResumeMalformed:
 		return fmt.Errorf("%w: subscribe: %q is no position: give \"\", \"0\" or the ID of an event", ErrInvalid, after)
-	case resumeUnknown:
+	case ResumeUnknown:
 		return fmt.Errorf("%w: subscribe: the log does not hold position %q", ErrNotFound, after)
-	case resumeMismatch:
+	case ResumeMismatch:
 		return fmt.Errorf("%w: subscribe: the log no longer holds what was seen at position %q: it was rewritten or cut", ErrNotFound, after)
 	}
 	for {
@@ -298,7 +300,7 @@ func (b *EventBus) follow(ctx context.Context, after string, fn func(Event) bool
 			var frame []byte
 			frame, rest, _ = sse.Cut(rest)
 			f, _ := sse.Parse(frame)
-			e := Event{Type: f.Type, ID: string(f.ID), RunID: record.Text(f.RunID), Record: bytes.Clone(f.Event)}
+			e := Event{Type: EventType(f.Type), ID: string(f.ID), RunID: record.Text(f.RunID), Record: bytes.Clone(f.Event)}
 			if !fn(e) {
 				return nil
 			}

@@ -26,7 +26,7 @@ func Example() {
 	api := r.Handler(&rampart.Auth{AdminToken: os.Getenv("RAMPART_TOKEN")})
 	go func() { log.Fatal(http.ListenAndServe("127.0.0.1:9091", api)) }() // stream, approvals, log
 
-	gate := rampart.Gate{Recorder: r, Policy: func(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
+	gate := rampart.Gate{Recorder: r.Recorder(), Policy: func(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
 		return rampart.Decision{Action: "ask", Message: "rewrites history"}, nil // or allow, watch, deny: your policy
 	}}
 	call := rampart.AuditEvent{

@@ -6,31 +6,32 @@ import (
 	"errors"
 
 	"github.com/rampartlog/rampart/internal/framelog"
+	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/sse"
 )
 
 // streamFilter is what a client chose to get.
 type streamFilter struct {
-	types  map[string]bool // nil is all of them
-	fields Filter
+	types  map[EventType]bool // nil is all of them
+	fields ledger.Filter
 	events bool // fields chooses among events
 	kept   []byte
 }
 
 func parseStreamFilter(q map[string][]string) (streamFilter, error) {
-	f := streamFilter{fields: Filter{Agent: q["agent"], Session: q["session"], Tool: q["tool"], Action: q["action"], RunID: q["run_id"]}}
-	f.events = len(f.fields.Wants()) > 0
+	f := streamFilter{fields: ledger.Filter{Agent: q["agent"], Session: q["session"], Tool: q["tool"], Action: q["action"], RunID: q["run_id"]}}
+	f.events = !f.fields.All()
 	for _, t := range q["type"] {
-		switch t {
+		switch EventType(t) {
 		case TypeConnected, TypeApprovals, TypeAudit, TypeAuditBatch:
 		default:
 			return f, errors.New("unknown type: there are connected, approvals, audit and audit_batch")
 		}
 		if f.types == nil {
-			f.types = make(map[string]bool)
+			f.types = make(map[EventType]bool)
 		}
-		f.types[t] = true
+		f.types[EventType(t)] = true
 	}
 	return f, nil
 }
@@ -98,9 +99,9 @@ func (f *streamFilter) chooses(ctx context.Context, bus *EventBus, kind framelog
 	if kind == kindAudit {
 		match(seq, parsed.Event)
 	} else if chain := bus.history(); chain != nil {
-		err = chain.read(ctx, after, seq, match)
+		err = chain.ledger.Read(ctx, after, seq, match)
 	} else {
-		chosen = oneOf(parsed.RunID, f.fields.RunID)
+		chosen = ledger.OneOf(parsed.RunID, f.fields.RunID)
 	}
 	return chosen, err
 }

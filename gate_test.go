@@ -23,7 +23,7 @@ import (
 func newGate(t testing.TB, fs *vfstest.FS) (*rampart.Rampart, *rampart.Gate) {
 	t.Helper()
 	r := openRampart(t, fs, rampart.Options{Approvals: rampart.ApprovalOptions{MaxPending: 3}})
-	return r, &rampart.Gate{Recorder: r, Policy: func(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
+	return r, &rampart.Gate{Recorder: r.Recorder(), Policy: func(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
 		_, action, _ := strings.Cut(call.Tool, ".")
 		return rampart.Decision{Action: action, MatchedPolicies: []string{"p"}, Message: "because", Suggestions: []string{"ask ann"}}, nil
 	}}
@@ -257,7 +257,7 @@ func TestGateAsks(t *testing.T) {
 				if len(tool.with) > 0 {
 					t.Fatal("it ran before there was an answer")
 				}
-				pending := r.Approvals.List(rampart.Pending)
+				pending := r.Approvals.List(rampart.ApprovalFilter{})
 				if len(pending) != 1 || pending[0].Message != "because" || pending[0].ExpiresAt.Sub(began) != time.Hour || pending[0].Credential != "claude-code" {
 					t.Fatalf("asked: %+v", pending)
 				}
@@ -304,7 +304,7 @@ func TestGateRunsOnlyWhatWasApproved(t *testing.T) {
 					wantErr(t, "the second", err, rampart.ErrRefused)
 				})
 				synctest.Wait()
-				pending := r.Approvals.List(rampart.Pending)
+				pending := r.Approvals.List(rampart.ApprovalFilter{})
 				if len(pending) != 1 {
 					t.Fatalf("%d are pending", len(pending))
 				}
@@ -336,7 +336,7 @@ func TestGateRunsOnceForOneYes(t *testing.T) {
 			if wantErr(t, "the second", err, rampart.ErrRefused); e.ID == "" || e.ID != lastEvent(t, r.Chain).ID {
 				t.Errorf("the second: %+v", e)
 			}
-			if _, err := r.Approvals.Resolve(t.Context(), r.Approvals.List(rampart.Pending)[0].ID, yes); err != nil {
+			if _, err := r.Approvals.Resolve(t.Context(), r.Approvals.List(rampart.ApprovalFilter{})[0].ID, yes); err != nil {
 				t.Fatal(err)
 			}
 			if err := <-done; err != nil {
@@ -355,7 +355,7 @@ func TestGateWithAFullQueue(t *testing.T) {
 		for i := range 3 {
 			request(t, r.Approvals, question(i))
 		}
-		for name, recorder := range map[string]rampart.Recorder{"embedded": r, "of a client": newRemote(t, r.Handler(testAuth())).client(agentToken)} {
+		for name, recorder := range map[string]rampart.Recorder{"embedded": r.Recorder(), "of a client": newRemote(t, r.Handler(testAuth())).client(agentToken)} {
 			g.Recorder = recorder
 			tool := &ran{}
 			e, err := g.Do(t.Context(), toolCall("ask"), tool.run)
@@ -388,7 +388,7 @@ func TestGateOfAClient(t *testing.T) {
 		}
 		for _, res := range []rampart.Resolution{{Status: rampart.Approved, ResolvedBy: "ann"}, {Status: rampart.Denied, ResolvedBy: "ann"}} {
 			time.AfterFunc(2*time.Minute, func() {
-				if _, err := r.Approvals.Resolve(context.Background(), r.Approvals.List(rampart.Pending)[0].ID, res); err != nil {
+				if _, err := r.Approvals.Resolve(context.Background(), r.Approvals.List(rampart.ApprovalFilter{})[0].ID, res); err != nil {
 					t.Error(err)
 				}
 			})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rampartlog/rampart/internal/framelog"
 	"github.com/rampartlog/rampart/internal/sse"
+	"github.com/rampartlog/rampart/internal/tally"
 )
 
 // StreamOptions configures [NewStream]. Nil, and each zero value, is the
@@ -26,7 +27,7 @@ type StreamOptions struct {
 	// tenth of a second.
 	WriteTimeout time.Duration
 	// FlushEvery is how long a stream that has sent everything rests, while
-	// more gathers: 10 ms when zero, not at all when negative. Where many streams
+	// more gathers: 10 ms when zero. Where many streams
 	// are open they rest longer, 50 µs for each of them divided by the number of
 	// processors: 25 ms with 1,000 on two. What comes after a longer silence is
 	// sent at once.
@@ -38,19 +39,25 @@ type StreamOptions struct {
 type StreamStats struct {
 	Open              int
 	Opened            uint64
-	Closed            map[string]uint64 // by reason: client, write_timeout, write_error, shutdown, error
-	Sent              map[string]uint64 // messages by type
-	Resumes           map[string]uint64 // by result: ok, unknown, malformed, mismatch
-	WitnessMismatches uint64            // clients that had seen what the log no longer holds
+	Closed            map[string]uint64    // by reason: ClosedClient and others
+	Sent              map[EventType]uint64 // messages
+	Resumes           map[string]uint64    // by result: ResumeOK and others
+	WitnessMismatches uint64               // clients that had seen what the log no longer holds
 }
 
-// Reasons for which a stream ends.
+// Reasons for which a stream ends, by which [StreamStats.Closed] counts, and
+// results of resuming, by which [StreamStats.Resumes] does.
 const (
-	closedClient       = "client"
-	closedWriteTimeout = "write_timeout"
-	closedWriteError   = "write_error"
-	closedShutdown     = "shutdown"
-	closedError        = "error" // of the log
+	ClosedClient       = "client"        // it left
+	ClosedWriteTimeout = "write_timeout" // it took nothing
+	ClosedWriteError   = "write_error"
+	ClosedShutdown     = "shutdown"
+	ClosedError        = "error" // of the log
+
+	ResumeOK        = "ok"        // the events after the position follow
+	ResumeUnknown   = "unknown"   // well-formed, not in this log, or no longer
+	ResumeMalformed = "malformed" // no position
+	ResumeMismatch  = "mismatch"  // in this log with another hash, or beyond its head
 )
 
 // Stream is the http.Handler for GET /v1/events/stream: Server-Sent Events for
@@ -96,8 +103,8 @@ type Stream struct {
 	mu       sync.Mutex
 	handlers sync.WaitGroup // grows only under mu and while not closing
 	opened   uint64
-	closed   counters
-	resumes  counters
+	closed   tally.Counters
+	resumes  tally.Counters
 }
 
 // NewStream returns a handler that sends what bus announces. Several streams
@@ -106,8 +113,8 @@ func NewStream(bus *EventBus, opts *StreamOptions) *Stream {
 	s := &Stream{
 		bus:        bus,
 		processors: time.Duration(runtime.GOMAXPROCS(0)),
-		closed:     newCounters(closedClient, closedWriteTimeout, closedWriteError, closedShutdown, closedError),
-		resumes:    newCounters(resumeOK, resumeUnknown, resumeMalformed, resumeMismatch),
+		closed:     tally.NewCounters(ClosedClient, ClosedWriteTimeout, ClosedWriteError, ClosedShutdown, ClosedError),
+		resumes:    tally.NewCounters(ResumeOK, ResumeUnknown, ResumeMalformed, ResumeMismatch),
 	}
 	if opts != nil {
 		s.opts = *opts
@@ -118,7 +125,7 @@ func NewStream(bus *EventBus, opts *StreamOptions) *Stream {
 	if s.opts.WriteTimeout <= 0 {
 		s.opts.WriteTimeout = 30 * time.Second
 	}
-	if s.opts.FlushEvery == 0 {
+	if s.opts.FlushEvery <= 0 {
 		s.opts.FlushEvery = 10 * time.Millisecond
 	}
 	if s.log = s.opts.Logger; s.log == nil {
@@ -198,7 +205,7 @@ func (s *Stream) subscribe(c *connection, r *http.Request) bool {
 		s.unavailable(c.w, err)
 		return false
 	}
-	if c.how == resumeMismatch {
+	if c.how == ResumeMismatch {
 		s.witness(r.Context(), c.after, c.sub.head)
 	}
 	s.begin(c.how)
@@ -278,9 +285,6 @@ const perStream = 50 * time.Microsecond
 
 // rest is how long a stream rests after a flush.
 func (s *Stream) rest() time.Duration {
-	if s.opts.FlushEvery < 0 {
-		return 0
-	}
 	return max(s.opts.FlushEvery, time.Duration(s.open.Load())*perStream/s.processors)
 }
 
@@ -309,13 +313,13 @@ func (s *Stream) Stats() StreamStats {
 		Opened:  s.opened,
 		Closed:  s.closed.Read(),
 		Resumes: resumes,
-		Sent: map[string]uint64{
+		Sent: map[EventType]uint64{
 			TypeConnected:  s.connected.Load(),
 			TypeApprovals:  s.sent[kindApprovals].Load(),
 			TypeAudit:      s.sent[kindAudit].Load(),
 			TypeAuditBatch: s.sent[kindBatch].Load() + s.sent[kindLarge].Load(),
 		},
-		WitnessMismatches: resumes[resumeMismatch],
+		WitnessMismatches: resumes[ResumeMismatch],
 	}
 }
 

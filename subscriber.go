@@ -12,14 +12,9 @@ import (
 	"github.com/rampartlog/rampart/internal/sse"
 )
 
-// What became of the position that a subscriber asked to resume after.
-const (
-	resumeNone      = ""          // it asked for none
-	resumeOK        = "ok"        // its events follow
-	resumeUnknown   = "unknown"   // well-formed, not in this log, or no longer
-	resumeMalformed = "malformed" // no position
-	resumeMismatch  = "mismatch"  // in this log with another hash, or beyond its head
-)
+// resumeNone is what became of a position that was not given; the others are
+// ResumeOK and so on.
+const resumeNone = ""
 
 // subscriber is one reader of the bus: a place in memory, or, while it is
 // behind what memory holds, in the chain. It follows the log until memory
@@ -60,12 +55,12 @@ func (b *EventBus) subscribe(ctx context.Context, after string) (*subscriber, st
 	chain := b.chain
 	b.mu.Unlock()
 
-	if how == resumeOK && chain == nil {
+	if how == ResumeOK && chain == nil {
 		if _, err := s.reader.Attach(seq); errors.Is(err, framelog.ErrLagged) {
-			how = resumeUnknown
+			how = ResumeUnknown
 		}
 	}
-	if how == resumeOK {
+	if how == ResumeOK {
 		s.seq, s.notice = seq, true
 		s.setBehind(chain != nil)
 	}
@@ -99,32 +94,32 @@ func (b *EventBus) find(ctx context.Context, after string) (seq uint64, how stri
 	chain := b.history()
 	if after == sse.Start {
 		if chain != nil {
-			seq = chain.pruned().Records
+			seq = chain.ledger.Pruned().Records
 		}
-		return seq, resumeOK, nil
+		return seq, ResumeOK, nil
 	}
 	if chain == nil {
 		if !sse.ValidID(after) {
-			return 0, resumeMalformed, nil
+			return 0, ResumeMalformed, nil
 		}
 		seq, how = b.search(after)
 		return seq, how, nil
 	}
 	id, hash, ok := sse.ParsePosition(after)
 	if !ok {
-		return 0, resumeMalformed, nil
+		return 0, ResumeMalformed, nil
 	}
 	seq, p, err := chain.ledger.Locate(ctx, id, hash)
 	if err != nil {
 		return 0, "", fmt.Errorf("rampart: find position %s: %w", after, err)
 	}
 	switch p {
-	case ledger.PlaceFound:
-		return seq, resumeOK, nil
-	case ledger.PlaceContradicts:
-		return seq, resumeMismatch, nil
+	case ledger.Found:
+		return seq, ResumeOK, nil
+	case ledger.Contradicts:
+		return seq, ResumeMismatch, nil
 	}
-	return 0, resumeUnknown, nil
+	return 0, ResumeUnknown, nil
 }
 
 func (b *EventBus) history() *AuditChain {
@@ -135,7 +130,7 @@ func (b *EventBus) history() *AuditChain {
 
 // search looks for a host's own id in memory, newest match last.
 func (b *EventBus) search(id string) (seq uint64, how string) {
-	how = resumeUnknown
+	how = ResumeUnknown
 	r := b.log.NewReader()
 	if _, err := r.Attach(b.log.Oldest()); err != nil {
 		return 0, how
@@ -148,7 +143,7 @@ func (b *EventBus) search(id string) (seq uint64, how string) {
 		for _, m := range run.Marks {
 			frame, _, _ := sse.Cut(run.Bytes[m.Off-run.Base:])
 			if f, _ := sse.Parse(frame); string(f.ID) == id {
-				seq, how = m.Seq, resumeOK
+				seq, how = m.Seq, ResumeOK
 			}
 		}
 	}
@@ -229,7 +224,7 @@ func (s *subscriber) read(ctx context.Context) (framelog.Run, error) {
 	s.frames, s.marks = s.frames[:0], s.marks[:0]
 	var position []byte
 	var bad error
-	err := s.bus.history().read(ctx, s.seq, s.target, func(seq uint64, line []byte) bool {
+	err := s.bus.history().ledger.Read(ctx, s.seq, s.target, func(seq uint64, line []byte) bool {
 		var f record.Fields
 		if bad = record.Scan(line, &f); bad != nil {
 			return false

@@ -102,7 +102,7 @@ func run(ctx context.Context, c config, in io.Reader, out io.Writer) (err error)
 	}
 	defer calls.Close()
 	a := &agent{
-		gate:  &rampart.Gate{Recorder: r, Policy: policy, TTL: c.ttl},
+		gate:  &rampart.Gate{Recorder: r.Recorder(), Policy: policy, TTL: c.ttl},
 		tools: tools{scratch},
 		run:   "run_" + rand.Text(),
 		out:   out,
@@ -136,7 +136,7 @@ func announce(ctx context.Context, r *rampart.Rampart, after string, out io.Writ
 		if e.Type != rampart.TypeApprovals {
 			continue
 		}
-		for _, a := range r.Approvals.List(rampart.Pending) {
+		for _, a := range r.Approvals.List(rampart.ApprovalFilter{}) {
 			if announced[a.ID] {
 				continue
 			}

@@ -117,7 +117,7 @@ func (h *hook) record(e rampart.AuditEvent) error {
 func (h *hook) append(client *rampart.Client, e rampart.AuditEvent) error {
 	ctx, cancel := context.WithTimeout(context.Background(), h.timeout)
 	defer cancel()
-	_, err := client.Append(ctx, e)
+	_, err := client.Record(ctx, e)
 	return h.explain(err)
 }
 

@@ -191,7 +191,7 @@ func (s *site) question() rampart.Approval {
 	case <-time.After(patience):
 		s.t.Fatal("nothing is asked")
 	}
-	pending := s.r.Approvals.List(rampart.Pending)
+	pending := s.r.Approvals.List(rampart.ApprovalFilter{})
 	if len(pending) != 1 {
 		s.t.Fatalf("%d approvals are pending, want 1", len(pending))
 	}

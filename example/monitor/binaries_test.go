@@ -180,7 +180,7 @@ func TestBinaries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Append(t.Context(), event("deny", "unseen")); err != nil {
+	if _, err := c.Record(t.Context(), event("deny", "unseen")); err != nil {
 		t.Fatal(err)
 	}
 	m = execute(t, dir, monitor, "-url", "http://"+address, "-state", "~/state")

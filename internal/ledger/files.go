@@ -94,7 +94,7 @@ func sizeOf(f vfs.File, name string) (int64, error) {
 // firstLine returns the first line of a file, or the beginning of one that is
 // longer than any event.
 func firstLine(f vfs.File, size int64) ([]byte, error) {
-	buf := make([]byte, min(size, maxEvent+1))
+	buf := make([]byte, min(size, MaxEvent+1))
 	if _, err := f.ReadAt(buf, 0); err != nil && size > 0 {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func firstLine(f vfs.File, size int64) ([]byte, error) {
 // lastLine returns the last line of a file, nil when it is unterminated, or the
 // end of one that is longer than any event.
 func lastLine(f vfs.File, size int64) ([]byte, error) {
-	for most := int64(4 << 10); ; most = maxEvent + 2 {
+	for most := int64(4 << 10); ; most = MaxEvent + 2 {
 		buf := make([]byte, min(size, most))
 		if _, err := f.ReadAt(buf, size-int64(len(buf))); err != nil && size > 0 {
 			return nil, err
@@ -114,7 +114,7 @@ func lastLine(f vfs.File, size int64) ([]byte, error) {
 		if !ok {
 			return nil, nil
 		}
-		if i := bytes.LastIndexByte(line, '\n'); i >= 0 || int64(len(buf)) == size || most > maxEvent {
+		if i := bytes.LastIndexByte(line, '\n'); i >= 0 || int64(len(buf)) == size || most > MaxEvent {
 			return line[i+1:], nil
 		}
 	}

@@ -2,19 +2,23 @@ package rampart
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/record"
 )
 
-// What the queue's own events say they are.
+// What the request of an event that ends an approval says it is.
 const (
-	actionAsk      = "ask"
-	actionResolved = "approval_resolved"
-	actionExpired  = "approval_expired"
+	requestResolved = "approval_resolved"
+	requestExpired  = "approval_expired"
 )
 
 // entry is an approval and those who wait for it.
@@ -111,10 +115,10 @@ func ending(e *entry, r Resolution, at time.Time) (AuditEvent, error) {
 		Decision: Decision{Action: string(r.Status)},
 	}
 	member := []string{"id", e.ID, "status", string(r.Status), "resolved_by", r.ResolvedBy, "credential", r.Credential}
-	request := []string{"action", actionExpired, "approval_id", e.ID}
+	request := []string{"action", requestExpired, "approval_id", e.ID}
 	if r.Status != Expired {
 		request = []string{
-			"action", actionResolved, "approval_id", e.ID, "resolution", string(r.Status),
+			"action", requestResolved, "approval_id", e.ID, "resolution", string(r.Status),
 			"resolved_by", r.ResolvedBy, "credential", r.Credential,
 		}
 		if r.Reason != "" {
@@ -136,6 +140,8 @@ type fold struct {
 	calls        map[call]*entry   // of them, those with a tool call's id
 	pendingBytes int
 
+	closed bool // nothing is opened any more
+
 	ended      map[string]*entry // by id, the newest keep of them
 	order      []*entry          // ended, in the order of their endings
 	keep       int
@@ -148,33 +154,52 @@ func newFold(keep int) fold {
 	return fold{pending: map[string]*entry{}, calls: map[call]*entry{}, ended: map[string]*entry{}, keep: keep}
 }
 
-// add takes in the next event of the log.
-func (f *fold) add(r Record) error { return f.fold(r, true) }
+// replay takes in the events of the log that q chooses, up to number upto.
+func (f *fold) replay(ctx context.Context, c *AuditChain, q ledger.Query, upto uint64) error {
+	var bad error
+	err := c.ledger.Scan(ctx, &q, func(seq uint64, line []byte, _ *record.Fields) bool {
+		if seq > upto || f.closed && len(f.pending) == 0 {
+			return false
+		}
+		_, bad = f.add(line)
+		return bad == nil
+	})
+	return cmp.Or(bad, public(err))
+}
 
-// answer is add for one that may only end what is there.
-func (f *fold) answer(r Record) error { return f.fold(r, false) }
+// unanswered lists the approvals that were requested before an id and that no
+// answer before it ended.
+func (c *AuditChain) unanswered(ctx context.Context, before string) ([]string, error) {
+	open := newFold(1)
+	err := open.replay(ctx, c, ledger.Query{Before: before, Ascending: true, Approval: true}, math.MaxUint64)
+	return slices.Collect(maps.Keys(open.pending)), err
+}
 
-func (f *fold) fold(r Record, open bool) error {
+// add takes in the next event of the log. It returns the entry that the event
+// opened or ended, or nil where it did neither.
+func (f *fold) add(r Record) (*entry, error) {
 	event, err := r.Event()
 	if err != nil || event.Approval == nil {
-		return err
+		return nil, err
 	}
 	var id, status, expires string
 	var q question
 	var end Resolution
-	err = decodeObject(event.Approval, map[string]any{
+	err = record.Decode(event.Approval, map[string]any{
 		"id": &id, "status": &status, "expires_at": &expires, "credential": &q.credential,
 		"request_sha256": &q.requestSHA256, "resolved_by": &end.ResolvedBy, "reason": &end.Reason,
 	})
+	var e *entry
 	if err == nil {
 		switch end.Status = ApprovalStatus(status); end.Status {
 		case Pending:
-			if q.expiresAt, err = parseTime(expires); err == nil && open {
-				f.open(newEntry(&event, q))
+			if q.expiresAt, err = parseTime(expires); err == nil && !f.closed {
+				e = newEntry(&event, q)
+				f.open(e)
 			}
 		case Approved, Denied, Expired:
 			end.Credential = q.credential
-			if e := f.pending[id]; e != nil {
+			if e = f.pending[id]; e != nil {
 				f.end(e, end, event.Timestamp)
 			}
 		default:
@@ -183,9 +208,9 @@ func (f *fold) fold(r Record, open bool) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("event %s: approval: %w", event.ID, err)
+		return nil, fmt.Errorf("event %s: approval: %w", event.ID, err)
 	}
-	return nil
+	return e, nil
 }
 
 func (f *fold) open(e *entry) {

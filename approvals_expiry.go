@@ -9,8 +9,8 @@ import (
 const (
 	minRetry = 100 * time.Millisecond
 	maxRetry = 30 * time.Second
-	// longestSleep bounds the time that a stepped clock, or a machine that was
-	// suspended, keeps an approval past its deadline.
+	// longestSleep bounds how long a stepped clock, or a suspended machine, keeps
+	// an approval past its deadline.
 	longestSleep = time.Minute
 	// maxExpire keeps one write of expiries under the limit of an append.
 	maxExpire = 256
@@ -20,22 +20,22 @@ const (
 // so they are never compared by its monotonic clock.
 func wallClock() time.Time { return time.Now().Round(0).UTC() }
 
-// run expires approvals at their deadlines. While an expiry can't be recorded
-// the approval stays pending to readers, and can't be approved.
-func (a *Approvals) run(ctx context.Context, sleep time.Duration) {
+// run expires approvals at their deadlines, first after sleep. While an expiry
+// can't be recorded the approval stays pending to readers, and can't be approved.
+func (a *Approvals) run(sleep time.Duration) {
 	defer close(a.stopped)
 	timer := time.NewTimer(sleep)
 	defer timer.Stop()
 	for retry := minRetry; ; {
 		select {
-		case <-ctx.Done():
+		case <-a.closing.Done():
 			return
 		case <-a.wake:
 		case <-timer.C:
 		}
-		sleep, err := a.expireDue(ctx)
+		sleep, err := a.expireDue(a.closing)
 		switch {
-		case ctx.Err() != nil:
+		case a.closing.Err() != nil:
 			return
 		case errors.Is(err, ErrFailed) || errors.Is(err, ErrClosed):
 			a.log.Error("expired approvals not recorded; the log takes no more events", "error", err)
@@ -53,17 +53,13 @@ func (a *Approvals) run(ctx context.Context, sleep time.Duration) {
 // expireDue expires what has passed its deadline and returns how long until it
 // is to be called again.
 func (a *Approvals) expireDue(ctx context.Context) (sleep time.Duration, err error) {
-	if err := a.take(ctx); err != nil {
-		return 0, err
-	}
-	defer a.release()
 	for {
 		now := wallClock()
 		due, sleep := a.due(now)
 		if len(due) == 0 {
 			return sleep, nil
 		}
-		if err := a.end(ctx, op{}, due, Resolution{Status: Expired}, now); err != nil {
+		if err := a.end(ctx, change{}, due, Resolution{Status: Expired}, now); err != nil && err != errMoved {
 			return 0, err
 		}
 	}
