@@ -160,7 +160,7 @@ func (w *world) catchUp() {
 		}
 		last = append(last, e)
 	}
-	ids, err := w.admin.AppendAll(w.t.Context(), last)
+	ids, err := w.admin.RecordAll(w.t.Context(), last)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func TestClientAcrossKills(t *testing.T) {
 			c := d.client(claudeToken)
 			agents.Go(func() {
 				for i := 0; ; i++ {
-					id, err := c.Append(ctx, rampart.AuditEvent{Agent: "x", Tool: "exec", Decision: rampart.Decision{Action: "allow"},
+					id, err := c.Record(ctx, rampart.AuditEvent{Agent: "x", Tool: "exec", Decision: rampart.Decision{Action: "allow"},
 						Request: json.RawMessage(fmt.Sprintf(`{"command":"%d %d %d"}`, round, agent, i))})
 					if err != nil {
 						return // it was killed
