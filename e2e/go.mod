@@ -10,6 +10,7 @@ require (
 	github.com/r3labs/sse/v2 v2.10.0
 	github.com/rampartlog/rampart v0.1.0
 	github.com/tmaxmax/go-sse v0.11.0
+	golang.org/x/mod v0.37.0
 	gopkg.in/cenkalti/backoff.v1 v1.1.0
 )
 
