@@ -91,11 +91,7 @@ type daemon struct {
 func start(t *testing.T, args ...string) *daemon {
 	t.Helper()
 	d := &daemon{t: t, home: t.TempDir(), args: args}
-	for d.address == "" {
-		// Below the ports that systems give to connections: while the daemon
-		// is down nobody else gets its port.
-		d.launch(fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000)))
-	}
+	d.launchAnywhere()
 	return d
 }
 
@@ -103,10 +99,36 @@ func start(t *testing.T, args ...string) *daemon {
 func startAtDefault(t *testing.T, args ...string) *daemon {
 	t.Helper()
 	d := &daemon{t: t, home: t.TempDir(), args: args}
-	if d.launch(""); d.address == "" {
-		return start(t, args...)
-	}
+	d.launchAtDefault()
 	return d
+}
+
+// withBoth runs a test with the daemon that people install and with the one to
+// be read and copied.
+func withBoth(t *testing.T, test func(*testing.T, *daemon)) {
+	for name, minimal := range map[string]bool{"cmd/rampart": false, "example/server": true} {
+		t.Run(name, func(t *testing.T) {
+			d := &daemon{t: t, home: t.TempDir(), minimal: minimal}
+			d.launchAtDefault()
+			test(t, d)
+		})
+	}
+}
+
+func (d *daemon) launchAnywhere() {
+	d.t.Helper()
+	for d.address == "" {
+		// Below the ports that systems give to connections: while the daemon
+		// is down nobody else gets its port.
+		d.launch(fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000)))
+	}
+}
+
+func (d *daemon) launchAtDefault() {
+	d.t.Helper()
+	if d.launch(""); d.address == "" {
+		d.launchAnywhere()
+	}
 }
 
 // launch starts the daemon on address, the default one when empty. When that is
