@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rampartlog/rampart/internal/ledger"
@@ -50,18 +49,11 @@ func (q *question) encode() (json.RawMessage, error) {
 
 // stringsObject is the JSON object of those names and values.
 func stringsObject(pairs ...string) (json.RawMessage, error) {
-	out := []byte{'{'}
-	for i := 0; i < len(pairs); i += 2 {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = append(append(append(out, '"'), pairs[i]...), '"', ':')
-		var err error
-		if out, err = record.AppendString(out, pairs[i+1]); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, pairs[i], err)
-		}
+	out, err := record.AppendStrings(nil, pairs...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	return append(out, '}'), nil
+	return out, nil
 }
 
 // newEntry is the approval that the event e opens.
@@ -80,32 +72,13 @@ func commandOf(request []byte) string {
 	_ = record.Members(request, func(name string, value []byte, _ int) error {
 		switch name {
 		case "command":
-			command, _ = words(value)
+			command, _ = record.Words(value)
 		case "path":
 			path, _ = record.String(value)
 		}
 		return nil
 	})
 	return cmp.Or(command, path)
-}
-
-// words decodes a string, or an array of strings as one with spaces between.
-func words(value []byte) (string, error) {
-	if value[0] != '[' {
-		return record.String(value)
-	}
-	var list []json.RawMessage
-	if err := json.Unmarshal(value, &list); err != nil {
-		return "", err
-	}
-	out := make([]string, len(list))
-	for i, v := range list {
-		var err error
-		if out[i], err = record.String(v); err != nil {
-			return "", err
-		}
-	}
-	return strings.Join(out, " "), nil
 }
 
 // ending is the event that ends e with r.

@@ -70,20 +70,19 @@ func OpenAuditChain(dir string, opts *AuditOptions) (*AuditChain, error) {
 	}
 	lo := ledger.Options{Sync: ledger.SyncPolicy(o.Sync), SyncEvery: o.SyncEvery, Logger: o.Logger, FS: o.fs, SegmentSize: o.segmentSize}
 	if o.Bus != nil {
-		lo.Announce = o.Bus.announceAll
+		lo.Announce = o.Bus.bus.Announce
 	}
 	l, err := ledger.Open(dir, &lo)
 	if err != nil {
 		return nil, public(err)
 	}
-	c := &AuditChain{l}
 	// Nobody can append before this returns, so the bus misses nothing.
 	if o.Bus != nil {
-		if err := o.Bus.attach(c); err != nil {
+		if err := o.Bus.bus.Attach(l); err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
 	}
-	return c, nil
+	return &AuditChain{l}, nil
 }
 
 // public gives a fault of the log the type that this package documents.

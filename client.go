@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rampartlog/rampart/internal/guard"
 )
 
 // ClientOptions configures [NewClient]. Nil, and each zero value, is the
@@ -81,7 +83,7 @@ func NewClient(base string, opts *ClientOptions) (*Client, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("%w: the server's URL is http://HOST:PORT or https://HOST, without a query", ErrInvalid)
 	}
-	if !headerToken(c.opts.Token) {
+	if !guard.FitsHeader(c.opts.Token) {
 		return nil, fmt.Errorf("%w: the token has characters that a header can't carry; is there a line break in it?", ErrInvalid)
 	}
 	c.url = strings.TrimSuffix(u.String(), "/")

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/rampartlog/rampart/internal/httpio"
 	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/record"
 )
@@ -56,8 +57,8 @@ func (c *Client) RecordAll(ctx context.Context, events []AuditEvent) (ids []stri
 		body.Write(line)
 		body.WriteByte('\n')
 	}
-	if len(events) > ledger.MaxBatch || body.Len() > maxLines {
-		return nil, fmt.Errorf("%w: %d events of %d bytes in one request, at most %d and %d are taken; append them in parts", ErrInvalid, len(events), body.Len(), ledger.MaxBatch, maxLines)
+	if len(events) > ledger.MaxBatch || body.Len() > httpio.MaxLines {
+		return nil, fmt.Errorf("%w: %d events of %d bytes in one request, at most %d and %d are taken; append them in parts", ErrInvalid, len(events), body.Len(), ledger.MaxBatch, httpio.MaxLines)
 	}
 	var answer struct {
 		IDs []string `json:"ids"`

@@ -34,6 +34,52 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
+// TestImportsRunDown keeps the order of the internal packages, ground first. Each
+// may import the packages in its row, which stand above it, and no other of ours.
+func TestImportsRunDown(t *testing.T) {
+	order := []struct{ name, may string }{
+		{"vfs", ""},
+		{"framelog", ""},
+		{"failure", ""},
+		{"tally", ""},
+		{"record", ""},
+		{"segment", "record"},
+		{"sse", "record"},
+		{"ledger", "failure tally record segment vfs"},
+		{"bus", "failure record sse framelog ledger"},
+		{"httpio", "failure record"},
+		{"guard", "failure httpio"},
+		{"stream", "failure tally record sse framelog ledger bus httpio"},
+
+		// Only tests import these.
+		{"heaptest", ""},
+		{"vfs/vfstest", "vfs"},
+	}
+	placed := map[string]string{}
+	for _, p := range order {
+		for _, m := range strings.Fields(p.may) {
+			if _, above := placed[m]; !above {
+				t.Errorf("internal/%s may import internal/%s, which does not stand above it", p.name, m)
+			}
+		}
+		placed[p.name] = p.may
+	}
+	const internal = module + "/internal/"
+	for _, path := range list(t, "{{.ImportPath}}", "./internal/...") {
+		name := strings.TrimPrefix(path, internal)
+		may, ok := placed[name]
+		if !ok {
+			t.Errorf("internal/%s has no place in the order of packages: give it one here", name)
+			continue
+		}
+		for _, p := range imports(t, "./internal/"+name) {
+			if below, ours := strings.CutPrefix(p, internal); ours && !slices.Contains(strings.Fields(may), below) {
+				t.Errorf("internal/%s imports internal/%s: imports run downward; give it what it needs as an argument", name, below)
+			}
+		}
+	}
+}
+
 // TestInternalImports keeps each internal package, and the page's, to its one job.
 func TestInternalImports(t *testing.T) {
 	for _, c := range []struct {
@@ -41,12 +87,19 @@ func TestInternalImports(t *testing.T) {
 		why    string
 		forbid []string
 	}{
-		{"internal/record", "it is pure: bytes in, bytes out", []string{"os", "net", "time", "sync", "log", module}},
+		{"internal/record", "it is pure: bytes in, bytes out", []string{"os", "net", "time", "sync", "log", "encoding/json", module}},
+		{"internal/failure", "it is the errors that packages share", []string{"os", "net", "time", "sync", "log", "encoding", module}},
+		{"internal/tally", "it counts, and knows nothing of what", []string{"os", "net", "log", "encoding", module}},
 		{"internal/segment", "it opens files through vfs alone", []string{"os", "syscall", "net", module}},
 		{"internal/vfs", "it is the operating system's files and knows nothing of ours", []string{"net", "encoding/json", module}},
 		{"internal/vfs/vfstest", "it stands in for a disk", []string{"net", module}},
 		{"internal/framelog", "it is a log of bytes in memory", []string{"net", "encoding/json", module}},
 		{"internal/sse", "it is a format", []string{"net/http", "encoding/json", module}},
+		{"internal/ledger", "it is the log on disk, and opens files through vfs alone", []string{"os/exec", "syscall", "net", module}},
+		{"internal/bus", "it is frames in memory", []string{"os", "net", module}},
+		{"internal/stream", "it answers from the bus, and knows no token and no route", []string{"os", "crypto", module}},
+		{"internal/httpio", "it carries bodies and answers, and knows no route and no log", []string{"os", "syscall", "crypto", "github.com/oklog", module}},
+		{"internal/guard", "it lets requests in, and does not look at what they ask", []string{"os", "syscall", "log", "encoding/json", "github.com/oklog", module}},
 		{"dashboard", "it serves files, and finds the API from the browser", []string{"os", "golang.org", "gopkg.in", "github.com"}},
 	} {
 		for _, p := range imports(t, "./"+c.name) {
@@ -74,10 +127,15 @@ func TestDaemonImports(t *testing.T) {
 // direct imports without.
 func imports(t *testing.T, args ...string) []string {
 	t.Helper()
-	format := `{{if not .Standard}}{{.ImportPath}}{{end}}`
-	if args[0] != "-deps" {
-		format = `{{range .Imports}}{{.}} {{end}}`
+	if args[0] == "-deps" {
+		return list(t, `{{if not .Standard}}{{.ImportPath}}{{end}}`, args...)
 	}
+	return list(t, `{{range .Imports}}{{.}} {{end}}`, args...)
+}
+
+// list is what go list says of packages.
+func list(t *testing.T, format string, args ...string) []string {
+	t.Helper()
 	cmd := exec.Command("go", append([]string{"list", "-f", format}, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

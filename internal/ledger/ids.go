@@ -67,9 +67,3 @@ func sameWrite(last, after ulid.ULID) bool {
 	}
 	return idWrite(after) == idWrite(last)+1 && idBefore(after) == idPlace(last)
 }
-
-// ValidID reports whether s is a ULID as the chain writes them.
-func ValidID(s string) bool {
-	id, err := ulid.ParseStrict(s)
-	return err == nil && id.String() == s
-}

@@ -231,7 +231,7 @@ func readPruning(from opener) (p pruning, err error) {
 		err := record.Decode(e.Request, map[string]any{"records": &n, "last_id": &p.LastID, "last_hash": &p.LastHash})
 		p.Records, p.event = uint64(n), Anchor{ID: string(e.ID), Hash: string(e.Hash)}
 		if err != nil || string(e.Agent) != pruneAgent || string(e.Tool) != pruneTool || string(e.Action) != pruneAction ||
-			n <= 0 || !ValidID(p.LastID) || p.LastID >= p.event.ID || len(p.LastHash) != len(ZeroHash) {
+			n <= 0 || !record.ValidID(p.LastID) || p.LastID >= p.event.ID || len(p.LastHash) != len(ZeroHash) {
 			fault = &failure.CorruptError{ID: p.event.ID, Expected: "the event of a pruning", Found: fmt.Sprintf("%.200s", line)}
 		}
 	}

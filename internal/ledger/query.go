@@ -75,8 +75,8 @@ type Query struct {
 // or one of reading.
 func (l *Ledger) Scan(ctx context.Context, q *Query, fn func(seq uint64, line []byte, f *record.Fields) bool) error {
 	for _, id := range []string{q.After, q.Before} {
-		if id != "" && !ValidID(id) {
-			return fmt.Errorf("%w: %q is not an event's id, which has 26 characters of 0-9 and A-Z", failure.ErrInvalid, id)
+		if id != "" && !record.ValidID(id) {
+			return fmt.Errorf("%w: %q is not %s", failure.ErrInvalid, id, record.IDForm)
 		}
 	}
 	v, err := l.state.view()

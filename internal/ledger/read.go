@@ -23,8 +23,8 @@ func idAt(lines *segment.Lines, i, end int) (string, error) {
 // Get returns the stored line of one record, or [failure.ErrNotFound]. A line
 // whose hash does not fit is a [*failure.CorruptError].
 func (l *Ledger) Get(ctx context.Context, id string) ([]byte, error) {
-	if !ValidID(id) {
-		return nil, fmt.Errorf("%w: no event %q: an id has 26 characters of 0-9 and A-Z", failure.ErrNotFound, id)
+	if !record.ValidID(id) {
+		return nil, fmt.Errorf("%w: %q is not %s", failure.ErrNotFound, id, record.IDForm)
 	}
 	var found []byte
 	var fault *failure.CorruptError

@@ -145,8 +145,8 @@ func newVerification(anchors []Anchor) (*verification, error) {
 	v := &verification{anchors: make(map[string]string, len(anchors))}
 	for _, a := range anchors {
 		hash := strings.ToLower(a.Hash)
-		if !ValidID(a.ID) {
-			return nil, fmt.Errorf("%w: the anchor's id %q is not an event's id, which has 26 characters of 0-9 and A-Z", failure.ErrInvalid, a.ID)
+		if !record.ValidID(a.ID) {
+			return nil, fmt.Errorf("%w: the anchor's id %q is not %s", failure.ErrInvalid, a.ID, record.IDForm)
 		}
 		if strings.Trim(hash, "0123456789abcdef") != "" || len(hash) > 64 || len(hash) > 0 && len(hash) < 16 {
 			return nil, fmt.Errorf("%w: the anchor's hash must be 16 to 64 hexadecimal digits, or empty", failure.ErrInvalid)

@@ -1,4 +1,4 @@
-package rampart
+package bus
 
 import (
 	"context"
@@ -6,44 +6,54 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/framelog"
 	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/sse"
 )
 
-// resumeNone is what became of a position that was not given; the others are
-// ResumeOK and so on.
-const resumeNone = ""
+// Resume says what became of the position that a subscriber asked to resume after.
+type Resume string
 
-// subscriber is one reader of the bus: a place in memory, or, while it is
-// behind what memory holds, in the chain. It follows the log until memory
-// covers it: disk is always at or ahead of the bus, so the way back into memory
-// needs no lock. It is for one goroutine.
-type subscriber struct {
-	bus    *EventBus
+const (
+	None      Resume = ""          // it asked for none
+	OK        Resume = "ok"        // its events follow
+	Unknown   Resume = "unknown"   // well-formed, not in this log, or no longer
+	Malformed Resume = "malformed" // no position
+	Mismatch  Resume = "mismatch"  // in this log with another hash, or beyond its head
+)
+
+// Subscriber is one reader of the bus: a place in memory, or, while it is behind
+// what memory holds, in the ledger. It follows the ledger until memory covers it:
+// disk is always at or ahead of the bus, so the way back into memory needs no
+// lock. It is for one goroutine, and has to leave.
+type Subscriber struct {
+	bus    *Bus
 	reader *framelog.Reader
 	head   string // the newest position when it came
 
 	seq    uint64 // number of the last record handed out
-	behind bool   // it is fed from the chain
+	behind bool   // it is fed from the ledger
 	target uint64 // the record up to which it is fed before it looks at memory again
 	notice bool   // approvals messages were passed over: one is due at target
-	frames []byte // rendered from the chain
+	frames []byte // rendered from the ledger
 	marks  []framelog.Mark
 
-	given atomic.Uint64 // seq before the run that is being dealt with
+	given atomic.Uint64 // seq before the run that Next returned last
 	fed   atomic.Bool   // behind, for Stats
 }
 
-// subscribe adds a subscriber that goes on after a position, and says what
+// Subscribe adds a subscriber that goes on after a position, and says what
 // became of that. One that cannot resume there begins with what comes next.
-func (b *EventBus) subscribe(ctx context.Context, after string) (*subscriber, string, error) {
-	seq, how, err := b.find(ctx, after)
+// ErrLimit, ErrClosed, or the error of looking the position up, for which ctx
+// limits the time.
+func (b *Bus) Subscribe(ctx context.Context, after string) (*Subscriber, Resume, error) {
+	seq, resume, err := b.find(ctx, after)
 	if err != nil {
 		return nil, "", err
 	}
-	s := &subscriber{bus: b}
+	s := &Subscriber{bus: b}
 	b.mu.Lock()
 	if err := b.admits(); err != nil {
 		b.mu.Unlock()
@@ -52,118 +62,102 @@ func (b *EventBus) subscribe(ctx context.Context, after string) (*subscriber, st
 	s.reader, s.seq, s.head = b.log.NewReader(), b.log.Seq(), string(b.position)
 	s.target = s.seq
 	b.subscribers[s] = struct{}{}
-	chain := b.chain
+	l := b.ledger
 	b.mu.Unlock()
 
-	if how == ResumeOK && chain == nil {
+	if resume == OK && l == nil {
 		if _, err := s.reader.Attach(seq); errors.Is(err, framelog.ErrLagged) {
-			how = ResumeUnknown
+			resume = Unknown
 		}
 	}
-	if how == ResumeOK {
+	if resume == OK {
 		s.seq, s.notice = seq, true
-		s.setBehind(chain != nil)
+		s.setBehind(l != nil)
 	}
 	s.given.Store(s.seq)
-	return s, how, nil
+	return s, resume, nil
 }
 
-// admits says why there can be no further subscriber. The caller holds b.mu.
-func (b *EventBus) admits() error {
-	if b.closing.Err() != nil {
-		return fmt.Errorf("%w: subscribe", ErrClosed)
-	}
-	if len(b.subscribers) >= b.limit {
-		return fmt.Errorf("%w: %d subscribers: raise BusOptions.MaxSubscribers", ErrLimit, b.limit)
-	}
-	return nil
-}
-
-// full is admits for somebody who only asks.
-func (b *EventBus) full() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.admits()
-}
+// Head returns the newest position when the subscriber came.
+func (s *Subscriber) Head() string { return s.head }
 
 // find looks up the record after which a position resumes.
-func (b *EventBus) find(ctx context.Context, after string) (seq uint64, how string, err error) {
+func (b *Bus) find(ctx context.Context, after string) (seq uint64, resume Resume, err error) {
 	if after == "" {
-		return 0, resumeNone, nil
+		return 0, None, nil
 	}
-	chain := b.history()
+	l := b.Ledger()
 	if after == sse.Start {
-		if chain != nil {
-			seq = chain.ledger.Pruned().Records
+		if l != nil {
+			seq = l.Pruned().Records
 		}
-		return seq, ResumeOK, nil
+		return seq, OK, nil
 	}
-	if chain == nil {
+	if l == nil {
 		if !sse.ValidID(after) {
-			return 0, ResumeMalformed, nil
+			return 0, Malformed, nil
 		}
-		seq, how = b.search(after)
-		return seq, how, nil
+		seq, resume = b.search(after)
+		return seq, resume, nil
 	}
 	id, hash, ok := sse.ParsePosition(after)
 	if !ok {
-		return 0, ResumeMalformed, nil
+		return 0, Malformed, nil
 	}
-	seq, p, err := chain.ledger.Locate(ctx, id, hash)
+	seq, p, err := l.Locate(ctx, id, hash)
 	if err != nil {
 		return 0, "", fmt.Errorf("rampart: find position %s: %w", after, err)
 	}
 	switch p {
 	case ledger.Found:
-		return seq, ResumeOK, nil
+		return seq, OK, nil
 	case ledger.Contradicts:
-		return seq, ResumeMismatch, nil
+		return seq, Mismatch, nil
 	}
-	return 0, ResumeUnknown, nil
-}
-
-func (b *EventBus) history() *AuditChain {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.chain
+	return 0, Unknown, nil
 }
 
 // search looks for a host's own id in memory, newest match last.
-func (b *EventBus) search(id string) (seq uint64, how string) {
-	how = ResumeUnknown
+func (b *Bus) search(id string) (seq uint64, resume Resume) {
+	resume = Unknown
 	r := b.log.NewReader()
 	if _, err := r.Attach(b.log.Oldest()); err != nil {
-		return 0, how
+		return 0, resume
 	}
 	for {
 		run, _, err := r.Next()
 		if err != nil || len(run.Bytes) == 0 {
-			return seq, how
+			return seq, resume
 		}
 		for _, m := range run.Marks {
 			frame, _, _ := sse.Cut(run.Bytes[m.Off-run.Base:])
 			if f, _ := sse.Parse(frame); string(f.ID) == id {
-				seq, how = m.Seq, ResumeOK
+				seq, resume = m.Seq, OK
 			}
 		}
 	}
 }
 
-func (s *subscriber) leave() {
+// Leave ends the subscription. What Next returned is no longer good.
+func (s *Subscriber) Leave() {
 	s.bus.mu.Lock()
 	defer s.bus.mu.Unlock()
 	delete(s.bus.subscribers, s)
 }
 
-func (s *subscriber) setBehind(behind bool) {
+func (s *Subscriber) setBehind(behind bool) {
 	s.behind = behind
 	s.fed.Store(behind)
 }
 
-// next returns the next run of whole frames, which is good until the following
+// Next returns the next run of whole frames, which is good until the following
 // call. When there is none yet it returns an empty run and a channel that is
-// closed once there may be. ctx limits reading from the chain.
-func (s *subscriber) next(ctx context.Context) (framelog.Run, <-chan struct{}, error) {
+// closed once there may be. ctx limits reading from the ledger.
+//
+// ErrClosed: the bus was closed, and what memory held has been given out.
+// ErrLagged: memory, of a bus without a ledger, or a pruning has passed the
+// subscriber by. Otherwise the errors of [ledger.Ledger.Read].
+func (s *Subscriber) Next(ctx context.Context) (framelog.Run, <-chan struct{}, error) {
 	s.given.Store(s.seq)
 	for {
 		switch {
@@ -178,7 +172,7 @@ func (s *subscriber) next(ctx context.Context) (framelog.Run, <-chan struct{}, e
 			case errors.Is(err, framelog.ErrLagged):
 				s.target = s.bus.log.Seq()
 			case err != nil:
-				return framelog.Run{}, nil, closedBus()
+				return framelog.Run{}, nil, errClosed()
 			case wait != nil: // durable, and found there, but not announced yet
 				return framelog.Run{}, wait, nil
 			default:
@@ -189,8 +183,8 @@ func (s *subscriber) next(ctx context.Context) (framelog.Run, <-chan struct{}, e
 		// Only after it is attached: every later change is in memory by then.
 		case s.notice && s.seq >= s.target:
 			s.notice = false
-			run := framelog.Run{Bytes: approvalsFrame, After: s.seq, Seq: s.seq, More: true}
-			run.Counts[kindApprovals] = 1
+			run := framelog.Run{Bytes: ApprovalsFrame, After: s.seq, Seq: s.seq, More: true}
+			run.Counts[KindApprovals] = 1
 			return run, nil, nil
 
 		default:
@@ -203,9 +197,9 @@ func (s *subscriber) next(ctx context.Context) (framelog.Run, <-chan struct{}, e
 				}
 				return run, wait, nil
 			case !errors.Is(err, framelog.ErrLagged):
-				return framelog.Run{}, nil, closedBus()
-			case s.bus.history() == nil:
-				return framelog.Run{}, nil, fmt.Errorf("%w: the subscriber fell further behind than the window reaches: subscribe again, read faster or raise BusOptions.Window", ErrLagged)
+				return framelog.Run{}, nil, errClosed()
+			case s.bus.Ledger() == nil:
+				return framelog.Run{}, nil, fmt.Errorf("%w: the subscriber fell further behind than the window reaches: subscribe again, read faster or raise BusOptions.Window", failure.ErrLagged)
 			}
 			s.setBehind(true)
 			s.notice, s.target = true, s.bus.log.Seq()
@@ -213,18 +207,16 @@ func (s *subscriber) next(ctx context.Context) (framelog.Run, <-chan struct{}, e
 	}
 }
 
-func closedBus() error { return fmt.Errorf("%w: the event bus", ErrClosed) }
-
 // read renders the records after s.seq, up to target, as far as a chunk's size goes.
-func (s *subscriber) read(ctx context.Context) (framelog.Run, error) {
+func (s *Subscriber) read(ctx context.Context) (framelog.Run, error) {
 	run := framelog.Run{After: s.seq, Seq: s.seq, More: true}
 	if s.bus.closing.Err() != nil {
-		return run, closedBus()
+		return run, errClosed()
 	}
 	s.frames, s.marks = s.frames[:0], s.marks[:0]
 	var position []byte
 	var bad error
-	err := s.bus.history().ledger.Read(ctx, s.seq, s.target, func(seq uint64, line []byte) bool {
+	err := s.bus.Ledger().Read(ctx, s.seq, s.target, func(seq uint64, line []byte) bool {
 		var f record.Fields
 		if bad = record.Scan(line, &f); bad != nil {
 			return false

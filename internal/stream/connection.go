@@ -1,4 +1,4 @@
-package rampart
+package stream
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rampartlog/rampart/internal/bus"
+	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/framelog"
 	"github.com/rampartlog/rampart/internal/sse"
 )
@@ -15,9 +17,9 @@ const (
 	// lastWrite is what a stream that ends may take to get its last bytes out.
 	lastWrite = time.Second
 
-	// A deadline passes for a whole write, not for lack of any progress. So
-	// that a reader which takes bytes, however slowly, is not cut off, a write
-	// is small until it is seen that a larger one is taken at once.
+	// A deadline passes for a whole write, not for lack of any progress. A write
+	// is therefore small until a larger one is seen to be taken at once: a reader
+	// that takes bytes, however slowly, is not cut off.
 	firstPiece = 4 << 10
 	swift      = 100 * time.Millisecond
 
@@ -26,11 +28,11 @@ const (
 
 // connection is one open stream, driven by its handler's goroutine.
 type connection struct {
-	stream *Stream
-	sub    *subscriber
+	stream *Server
+	sub    *bus.Subscriber
 	after  string // the position that it resumes after, as it was given
-	how    string // what became of that
-	filter streamFilter
+	resume bus.Resume
+	filter filter
 	w      http.ResponseWriter
 	rc     *http.ResponseController
 	http2  bool
@@ -51,7 +53,7 @@ func (c *connection) serve(ctx context.Context) (reason string) {
 	defer stop()
 	defer c.finish() // the end of the body gets its moment too
 
-	setStreamHeader(c.w.Header())
+	setHeader(c.w.Header())
 	if err := c.greet(); err != nil {
 		return c.blame(ctx)
 	}
@@ -69,10 +71,10 @@ func (c *connection) serve(ctx context.Context) (reason string) {
 func (c *connection) turn(ctx context.Context) (wait <-chan struct{}, d time.Duration, reason string) {
 	s := c.stream
 	if s.closing.Err() != nil {
-		return nil, 0, ClosedShutdown
+		return nil, 0, shutdown
 	}
 	if ctx.Err() != nil {
-		return nil, 0, ClosedClient
+		return nil, 0, client
 	}
 	silent := time.Since(c.last)
 	if silent >= s.opts.Heartbeat {
@@ -81,7 +83,7 @@ func (c *connection) turn(ctx context.Context) (wait <-chan struct{}, d time.Dur
 		}
 		silent = 0
 	}
-	run, wait, err := c.sub.next(ctx)
+	run, wait, err := c.sub.Next(ctx)
 	if err != nil {
 		return nil, 0, c.fault(ctx, err)
 	}
@@ -108,21 +110,21 @@ func (c *connection) turn(ctx context.Context) (wait <-chan struct{}, d time.Dur
 // greet sends what a stream begins with.
 func (c *connection) greet() error {
 	id, counts := c.after, framelog.Counts{}
-	switch c.how {
-	case resumeNone:
-		id = c.sub.head
-	case ResumeMalformed:
+	switch c.resume {
+	case bus.None:
+		id = c.sub.Head()
+	case bus.Malformed:
 		id = "" // the client keeps its own
 	}
 	b := sse.AppendConnected(nil, []byte(id))
-	if c.how != resumeNone && c.how != ResumeOK {
-		if c.filter.shows(kindLarge) { // in place of audit messages
-			b = sse.AppendBatch(b, "", []byte(c.sub.head))
-			counts[kindLarge]++
+	if c.resume != bus.None && c.resume != bus.OK {
+		if c.filter.shows(bus.KindLarge) { // in place of audit messages
+			b = sse.AppendBatch(b, "", []byte(c.sub.Head()))
+			counts[bus.KindLarge]++
 		}
-		if c.filter.shows(kindApprovals) {
-			b = append(b, approvalsFrame...)
-			counts[kindApprovals]++
+		if c.filter.shows(bus.KindApprovals) {
+			b = append(b, bus.ApprovalsFrame...)
+			counts[bus.KindApprovals]++
 		}
 	}
 	if err := c.send(b); err != nil {
@@ -199,8 +201,8 @@ func (c *connection) finish() {
 	c.rc.SetWriteDeadline(time.Now().Add(lastWrite))
 }
 
-// pause waits until wait is closed, for d, or until the stream is to end, which
-// a short rest does not look out for: that would cost as much as a small write.
+// pause waits until wait is closed, for d, or until the stream is to end. A short
+// rest does not look out for the end, which would cost as much as a small write.
 func (c *connection) pause(ctx context.Context, wait <-chan struct{}, d time.Duration) {
 	if d <= 0 {
 		return
@@ -222,23 +224,23 @@ func (c *connection) pause(ctx context.Context, wait <-chan struct{}, d time.Dur
 func (c *connection) blame(ctx context.Context) string {
 	switch {
 	case c.stream.closing.Err() != nil:
-		return ClosedShutdown
+		return shutdown
 	case !c.deadline.IsZero() && !time.Now().Before(c.deadline):
-		return ClosedWriteTimeout
+		return writeTimeout
 	case ctx.Err() != nil:
-		return ClosedClient
+		return client
 	}
-	return ClosedWriteError
+	return writeError
 }
 
 // fault says why there is nothing more to send.
 func (c *connection) fault(ctx context.Context, err error) string {
 	switch {
-	case c.stream.closing.Err() != nil || errors.Is(err, ErrClosed):
-		return ClosedShutdown
+	case c.stream.closing.Err() != nil || errors.Is(err, failure.ErrClosed):
+		return shutdown
 	case ctx.Err() != nil:
-		return ClosedClient
+		return client
 	}
 	c.stream.log.Error("an event stream ended early; its client can resume", "error", err)
-	return ClosedError
+	return logError
 }

@@ -1,4 +1,4 @@
-package rampart
+package guard
 
 import (
 	"net"
@@ -6,10 +6,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/rampartlog/rampart/internal/httpio"
 )
 
-// origins keeps foreign web pages out: those that reach a loopback address
-// under a name of their own (DNS rebinding), and those that make a browser send
+// origins keeps foreign web pages out: pages that reach a loopback address
+// under a name of their own (DNS rebinding), and pages that make a browser send
 // what its user did not ask for.
 type origins struct {
 	hosts   []string
@@ -17,28 +19,30 @@ type origins struct {
 	cross   *http.CrossOriginProtection
 }
 
-func newOrigins(a *Auth) origins {
+func newOrigins(hosts, trusted []string) (origins, error) {
 	o := origins{cross: http.NewCrossOriginProtection()}
-	for _, h := range a.AllowHosts {
+	for _, h := range hosts {
 		o.hosts = append(o.hosts, strings.ToLower(h))
 	}
-	for _, t := range a.AllowOrigins {
+	for _, t := range trusted {
 		t = strings.ToLower(t) // as browsers send it
 		if err := o.cross.AddTrustedOrigin(t); err != nil {
-			panic(err)
+			return o, err
 		}
 		o.trusted = append(o.trusted, t)
 	}
-	return o
+	return o, nil
 }
 
-// check refuses r if it comes from a foreign page.
-func (o *origins) check(r *http.Request) error {
+// Check refuses r if it comes from a foreign web page. The error is a
+// [*httpio.Error].
+func (g *Guard) Check(r *http.Request) error {
+	o := &g.origins
 	if arrivedOnLoopback(r) && !o.known(r.Host) {
-		return &statusError{http.StatusForbidden, "this Host is not allowed here; use a loopback name, or allow the host by name"}
+		return &httpio.Error{Code: http.StatusForbidden, Msg: "this Host is not allowed here; use a loopback name, or allow the host by name"}
 	}
 	if err := o.cross.Check(r); err != nil {
-		return &statusError{http.StatusForbidden, "cross-origin request refused; allow the origin by name"}
+		return &httpio.Error{Code: http.StatusForbidden, Msg: "cross-origin request refused; allow the origin by name"}
 	}
 	return nil
 }
@@ -64,11 +68,11 @@ func (o *origins) known(hostport string) bool {
 	return slices.Contains(o.hosts, host) || slices.Contains(o.hosts, hostport)
 }
 
-// headers sets the CORS headers for an origin that is allowed. It reports
-// whether that answers r, a preflight.
-func (o *origins) headers(w http.ResponseWriter, r *http.Request) (answered bool) {
+// CORS sets the CORS headers if r comes from an origin that is allowed. It
+// reports whether they are the whole answer, because r is a preflight.
+func (g *Guard) CORS(w http.ResponseWriter, r *http.Request) (answered bool) {
 	origin := r.Header.Get("Origin")
-	if !slices.Contains(o.trusted, origin) {
+	if !slices.Contains(g.origins.trusted, origin) {
 		return false
 	}
 	h := w.Header()
