@@ -3,9 +3,9 @@
 //
 // A daemon has a directory, [Directory] unless told otherwise:
 //
-//	token    the admin's token, made by [AdminToken] at the first start
+//	token    the admin's token, made by AdminToken at the first start
 //	audit/   the log, as rampart.Open takes it
-//	url      where the daemon listens while it runs, written by [Serve]
+//	url      where the daemon listens while it runs, written by Serve
 //
 // All of them are for their owner alone. [Listen] opens a loopback port in both
 // of its families, [Serve] serves on it and ends in the right order, and [Find]

@@ -1,7 +1,6 @@
 package daemon
 
 var (
-	NewServer  = newServer
-	Announce   = announce
-	ShellQuote = shellQuote
+	NewServer = newServer
+	Announce  = announce
 )

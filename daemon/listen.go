@@ -100,8 +100,8 @@ func (l Listeners) URL() string {
 	return "http://" + addr.String()
 }
 
-// Loopback reports whether only this machine can connect.
-func (l Listeners) Loopback() bool { return l[0].Addr().(*net.TCPAddr).IP.IsLoopback() }
+// local reports whether only this machine can connect.
+func (l Listeners) local() bool { return l[0].Addr().(*net.TCPAddr).IP.IsLoopback() }
 
 // Close closes all of them. [Serve] does so by itself.
 func (l Listeners) Close() error {

@@ -70,7 +70,7 @@ func Serve(ctx context.Context, l Listeners, r *rampart.Rampart, h http.Handler,
 	defer beside.Wait()
 	defer stop()
 
-	if !l.Loopback() {
+	if !l.local() {
 		o.Logger.Warn("other machines can connect, and tokens travel in clear: put TLS in front", "addr", l[0].Addr().String())
 	}
 	srv := newServer(h, slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn))
