@@ -492,7 +492,8 @@ func TestDemoLeavesTheLogAlone(t *testing.T) {
 	demo := launch(t, d.dir, "-demo")
 	demo.out.waitFor(t, `a log of its own in `+regexp.QuoteMeta(filepath.Join(d.dir, "demo"))+`\.`)
 	demo.base, demo.token = "http://"+demo.out.waitFor(t, listening.String())[1], d.token
-	demo.watch("last_event_id=0").types("audit")
+	for w := demo.watch("last_event_id=0"); w.next().Type != "audit"; {
+	}
 	if at := strings.TrimSpace(string(readFile(t, filepath.Join(d.dir, "url")))); at != d.base {
 		t.Errorf("who looks for the daemon is led to %s, and it listens on %s", at, d.base)
 	}
