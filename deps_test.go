@@ -50,6 +50,9 @@ func TestImportsRunDown(t *testing.T) {
 		{"guard", "failure httpio"},
 		{"stream", "failure tally record sse framelog ledger bus httpio"},
 
+		// Only programs import this; it stands upon the library itself.
+		{"demo", ""},
+
 		// Only tests import these.
 		{"heaptest", ""},
 		{"vfs/vfstest", "vfs"},
@@ -119,6 +122,16 @@ func inModule(dirs ...string) (paths []string) {
 		paths = append(paths, module+"/"+d)
 	}
 	return paths
+}
+
+// TestDaemonImports keeps what serves and finds a daemon to the library alone,
+// since clients use it as well.
+func TestDaemonImports(t *testing.T) {
+	for _, p := range imports(t, "./daemon") {
+		if strings.Contains(p, ".") && p != module {
+			t.Errorf("daemon imports %s: it may import %s and Go's own packages", p, module)
+		}
+	}
 }
 
 // imports lists packages outside the standard library with -deps, and all
