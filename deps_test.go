@@ -50,9 +50,6 @@ func TestImportsRunDown(t *testing.T) {
 		{"guard", "failure httpio"},
 		{"stream", "failure tally record sse framelog ledger bus httpio"},
 
-		// Only programs import this; it stands upon the library itself.
-		{"demo", ""},
-
 		// Only tests import these.
 		{"heaptest", ""},
 		{"vfs/vfstest", "vfs"},

@@ -23,7 +23,7 @@ import (
 	"github.com/rampartlog/rampart"
 	"github.com/rampartlog/rampart/daemon"
 	"github.com/rampartlog/rampart/dashboard"
-	"github.com/rampartlog/rampart/internal/demo"
+	"github.com/rampartlog/rampart/example/demo"
 )
 
 func main() {
