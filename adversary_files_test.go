@@ -230,7 +230,7 @@ func TestEditedAnswerIsNotBelieved(t *testing.T) {
 		}
 		a, err := rampart.NewApprovals(context.Background(), c, nil)
 		if err == nil {
-			t.Errorf("approved: %v", a.List(rampart.Approved))
+			t.Errorf("approved: %v", a.List(rampart.ApprovalFilter{Status: rampart.Approved}))
 			a.Close()
 		}
 		if !errors.As(err, &corrupt) || corrupt.ID != l.anchor().ID {

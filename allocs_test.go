@@ -22,33 +22,6 @@ func TestPublishAllocatesOnlyMemory(t *testing.T) {
 	}
 }
 
-func TestStreamFilterAllocatesNothing(t *testing.T) {
-	b := newBus(t, nil)
-	const n = 100
-	b.Announcer(n, sampleLine(t))()
-	for _, c := range []struct {
-		name   string
-		query  map[string][]string
-		chosen uint64
-	}{
-		{"none", nil, n},
-		{"type", map[string][]string{"type": {"audit"}}, n},
-		{"all", map[string][]string{"agent": {"claude-code"}, "type": {"audit"}}, n},
-		{"nothing", map[string][]string{"action": {"deny"}}, 0},
-	} {
-		apply, messages, err := b.Filtering(c.query)
-		if err != nil || messages != n {
-			t.Fatalf("%s: a run of %d messages, %v", c.name, messages, err)
-		}
-		if chosen, err := apply(); chosen != c.chosen || err != nil {
-			t.Fatalf("%s: %d chosen, want %d, %v", c.name, chosen, c.chosen, err)
-		}
-		if got := testing.AllocsPerRun(20, func() { apply() }); got != 0 {
-			t.Errorf("%s: %v allocations for %d messages, want 0", c.name, got, n)
-		}
-	}
-}
-
 // What a query costs beside the lines that it gives out, which are their
 // caller's to keep.
 func TestQueryAllocatesItsLines(t *testing.T) {

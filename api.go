@@ -1,15 +1,14 @@
 package rampart
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/rampartlog/rampart/internal/guard"
+	"github.com/rampartlog/rampart/internal/httpio"
 )
 
 // Handler serves every route of docs/api.md but /metrics: those under /v1/, and
@@ -20,34 +19,34 @@ import (
 // beyond. Answers survive the server's WriteTimeout for as long as the client
 // takes some bytes within 30 s.
 func (r *Rampart) Handler(auth *Auth) http.Handler {
-	a := &api{Rampart: r, guard: newGuard(auth), verifying: make(chan struct{}, 1)}
+	a := &api{Rampart: r, guard: auth.guard(), verifying: make(chan struct{}, 1)}
 	a.handle("GET /healthz", "", a.getHealth)
-	a.handle("GET /v1/status", ScopeAdmin, a.getStatus)
-	a.handle("POST /v1/events/ticket", ScopeAdmin, a.postTicket)
-	a.handle("GET /v1/events/stream", scopeStream, a.getStream)
+	a.handle("GET /v1/status", guard.Admin, a.getStatus)
+	a.handle("POST /v1/events/ticket", guard.Admin, a.postTicket)
+	a.handle("GET /v1/events/stream", guard.Stream, a.getStream)
 
-	a.handle("POST /v1/audit/events", ScopeAgent, a.postEvents)
-	a.handle("GET /v1/audit/events", ScopeAdmin, a.getEvents)
-	a.handle("GET /v1/audit/events/{id}", ScopeAdmin, a.getEvent)
-	a.handle("GET /v1/audit/dates", ScopeAdmin, a.getDates)
-	a.handle("GET /v1/audit/stats", ScopeAdmin, a.getStats)
-	a.handle("GET /v1/audit/export", ScopeAdmin, a.getExport)
-	a.handle("GET /v1/audit/verify", ScopeAdmin, a.getVerify)
+	a.handle("POST /v1/audit/events", guard.Agent, a.postEvents)
+	a.handle("GET /v1/audit/events", guard.Admin, a.getEvents)
+	a.handle("GET /v1/audit/events/{id}", guard.Admin, a.getEvent)
+	a.handle("GET /v1/audit/dates", guard.Admin, a.getDates)
+	a.handle("GET /v1/audit/stats", guard.Admin, a.getStats)
+	a.handle("GET /v1/audit/export", guard.Admin, a.getExport)
+	a.handle("GET /v1/audit/verify", guard.Admin, a.getVerify)
 
-	a.handle("GET /v1/approvals", ScopeAdmin, a.getApprovals)
-	a.handle("POST /v1/approvals", ScopeAgent, a.postApproval)
-	a.handle("GET /v1/approvals/{id}", ScopeAgent, a.getApproval)
-	a.handle("POST /v1/approvals/{id}/resolve", ScopeAdmin, a.postResolve)
-	a.handle("POST /v1/approvals/bulk-resolve", ScopeAdmin, a.postBulkResolve)
+	a.handle("GET /v1/approvals", guard.Admin, a.getApprovals)
+	a.handle("POST /v1/approvals", guard.Agent, a.postApproval)
+	a.handle("GET /v1/approvals/{id}", guard.Agent, a.getApproval)
+	a.handle("POST /v1/approvals/{id}/resolve", guard.Admin, a.postResolve)
+	a.handle("POST /v1/approvals/bulk-resolve", guard.Admin, a.postBulkResolve)
 	return a
 }
 
 // api is the routes and what they share.
 type api struct {
 	*Rampart
-	guard  *guard
+	guard  *guard.Guard
 	mux    http.ServeMux
-	bodies bodies
+	bodies httpio.Bodies
 
 	verifying chan struct{} // holds one while a verification runs
 	mu        sync.Mutex
@@ -55,19 +54,18 @@ type api struct {
 }
 
 // serveFunc answers a request, or returns an error before it wrote anything.
-type serveFunc func(w http.ResponseWriter, r *http.Request, c Credential) error
+type serveFunc func(w http.ResponseWriter, r *http.Request, c guard.Credential) error
 
 // handle adds a route that needs the scope, or none when it is empty.
-func (a *api) handle(pattern string, need Scope, serve serveFunc) {
+func (a *api) handle(pattern string, need guard.Scope, serve serveFunc) {
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		var c Credential
+		var c guard.Credential
 		var err error
 		if need != "" {
-			c, err = a.guard.admit(r, need)
-			b := &body{ReadCloser: r.Body, of: &a.bodies, name: c.Name}
-			defer b.release()
-			r = r.WithContext(r.Context()) // the server looks at its own request's body, to know whether to take in the rest
-			r.Body = b
+			c, err = a.guard.Admit(r, need)
+			var release func()
+			r, release = a.bodies.Hold(r, c.Name)
+			defer release()
 		}
 		if err == nil {
 			err = serve(w, r, c)
@@ -79,56 +77,28 @@ func (a *api) handle(pattern string, need Scope, serve serveFunc) {
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p := newPatient(w, r)
-	if err := a.guard.origins.check(r); err != nil {
-		a.fail(p, r, "", err)
+	d := httpio.NewDeadlineWriter(w, r)
+	if err := a.guard.Check(r); err != nil {
+		a.fail(d, r, "", err)
 		return
 	}
-	if a.guard.origins.headers(p, r) {
+	if a.guard.CORS(d, r) {
 		return
 	}
 	if h, pattern := a.mux.Handler(r); pattern == "" {
-		noRoute(p, r, h)
+		httpio.NoRoute(d, r, h)
 		return
 	}
-	a.mux.ServeHTTP(p, r)
+	a.mux.ServeHTTP(d, r)
 }
-
-// noRoute says as JSON what the mux's own h, for a path or method that is not
-// there, says as text.
-func noRoute(w http.ResponseWriter, r *http.Request, h http.Handler) {
-	said := refusal{header: http.Header{}}
-	h.ServeHTTP(&said, r)
-	if allow := said.header.Get("Allow"); allow != "" {
-		w.Header().Set("Allow", allow)
-		writeError(w, http.StatusMethodNotAllowed, "method not allowed; this path takes "+allow)
-		return
-	}
-	writeError(w, http.StatusNotFound, "not found")
-}
-
-// refusal takes what a handler answers and keeps the header.
-type refusal struct{ header http.Header }
-
-func (s *refusal) Header() http.Header         { return s.header }
-func (s *refusal) WriteHeader(int)             {}
-func (s *refusal) Write(b []byte) (int, error) { return len(b), nil }
-
-// statusError is an answer that is not a success.
-type statusError struct {
-	code int
-	msg  string
-}
-
-func (e *statusError) Error() string { return e.msg }
 
 // fail answers with err. The URL goes into no log line: it may hold a token.
 func (a *api) fail(w http.ResponseWriter, r *http.Request, pattern string, err error) {
 	code := http.StatusInternalServerError
-	var status *statusError
+	var status *httpio.Error
 	switch {
 	case errors.As(err, &status):
-		code = status.code
+		code = status.Code
 	case errors.Is(err, ErrInvalid):
 		code = http.StatusBadRequest
 	case errors.Is(err, ErrNotFound):
@@ -142,56 +112,33 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, pattern string, err e
 		// Not made durable, hence not done; or the host is shutting down.
 		code = http.StatusServiceUnavailable
 	}
-	// A limit is its caller's to know of: who can reach one could fill the log with it.
+	// Limits are not logged: whoever can hit one could fill the log.
 	if code >= 500 && r.Context().Err() == nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrLimit) {
 		a.log.Error("request failed", "route", pattern, "status", code, "error", err)
 	}
-	writeError(w, code, strings.Replace(err.Error(), ErrInvalid.Error()+": ", "", 1))
+	httpio.WriteError(w, code, strings.Replace(err.Error(), ErrInvalid.Error()+": ", "", 1))
 }
 
-func writeError(w http.ResponseWriter, code int, msg string) {
-	if code == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="rampart"`)
-	}
-	_ = writeJSON(w, code, struct {
-		Error string `json:"error"`
-	}{msg})
+func (a *api) postTicket(w http.ResponseWriter, r *http.Request, _ guard.Credential) error {
+	token, expires := a.guard.Issue(wallClock())
+	return httpio.WriteJSON(w, http.StatusOK, struct {
+		Token     string    `json:"token"`
+		ExpiresAt time.Time `json:"expires_at"`
+	}{token, expires})
 }
 
-func writeJSON(w http.ResponseWriter, code int, v any) error {
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false) // a request is shown as stored
-	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("rampart: encode the answer: %w", err)
-	}
-	jsonHeaders(w)
-	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
-	w.WriteHeader(code)
-	_, _ = w.Write(body.Bytes()) // who does not take it is gone
-	return nil
-}
-
-func jsonHeaders(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Content-Type-Options", "nosniff")
-}
-
-func (a *api) getStream(w http.ResponseWriter, r *http.Request, _ Credential) error {
-	q, err := parseQuery(r)
+func (a *api) getStream(w http.ResponseWriter, r *http.Request, _ guard.Credential) error {
+	q, err := httpio.ParseQuery(r)
 	if err != nil {
 		return err
 	}
-	if q.Has("token") { // ends here, so that nothing further in can log it
+	if q.Has("token") { // it ends here, so that nothing further in can log it
 		q.Del("token")
 		r = r.Clone(r.Context())
 		r.URL.RawQuery = q.Encode()
 		r.RequestURI = r.URL.RequestURI()
 	}
-	a.Stream.ServeHTTP(w.(*patient).ResponseWriter, r) // it sets time limits of its own to what it writes
+	a.Stream.ServeHTTP(w.(*httpio.DeadlineWriter).ResponseWriter, r) // which sets time limits of its own
 	return nil
 }
 
@@ -199,14 +146,14 @@ const mode = "record"
 
 func (a *api) uptime() int64 { return int64(time.Since(a.started).Seconds()) }
 
-func (a *api) getHealth(w http.ResponseWriter, _ *http.Request, _ Credential) error {
+func (a *api) getHealth(w http.ResponseWriter, _ *http.Request, _ guard.Credential) error {
 	if err := a.Chain.Err(); err != nil {
-		return writeJSON(w, http.StatusServiceUnavailable, struct {
+		return httpio.WriteJSON(w, http.StatusServiceUnavailable, struct {
 			Status string `json:"status"`
 			Error  string `json:"error"`
 		}{"failing", err.Error()})
 	}
-	return writeJSON(w, http.StatusOK, struct {
+	return httpio.WriteJSON(w, http.StatusOK, struct {
 		Status  string `json:"status"`
 		Mode    string `json:"mode"`
 		Uptime  int64  `json:"uptime_seconds"`
@@ -239,12 +186,12 @@ type Verification struct {
 	At      time.Time `json:"at"`
 }
 
-func (a *api) getStatus(w http.ResponseWriter, _ *http.Request, _ Credential) error {
+func (a *api) getStatus(w http.ResponseWriter, _ *http.Request, _ guard.Credential) error {
 	chain, bus := a.Chain.Stats(), a.Bus.Stats()
 	a.mu.Lock()
 	verified := a.verified
 	a.mu.Unlock()
-	return writeJSON(w, http.StatusOK, Status{
+	return httpio.WriteJSON(w, http.StatusOK, Status{
 		Version: a.version, UptimeSeconds: a.uptime(), Mode: mode, Head: a.Chain.Head(),
 		Events: chain.Events, Segments: chain.Segments, Bytes: chain.Bytes, Sync: chain.Sync,
 		Subscribers: bus.Subscribers, SlowestLag: bus.SlowestLag, PendingApprovals: a.Approvals.Stats().Pending,

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rampartlog/rampart/internal/guard"
+	"github.com/rampartlog/rampart/internal/httpio"
 	"github.com/rampartlog/rampart/internal/record"
 )
 
@@ -25,21 +27,21 @@ type runGroup struct {
 	Items    []Approval `json:"items"`
 }
 
-func (a *api) getApprovals(w http.ResponseWriter, r *http.Request, _ Credential) error {
-	q := newParams(r)
-	if q.err != nil {
-		return q.err
+func (a *api) getApprovals(w http.ResponseWriter, r *http.Request, _ guard.Credential) error {
+	q := httpio.NewParams(r)
+	if q.Err != nil {
+		return q.Err
 	}
-	pending := a.Approvals.List(Pending)
+	pending := a.Approvals.List(ApprovalFilter{})
 	list := pending
 	switch status := ApprovalStatus(q.Get("status")); status {
 	case "", Pending:
 	case Approved, Denied, Expired:
-		list = a.Approvals.List(status)
+		list = a.Approvals.List(ApprovalFilter{Status: status})
 	default:
-		return badParameter("status", "is one of pending, approved, denied, expired")
+		return httpio.BadParameter("status", "is one of pending, approved, denied, expired")
 	}
-	return writeJSON(w, http.StatusOK, struct {
+	return httpio.WriteJSON(w, http.StatusOK, struct {
 		Approvals []Approval `json:"approvals"`
 		RunGroups []runGroup `json:"run_groups"`
 		GrantTTL  int        `json:"run_grant_ttl_ms"`
@@ -69,20 +71,20 @@ func groupRuns(pending []Approval) []runGroup {
 	return out
 }
 
-func (a *api) postApproval(w http.ResponseWriter, r *http.Request, c Credential) error {
+func (a *api) postApproval(w http.ResponseWriter, r *http.Request, c guard.Credential) error {
 	q := ApprovalRequest{Credential: c.Name}
 	var command, path *string
 	var ttl int64
-	var request json.RawMessage
+	var request []byte
 	targets := map[string]any{
 		"tool": &q.Tool, "agent": &q.Agent, "message": &q.Message, "command": &command, "request": &request, "path": &path,
 		"session": &q.Session, "run_id": &q.RunID, "tool_call_id": &q.ToolCallID, "ttl_seconds": &ttl,
 		"matched_policies": &q.MatchedPolicies,
 	}
-	if err := readObject(w, r, targets); err != nil {
+	if err := httpio.ReadObject(w, r, targets); err != nil {
 		return err
 	}
-	if c.Scope == ScopeAgent {
+	if c.Scope == guard.Agent {
 		q.Agent = c.Name
 	}
 	// Beyond this the product would overflow; the queue refuses it either way.
@@ -95,19 +97,20 @@ func (a *api) postApproval(w http.ResponseWriter, r *http.Request, c Credential)
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusCreated, struct {
+	return httpio.WriteJSON(w, http.StatusCreated, struct {
 		ID        string         `json:"id"`
 		Status    ApprovalStatus `json:"status"`
 		ExpiresAt time.Time      `json:"expires_at"`
 	}{p.ID, p.Status, p.ExpiresAt})
 }
 
-// requestOf is the request as sent, or made of the command and the path.
-// Given beside it they must say what it says: a person is shown the request.
+// requestOf returns the request as sent; if there is none, it makes one of the
+// command and the path. A command or a path beside a request must say what the
+// request says, because a person is shown the request.
 func requestOf(request json.RawMessage, command, path *string) (json.RawMessage, error) {
 	if request == nil {
 		if command == nil && path == nil {
-			return nil, &statusError{http.StatusBadRequest, `say what would run: "request", "command" or "path" is required`}
+			return nil, httpio.Errorf(http.StatusBadRequest, `say what would run: "request", "command" or "path" is required`)
 		}
 		var pairs []string
 		if command != nil {
@@ -120,7 +123,7 @@ func requestOf(request json.RawMessage, command, path *string) (json.RawMessage,
 	}
 	have := map[string]string{}
 	err := record.Members(request, func(name string, value []byte, _ int) error {
-		if s, err := words(value); err == nil {
+		if s, err := record.Words(value); err == nil {
 			have[name] = s
 		}
 		return nil
@@ -133,22 +136,22 @@ func requestOf(request json.RawMessage, command, path *string) (json.RawMessage,
 			continue
 		}
 		if s, ok := have[name]; !ok || s != *given {
-			return nil, &statusError{http.StatusBadRequest, fmt.Sprintf("%q is not what \"request\" says; leave it out, or let them agree", name)}
+			return nil, httpio.Errorf(http.StatusBadRequest, "%q is not what \"request\" says; leave it out, or let them agree", name)
 		}
 	}
 	return request, nil
 }
 
-func (a *api) getApproval(w http.ResponseWriter, r *http.Request, c Credential) error {
-	q := newParams(r)
-	if q.err != nil {
-		return q.err
+func (a *api) getApproval(w http.ResponseWriter, r *http.Request, c guard.Credential) error {
+	q := httpio.NewParams(r)
+	if q.Err != nil {
+		return q.Err
 	}
 	var wait time.Duration
 	if q.Has("wait") {
 		var err error
 		if wait, err = time.ParseDuration(q.Get("wait")); err != nil || wait < 0 {
-			return badParameter("wait", "is a duration such as 30s, 60s at most")
+			return httpio.BadParameter("wait", "is a duration such as 30s, 60s at most")
 		}
 	}
 	id := r.PathValue("id")
@@ -156,7 +159,7 @@ func (a *api) getApproval(w http.ResponseWriter, r *http.Request, c Credential) 
 	if err != nil {
 		return err
 	}
-	if c.Scope != ScopeAdmin && p.Credential != c.Name {
+	if c.Scope != guard.Admin && p.Credential != c.Name {
 		// As for one that is not there: ids of others are not to be tried out.
 		return fmt.Errorf("%w: no approval %.40q", ErrNotFound, id)
 	}
@@ -170,13 +173,13 @@ func (a *api) getApproval(w http.ResponseWriter, r *http.Request, c Credential) 
 			return err
 		}
 	}
-	return writeJSON(w, http.StatusOK, p)
+	return httpio.WriteJSON(w, http.StatusOK, p)
 }
 
-func (a *api) postResolve(w http.ResponseWriter, r *http.Request, c Credential) error {
+func (a *api) postResolve(w http.ResponseWriter, r *http.Request, c guard.Credential) error {
 	res := Resolution{Credential: c.Name}
 	var approved, persist *bool
-	err := readObject(w, r, map[string]any{
+	err := httpio.ReadObject(w, r, map[string]any{
 		"approved": &approved, "persist": &persist, "resolved_by": &res.ResolvedBy, "reason": &res.Reason,
 	})
 	if err != nil {
@@ -184,9 +187,9 @@ func (a *api) postResolve(w http.ResponseWriter, r *http.Request, c Credential) 
 	}
 	switch {
 	case approved == nil:
-		return &statusError{http.StatusBadRequest, `"approved" is required, true or false`}
+		return httpio.Errorf(http.StatusBadRequest, `"approved" is required, true or false`)
 	case persist != nil && *persist:
-		return &statusError{http.StatusBadRequest, `"persist" is not offered: no rule is saved, and the approval stays pending; send it without`}
+		return httpio.Errorf(http.StatusBadRequest, `"persist" is not offered: no rule is saved, and the approval stays pending; send it without`)
 	}
 	res.Status = Denied
 	if *approved {
@@ -196,7 +199,7 @@ func (a *api) postResolve(w http.ResponseWriter, r *http.Request, c Credential) 
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, struct {
+	return httpio.WriteJSON(w, http.StatusOK, struct {
 		ID        string         `json:"id"`
 		Status    ApprovalStatus `json:"status"`
 		Approved  bool           `json:"approved"`
@@ -204,10 +207,10 @@ func (a *api) postResolve(w http.ResponseWriter, r *http.Request, c Credential) 
 	}{p.ID, p.Status, p.Status == Approved, false})
 }
 
-func (a *api) postBulkResolve(w http.ResponseWriter, r *http.Request, c Credential) error {
+func (a *api) postBulkResolve(w http.ResponseWriter, r *http.Request, c guard.Credential) error {
 	b := BulkResolution{Resolution: Resolution{Credential: c.Name}}
 	var action, scope string
-	err := readObject(w, r, map[string]any{
+	err := httpio.ReadObject(w, r, map[string]any{
 		"run_id": &b.RunID, "action": &action, "agent": &b.Agent, "session": &b.Session, "ids": &b.IDs,
 		"scope": &scope, "resolved_by": &b.ResolvedBy, "reason": &b.Reason,
 	})
@@ -220,18 +223,18 @@ func (a *api) postBulkResolve(w http.ResponseWriter, r *http.Request, c Credenti
 	case "deny":
 		b.Status = Denied
 	default:
-		return &statusError{http.StatusBadRequest, `"action" is required, "approve" or "deny"`}
+		return httpio.Errorf(http.StatusBadRequest, `"action" is required, "approve" or "deny"`)
 	}
 	switch scope {
 	case "", "pending":
 	case "run":
-		return &statusError{http.StatusBadRequest, `"scope":"run" is not offered: nothing has authority over future calls; use "pending"`}
+		return httpio.Errorf(http.StatusBadRequest, `"scope":"run" is not offered: nothing has authority over future calls; use "pending"`)
 	default:
-		return &statusError{http.StatusBadRequest, `"scope" is "pending"`}
+		return httpio.Errorf(http.StatusBadRequest, `"scope" is "pending"`)
 	}
 	resolved, err := a.Approvals.ResolveAll(r.Context(), b)
 	if errors.Is(err, ErrNotPending) {
-		return &statusError{http.StatusConflict, err.Error()}
+		return httpio.Errorf(http.StatusConflict, "%v", err)
 	} else if err != nil {
 		return err
 	}
@@ -239,7 +242,7 @@ func (a *api) postBulkResolve(w http.ResponseWriter, r *http.Request, c Credenti
 	for i := range resolved {
 		ids[i] = resolved[i].ID
 	}
-	return writeJSON(w, http.StatusOK, struct {
+	return httpio.WriteJSON(w, http.StatusOK, struct {
 		Resolved int      `json:"resolved"`
 		IDs      []string `json:"ids"`
 	}{len(ids), ids})

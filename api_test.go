@@ -280,7 +280,7 @@ func TestGetEvents(t *testing.T) {
 	const day = "from=2026-03-02&to=2026-03-02&interval="
 	for query, says := range map[string]string{
 		day + "x": "duration", day + "1": "duration", day + "1d": "duration", day + "999ms": "1s at least", day + "0": "1s at least", day + "-1h": "1s at least",
-		day + "86s": "more than 1000", "interval=1h": "from and to", "from=2026-03-02&interval=1h": "from and to", "to=2026-03-02&interval=1h": "from and to",
+		day + "86s": "more than 1000", day + "0s": "1s at least", day + "0h": "1s at least", "interval=1h": "from and to", "from=2026-03-02&interval=1h": "from and to", "to=2026-03-02&interval=1h": "from and to",
 		"from=0000-01-01T00:00:00%2B01:00&to=2026-03-02&interval=999999h": "year",
 	} {
 		if rec := w.expect(400, "", "GET", "/v1/audit/stats?"+query, ""); !strings.Contains(rec.Body.String(), "parameter interval ") || !strings.Contains(rec.Body.String(), says) {
@@ -362,7 +362,7 @@ func TestApprovalRoutes(t *testing.T) {
 
 		rec := w.as(agentToken).expect(201, "", "POST", "/v1/approvals",
 			`{"tool":"exec","message":"m","request":{ "command":"rm <x>", "n":1.0 },"session":"s","run_id":"r","tool_call_id":"c","ttl_seconds":60,"unknown":[1]}`)
-		p := r.Approvals.List(rampart.Pending)[0]
+		p := r.Approvals.List(rampart.ApprovalFilter{})[0]
 		created := `{"id":"` + p.ID + `","status":"pending","expires_at":"` + stamp(time.Minute) + `"}`
 		if rec.Body.String() != created+"\n" {
 			t.Errorf("%s, want %s", rec.Body, created)
@@ -478,7 +478,7 @@ func TestBulkResolveRoute(t *testing.T) {
 	}
 	rec := w.expect(200, "", "GET", "/v1/approvals", "")
 	if err := json.Unmarshal(rec.Body.Bytes(), &list); err != nil || len(list.Groups) != 1 || list.Groups[0].Count != 3 ||
-		list.Groups[0].RunID != "run_1" || list.Groups[0].Items[2].ID != id[2] || !list.Groups[0].Earliest.Equal(r.Approvals.List(rampart.Pending)[0].CreatedAt) {
+		list.Groups[0].RunID != "run_1" || list.Groups[0].Items[2].ID != id[2] || !list.Groups[0].Earliest.Equal(r.Approvals.List(rampart.ApprovalFilter{})[0].CreatedAt) {
 		t.Errorf("%+v (%v)", list, err)
 	}
 	const bulk = "/v1/approvals/bulk-resolve"
@@ -663,7 +663,7 @@ func TestRoutesFailClosed(t *testing.T) {
 		fs.FailAt(1, errDisk, false)
 		w.expect(503, "", "POST", route, body)
 	}
-	if got := r.Approvals.List(rampart.Pending); len(got) != 1 || r.Chain.Stats().Events != 1 {
+	if got := r.Approvals.List(rampart.ApprovalFilter{}); len(got) != 1 || r.Chain.Stats().Events != 1 {
 		t.Errorf("%d events, pending %v", r.Chain.Stats().Events, got)
 	}
 	w.expect(200, "", "GET", "/healthz", "")

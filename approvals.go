@@ -3,17 +3,17 @@ package rampart
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/rampartlog/rampart/internal/record"
+	"github.com/rampartlog/rampart/internal/ledger"
+	"github.com/rampartlog/rampart/internal/tally"
 )
 
 // ApprovalStatus is where an approval stands. The zero value is none of them.
@@ -31,14 +31,16 @@ const (
 type ApprovalOptions struct {
 	TTL        time.Duration // of a request that names none; 5 minutes when zero, 30 days at most
 	MaxPending int           // Request beyond it gets ErrLimit; 10000 when zero
-	KeepEnded  int           // ended approvals kept in memory, at most 64 MiB of them; 10000 when zero
 	Logger     *slog.Logger  // nil discards
+
+	keepEnded int // in place of the constant; tests
 }
 
 const (
 	maxTTL          = 30 * 24 * time.Hour
 	maxPendingBytes = 64 << 20
 	maxEndedBytes   = 64 << 20
+	maxEnded        = 10_000 // ended approvals that stay in memory; earlier ones are read from the log
 	// maxName bounds what an ending repeats of the request it ends, so that the
 	// ending of every approval fits into an event.
 	maxName = 4 << 10
@@ -74,7 +76,7 @@ type Approval struct {
 	ExpiresAt     time.Time       `json:"expires_at"`
 	ResolvedAt    time.Time       `json:"resolved_at,omitzero"` // or expired
 	ResolvedBy    string          `json:"resolved_by,omitempty"`
-	RequestSHA256 string          `json:"request_sha256"`   // hold what runs against it
+	RequestSHA256 string          `json:"request_sha256"`   // compare with RequestSHA256(what you are about to run)
 	Reason        string          `json:"reason,omitempty"` // of the answer, for who asked
 
 	ToolCallID string `json:"-"`
@@ -109,36 +111,42 @@ type ApprovalStats struct {
 // Approvals is the queue of things that wait for a person's yes or no.
 //
 // It is a fold over the log: an approval is its ask event and, once there is
-// one, the event that ended it. A change is durable before anybody sees it, and
-// visible here before the bus announces it; when it can't be made durable,
-// nothing changes and nobody is woken. Of the log only the approval member
-// counts, which no host can append, and of several endings the first.
+// one, the event that ended it. The log tells the queue of each such event once
+// it is durable, whoever appended it, and before the bus announces it. When a
+// change can't be made durable, nothing changes and nobody is woken. Of the log
+// only the approval member counts, which no host can append, and of several
+// endings the first.
 //
-// All methods may be called concurrently. One queue serves one chain.
+// All methods may be called concurrently. A chain has one queue at a time.
 type Approvals struct {
 	chain *AuditChain
 	opts  ApprovalOptions
 	log   *slog.Logger
 
-	turn    chan struct{} // holds one while a change is decided and made durable
-	wake    chan struct{} // a deadline came up before the one slept for
-	closing <-chan struct{}
-	stop    context.CancelFunc
-	stopped chan struct{}
+	wake    chan struct{}   // a deadline came up before the one slept for
+	closing context.Context // done once Close was called
+	close   context.CancelFunc
+	stopped chan struct{}  // closed when the goroutine that expires has ended
+	changes sync.WaitGroup // on their way; grows only under mu and while not closing
+	ignore  func()         // ends the log's calls of observe
+
+	linked linked // owned by the holder of the log's tail
 
 	mu       sync.RWMutex
 	fold     fold
+	broken   error // why the fold could not follow the log; nil while it does
 	created  uint64
 	resolved map[ApprovalStatus]uint64
 	next     time.Time // deadline slept for; zero for none
 
-	wait histogram
+	wait tally.Recorder
 }
 
 // NewApprovals rebuilds the queue from chain's log: what is pending, until
 // when, and who asked. What has passed its deadline meanwhile is expired.
 //
-// ctx limits the rebuilding. ErrInvalid: opts is out of its limits. Other
+// ctx limits the rebuilding, during which changes of approvals wait. ErrInvalid:
+// opts is out of its limits, or chain has a queue that was not closed. Other
 // errors are of reading the log. The queue must be closed before the chain.
 func NewApprovals(ctx context.Context, chain *AuditChain, opts *ApprovalOptions) (*Approvals, error) {
 	var o ApprovalOptions
@@ -147,40 +155,82 @@ func NewApprovals(ctx context.Context, chain *AuditChain, opts *ApprovalOptions)
 	}
 	o.TTL = cmp.Or(o.TTL, 5*time.Minute)
 	o.MaxPending = cmp.Or(o.MaxPending, 10_000)
-	o.KeepEnded = cmp.Or(o.KeepEnded, 10_000)
+	o.keepEnded = cmp.Or(o.keepEnded, maxEnded)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if err := checkTTL(o.TTL); err != nil {
 		return nil, err
 	}
-	if o.MaxPending < 0 || o.KeepEnded < 0 {
-		return nil, fmt.Errorf("%w: MaxPending and KeepEnded must not be negative", ErrInvalid)
+	if o.MaxPending < 0 {
+		return nil, fmt.Errorf("%w: MaxPending must not be negative", ErrInvalid)
 	}
 	a := &Approvals{
 		chain: chain, opts: o, log: o.Logger,
-		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1), stopped: make(chan struct{}),
-		fold:     newFold(o.KeepEnded),
+		wake: make(chan struct{}, 1), stopped: make(chan struct{}),
+		fold:     newFold(o.keepEnded),
 		resolved: map[ApprovalStatus]uint64{Approved: 0, Denied: 0, Expired: 0},
 	}
-	for r, err := range chain.Query(ctx, Query{Ascending: true, Approval: true}) {
-		if err == nil {
-			err = a.fold.add(r)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("rampart: rebuild the approvals: %w", err)
-		}
+	if err := a.rebuild(ctx); err != nil {
+		return nil, err
 	}
-	running, stop := context.WithCancel(context.Background())
-	a.stop, a.closing = stop, running.Done()
+	a.closing, a.close = context.WithCancel(context.Background())
 	sleep, err := a.expireDue(ctx)
 	if err != nil {
-		// They can't be approved any more; the record of it is tried again.
+		// They can't be approved any more. The record of it is tried again.
 		a.log.Error("expired approvals not recorded", "error", err)
 		sleep = minRetry
 	}
-	go a.run(running, sleep)
+	go a.run(sleep)
 	return a, nil
+}
+
+// rebuild folds the log as it is, and has the log tell of all that follows. The
+// log waits with that until rebuild is done.
+func (a *Approvals) rebuild(ctx context.Context) error {
+	a.mu.Lock()
+	upto, ignore, err := a.chain.ledger.Observe(a.observe)
+	if errors.Is(err, ErrInvalid) {
+		err = fmt.Errorf("%w: this chain has an approvals queue already: close that first", err)
+	}
+	if err == nil {
+		a.ignore = ignore
+		err = a.fold.replay(ctx, a.chain, ledger.Query{Ascending: true, Approval: true}, upto)
+	}
+	a.mu.Unlock()
+	if err != nil && ignore != nil {
+		ignore()
+	}
+	if err != nil && !errors.Is(err, ErrInvalid) {
+		err = fmt.Errorf("rampart: rebuild the approvals: %w", err)
+	}
+	return err
+}
+
+// observe takes in a line with an approval member that was appended, by this
+// queue or another. The goroutine that holds the log's tail calls it.
+func (a *Approvals) observe(line []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e, err := a.fold.add(line)
+	switch {
+	case err != nil:
+		// To go on might approve what was denied on that line.
+		a.broken = cmp.Or(a.broken, err)
+		a.log.Error("the approvals queue can't follow the log, and takes no more changes until it is opened again", "error", err)
+	case e == nil:
+	case e.Status == Pending:
+		a.created++
+		if a.next.IsZero() || e.ExpiresAt.Before(a.next) {
+			select {
+			case a.wake <- struct{}{}:
+			default:
+			}
+		}
+	default:
+		a.resolved[e.Status]++
+		a.wait.Observe(e.ResolvedAt.Sub(e.CreatedAt).Seconds())
+	}
 }
 
 func checkTTL(d time.Duration) error {
@@ -190,129 +240,70 @@ func checkTTL(d time.Duration) error {
 	return nil
 }
 
-// take waits for the right to change the queue.
-func (a *Approvals) take(ctx context.Context) error {
-	select {
-	case a.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-a.closing:
+// enter admits a change, for which Close waits until leave is called.
+func (a *Approvals) enter() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closing.Err() != nil {
 		return ErrClosed
 	}
-	select {
-	case <-a.closing:
-		a.release()
-		return ErrClosed
-	default:
-		return nil
-	}
+	a.changes.Add(1)
+	return nil
 }
 
-func (a *Approvals) release() { <-a.turn }
+func (a *Approvals) leave() { a.changes.Done() }
 
 // Request puts r into the queue and returns its approval once that is durable.
 // When r's ToolCallID is already pending for the same agent, the answer is that
-// approval and nothing is written, whatever else r says: hold what runs against
-// [Approval.RequestSHA256].
+// approval and nothing is written, whatever else r says: compare
+// [Approval.RequestSHA256] with what you are about to run.
 //
 // ctx limits the wait for a turn; the outcome of a write is always reported.
 // ErrInvalid: r breaks a rule of its type, or of [AuditChain.Append]. ErrLimit:
 // MaxPending, or 64 MiB, are waiting. Otherwise the errors of Append.
 func (a *Approvals) Request(ctx context.Context, r ApprovalRequest) (Approval, error) {
-	if err := checkTTL(r.TTL); err != nil {
+	if err := r.check(); err != nil {
 		return Approval{}, err
 	}
+	request, digest, err := storedRequest(r.Request)
+	if err != nil {
+		return Approval{}, err
+	}
+	r.Request = request
+	if err := a.enter(); err != nil {
+		return Approval{}, err
+	}
+	defer a.leave()
+	for {
+		now := wallClock()
+		if e := a.sameCall(r.Agent, r.ToolCallID); e != nil {
+			if now.Before(e.ExpiresAt) {
+				return a.snapshot(e), nil
+			}
+			if err := a.end(ctx, change{}, []*entry{e}, Resolution{Status: Expired}, now); err != nil && err != errMoved {
+				return Approval{}, err
+			}
+			continue
+		}
+		if n, size := a.waiting(); n >= a.opts.MaxPending || size >= maxPendingBytes {
+			return Approval{}, fmt.Errorf("%w: %d approvals (%d bytes) wait for an answer; resolve some, or ask again later", ErrLimit, n, size)
+		}
+		p, err := a.open(ctx, &r, digest, now)
+		if err != errMoved {
+			return p, err
+		}
+	}
+}
+
+func (r *ApprovalRequest) check() error {
 	for name, s := range map[string]string{
 		"agent": r.Agent, "session": r.Session, "run_id": r.RunID, "tool_call_id": r.ToolCallID, "tool": r.Tool, "credential": r.Credential,
 	} {
 		if len(s) > maxName {
-			return Approval{}, fmt.Errorf("%w: %s has %d bytes, at most %d are taken", ErrInvalid, name, len(s), maxName)
+			return fmt.Errorf("%w: %s has %d bytes, at most %d are taken", ErrInvalid, name, len(s), maxName)
 		}
 	}
-	if r.Request == nil {
-		r.Request = json.RawMessage("{}")
-	}
-	request, err := record.AppendObject(nil, r.Request)
-	if err != nil {
-		return Approval{}, fmt.Errorf("%w: request: %w", ErrInvalid, err)
-	}
-	sum := sha256.Sum256(request)
-
-	if err := a.take(ctx); err != nil {
-		return Approval{}, err
-	}
-	defer a.release()
-	now := wallClock()
-	if e := a.sameCall(r.Agent, r.ToolCallID); e != nil {
-		if now.Before(e.ExpiresAt) {
-			return a.snapshot(e), nil
-		}
-		if err := a.end(ctx, op{}, []*entry{e}, Resolution{Status: Expired}, now); err != nil {
-			return Approval{}, err
-		}
-	}
-	if n, size := a.waiting(); n >= a.opts.MaxPending || size >= maxPendingBytes {
-		return Approval{}, fmt.Errorf("%w: %d approvals (%d bytes) wait for an answer; resolve some, or ask again later", ErrLimit, n, size)
-	}
-	q := question{
-		expiresAt:  now.Add(cmp.Or(r.TTL, a.opts.TTL)),
-		credential: r.Credential, requestSHA256: hex.EncodeToString(sum[:]),
-	}
-	event := AuditEvent{
-		Timestamp: now, Agent: r.Agent, Session: r.Session, RunID: r.RunID, ToolCallID: r.ToolCallID,
-		Tool: r.Tool, Request: request,
-		Decision: Decision{Action: actionAsk, MatchedPolicies: r.MatchedPolicies, Message: r.Message},
-	}
-	if event.Approval, err = q.encode(); err != nil {
-		return Approval{}, err
-	}
-	e := newEntry(&event, q)
-	err = a.change(ctx, op{events: []AuditEvent{event}}, func(saved []AuditEvent) {
-		e.ID = saved[0].ID
-		a.fold.open(e)
-		a.created++
-		if a.next.IsZero() || e.ExpiresAt.Before(a.next) {
-			select {
-			case a.wake <- struct{}{}:
-			default:
-			}
-		}
-	})
-	if err != nil {
-		return Approval{}, err
-	}
-	return a.snapshot(e), nil
-}
-
-// change appends o and applies it to memory once it is durable. The caller has
-// the turn.
-func (a *Approvals) change(ctx context.Context, o op, apply func(saved []AuditEvent)) error {
-	o.approvals = true
-	o.apply = func(saved []AuditEvent) {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		apply(saved)
-	}
-	_, err := a.chain.commit(ctx, o)
-	return err
-}
-
-// end ends the entries with r, in one write. The caller has the turn.
-func (a *Approvals) end(ctx context.Context, o op, entries []*entry, r Resolution, at time.Time) error {
-	o.events = make([]AuditEvent, len(entries))
-	for i, e := range entries {
-		var err error
-		if o.events[i], err = ending(e, r, at); err != nil {
-			return err
-		}
-	}
-	return a.change(ctx, o, func([]AuditEvent) {
-		for _, e := range entries {
-			a.fold.end(e, r, at)
-			a.resolved[r.Status]++
-			a.wait.Observe(at.Sub(e.CreatedAt).Seconds())
-		}
-	})
+	return checkTTL(r.TTL)
 }
 
 func (r *Resolution) check() error {
@@ -338,27 +329,27 @@ func (a *Approvals) Resolve(ctx context.Context, id string, r Resolution) (Appro
 	if err != nil {
 		return Approval{}, err
 	}
-	if err := a.take(ctx); err != nil {
+	if err := a.enter(); err != nil {
 		return Approval{}, err
 	}
-	defer a.release()
-	now := wallClock()
-	if e.Status == Pending && !now.Before(e.ExpiresAt) {
-		if err := a.end(ctx, op{}, []*entry{e}, Resolution{Status: Expired}, now); err != nil {
+	defer a.leave()
+	for {
+		p, now := a.snapshot(e), wallClock()
+		if p.Status != Pending {
+			return Approval{}, fmt.Errorf("%w: approval %s: %s at %s", ErrNotPending, p.ID, p.Status, p.ResolvedAt.Format(time.RFC3339))
+		}
+		answer := r
+		if !now.Before(p.ExpiresAt) {
+			answer = Resolution{Status: Expired}
+		}
+		switch err := a.end(ctx, change{}, []*entry{e}, answer, now); {
+		case err == errMoved, err == nil && answer.Status == Expired:
+		case err != nil:
 			return Approval{}, err
+		default:
+			return a.snapshot(e), nil
 		}
 	}
-	if e.Status != Pending {
-		return Approval{}, notPending(e)
-	}
-	if err := a.end(ctx, op{}, []*entry{e}, r, now); err != nil {
-		return Approval{}, err
-	}
-	return a.snapshot(e), nil
-}
-
-func notPending(e *entry) error {
-	return fmt.Errorf("%w: approval %s: %s at %s", ErrNotPending, e.ID, e.Status, e.ResolvedAt.Format(time.RFC3339))
 }
 
 // ResolveAll answers approvals of one run in one durable write, which the bus
@@ -376,73 +367,49 @@ func (a *Approvals) ResolveAll(ctx context.Context, r BulkResolution) ([]Approva
 	if err := r.check(); err != nil {
 		return nil, err
 	}
+	if err := a.enter(); err != nil {
+		return nil, err
+	}
+	defer a.leave()
+	for {
+		now := wallClock()
+		chosen, err := a.choose(&r, now)
+		if err != nil || len(chosen) == 0 {
+			return nil, err
+		}
+		err = a.end(ctx, change{bulk: true, runID: r.RunID}, chosen, r.Resolution, now)
+		if err == errMoved {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out := make([]Approval, len(chosen))
+		for i, e := range chosen {
+			out[i] = a.snapshot(e)
+		}
+		return out, nil
+	}
+}
+
+func (r *BulkResolution) check() error {
+	if err := r.Resolution.check(); err != nil {
+		return err
+	}
 	if r.RunID == "" {
-		return nil, fmt.Errorf("%w: run_id is required", ErrInvalid)
+		return fmt.Errorf("%w: run_id is required", ErrInvalid)
 	}
 	if r.IDs != nil && len(r.IDs) == 0 {
-		return nil, fmt.Errorf("%w: ids is empty; leave it out to answer all of the run", ErrInvalid)
+		return fmt.Errorf("%w: ids is empty; leave it out to answer all of the run", ErrInvalid)
 	}
 	seen := map[string]bool{}
 	for _, id := range r.IDs {
 		if seen[id] {
-			return nil, fmt.Errorf("%w: ids has %.40q twice", ErrInvalid, id)
+			return fmt.Errorf("%w: ids has %.40q twice", ErrInvalid, id)
 		}
 		seen[id] = true
 	}
-	if err := a.take(ctx); err != nil {
-		return nil, err
-	}
-	defer a.release()
-	now := wallClock()
-	chosen, err := a.choose(&r, now)
-	if err != nil || len(chosen) == 0 {
-		return nil, err
-	}
-	if err := a.end(ctx, op{batch: true, runID: r.RunID}, chosen, r.Resolution, now); err != nil {
-		return nil, err
-	}
-	out := make([]Approval, len(chosen))
-	for i, e := range chosen {
-		out[i] = a.snapshot(e)
-	}
-	return out, nil
-}
-
-// choose finds the entries that r answers.
-func (a *Approvals) choose(r *BulkResolution, now time.Time) ([]*entry, error) {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	matches := func(e *entry) bool {
-		return (r.Agent == "" || e.Agent == r.Agent) && (r.Session == "" || e.Session == r.Session)
-	}
-	var out []*entry
-	if r.IDs == nil {
-		for _, e := range a.fold.pending {
-			if e.RunID == r.RunID && now.Before(e.ExpiresAt) && matches(e) {
-				out = append(out, e)
-			}
-		}
-		slices.SortFunc(out, byID)
-		return out, nil
-	}
-	all := true
-	for _, id := range r.IDs {
-		switch e := a.fold.pending[id]; {
-		case e == nil:
-			return nil, fmt.Errorf("%w: %.40q; nothing was resolved", ErrNotPending, id)
-		case e.RunID != r.RunID:
-			return nil, fmt.Errorf("%w: %s in run %.70q but in another; nothing was resolved", ErrNotPending, id, r.RunID)
-		case !now.Before(e.ExpiresAt):
-			return nil, fmt.Errorf("%w: %s has passed its deadline; nothing was resolved", ErrNotPending, id)
-		default:
-			all = all && matches(e)
-			out = append(out, e)
-		}
-	}
-	if !all {
-		return nil, nil
-	}
-	return out, nil
+	return nil
 }
 
 // Wait returns the approval as soon as it is no longer pending. Any number may
@@ -458,7 +425,7 @@ func (a *Approvals) Wait(ctx context.Context, id string) (Approval, error) {
 		return a.snapshot(e), nil
 	case <-ctx.Done():
 		return Approval{}, ctx.Err()
-	case <-a.closing:
+	case <-a.closing.Done():
 		return Approval{}, ErrClosed
 	}
 }
@@ -474,27 +441,29 @@ func (a *Approvals) Get(ctx context.Context, id string) (Approval, error) {
 	return a.snapshot(e), nil
 }
 
-// find returns the approval's entry. One that is not in memory has ended.
+// find is lookup while the queue is open.
 func (a *Approvals) find(ctx context.Context, id string) (*entry, error) {
-	select {
-	case <-a.closing:
+	if a.closing.Err() != nil {
 		return nil, ErrClosed
-	default:
 	}
-	if e := a.inMemory(id); e != nil {
-		return e, nil
-	}
-	// A change on its way is in the log a moment before it is in memory.
-	if err := a.take(ctx); err != nil {
-		return nil, err
-	}
-	a.release()
-	if e := a.inMemory(id); e != nil {
-		return e, nil
-	}
-	return a.fromLog(ctx, id)
+	return a.lookup(ctx, id)
 }
 
+// lookup returns the approval's entry. One that is not in memory has ended.
+func (a *Approvals) lookup(ctx context.Context, id string) (*entry, error) {
+	if e := a.inMemory(id); e != nil {
+		return e, nil
+	}
+	e, err := a.fromLog(ctx, id)
+	// The fold knows of an approval before the log shows it, so one that was
+	// requested meanwhile is in memory by now.
+	if opened := a.inMemory(id); opened != nil {
+		return opened, nil
+	}
+	return e, err
+}
+
+// fromLog reads an approval that has ended.
 func (a *Approvals) fromLog(ctx context.Context, id string) (*entry, error) {
 	notFound := fmt.Errorf("%w: no approval %.40q", ErrNotFound, id)
 	line, err := a.chain.Get(ctx, id)
@@ -504,25 +473,21 @@ func (a *Approvals) fromLog(ctx context.Context, id string) (*entry, error) {
 		return nil, err
 	}
 	f := newFold(1)
-	if err := f.add(line); err != nil {
+	e, err := f.add(line)
+	if err != nil {
 		return nil, err
 	}
-	e := f.pending[id]
 	if e == nil {
 		return nil, notFound
 	}
-	for r, err := range a.chain.Query(ctx, Query{After: id, Ascending: true, Approval: true}) {
-		if err == nil {
-			err = f.answer(r)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if e.Status != Pending {
-			return e, nil
-		}
+	f.closed = true
+	if err := f.replay(ctx, a.chain, ledger.Query{After: id, Ascending: true, Approval: true}, math.MaxUint64); err != nil {
+		return nil, err
 	}
-	return nil, notFound
+	if e.Status == Pending {
+		return nil, notFound
+	}
+	return e, nil
 }
 
 func (a *Approvals) inMemory(id string) *entry {
@@ -531,7 +496,7 @@ func (a *Approvals) inMemory(id string) *entry {
 	if e := a.fold.pending[id]; e != nil {
 		return e
 	}
-	if id <= a.chain.pruned().LastID {
+	if id <= a.chain.ledger.Pruned().LastID {
 		return nil
 	}
 	return a.fold.ended[id]
@@ -555,18 +520,26 @@ func (a *Approvals) snapshot(e *entry) Approval {
 	return e.Approval
 }
 
-// List returns the approvals with that status in the order of their requests;
-// of the ended ones those kept in memory.
-func (a *Approvals) List(status ApprovalStatus) []Approval {
+// ApprovalFilter chooses approvals. The zero value is all that are pending.
+type ApprovalFilter struct {
+	Status                ApprovalStatus // Pending when empty
+	Agent, Session, RunID string         // when set, only those that have it
+}
+
+// List returns the approvals that f chooses in the order of their requests; of
+// the ended ones those kept in memory: the newest 10,000, and 64 MiB of them.
+func (a *Approvals) List(f ApprovalFilter) []Approval {
+	status := cmp.Or(f.Status, Pending)
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	from := a.fold.ended
 	if status == Pending {
 		from = a.fold.pending
 	}
-	out, pruned := []Approval{}, a.chain.pruned().LastID
+	is := func(value, wanted string) bool { return wanted == "" || value == wanted }
+	out, pruned := []Approval{}, a.chain.ledger.Pruned().LastID
 	for _, e := range from {
-		if e.Status == status && e.ID > pruned {
+		if e.Status == status && e.ID > pruned && is(e.Agent, f.Agent) && is(e.Session, f.Session) && is(e.RunID, f.RunID) {
 			out = append(out, e.Approval)
 		}
 	}
@@ -578,7 +551,7 @@ func (a *Approvals) List(status ApprovalStatus) []Approval {
 func (a *Approvals) Stats() ApprovalStats {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	out := ApprovalStats{Pending: len(a.fold.pending), Created: a.created, Resolved: map[ApprovalStatus]uint64{}, Wait: a.wait.Read()}
+	out := ApprovalStats{Pending: len(a.fold.pending), Created: a.created, Resolved: map[ApprovalStatus]uint64{}, Wait: Histogram(a.wait.Read())}
 	for s, n := range a.resolved {
 		out.Resolved[s] = n
 	}
@@ -588,9 +561,11 @@ func (a *Approvals) Stats() ApprovalStats {
 // Close ends every Wait with ErrClosed and waits for changes on their way. What
 // is pending stays so in the log, for the next opening. Further calls do nothing.
 func (a *Approvals) Close() error {
-	a.stop()
+	a.mu.Lock()
+	a.close()
+	a.mu.Unlock()
 	<-a.stopped
-	a.turn <- struct{}{}
-	a.release()
+	a.changes.Wait()
+	a.ignore()
 	return nil
 }

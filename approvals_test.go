@@ -59,7 +59,7 @@ func request(t testing.TB, a *rampart.Approvals, r rampart.ApprovalRequest) ramp
 func statuses(a *rampart.Approvals) map[string]rampart.ApprovalStatus {
 	out := map[string]rampart.ApprovalStatus{}
 	for _, s := range []rampart.ApprovalStatus{rampart.Pending, rampart.Approved, rampart.Denied, rampart.Expired} {
-		for _, p := range a.List(s) {
+		for _, p := range a.List(rampart.ApprovalFilter{Status: s}) {
 			out[p.ID] = s
 		}
 	}
@@ -214,7 +214,7 @@ func TestApprovalFrames(t *testing.T) {
 					}
 					seen = append(seen, p.Status)
 				}
-				types = append(types, e.Type)
+				types = append(types, string(e.Type))
 			}
 		})
 		step := func(want ...string) {
@@ -285,11 +285,11 @@ func TestApprovalsRestart(t *testing.T) {
 		if err != nil || ended.Status != rampart.Expired {
 			t.Errorf("past its deadline while closed: %v, %v", ended.Status, err)
 		}
-		if diff := cmp.Diff(p[3:], a.List(rampart.Pending)); diff != "" {
+		if diff := cmp.Diff(p[3:], a.List(rampart.ApprovalFilter{})); diff != "" {
 			t.Errorf("pending (-before +after):\n%s", diff)
 		}
 		for i, s := range []rampart.ApprovalStatus{rampart.Approved, rampart.Denied} {
-			if diff := cmp.Diff(p[i:i+1], a.List(s)); diff != "" {
+			if diff := cmp.Diff(p[i:i+1], a.List(rampart.ApprovalFilter{Status: s})); diff != "" {
 				t.Errorf("%s (-before +after):\n%s", s, diff)
 			}
 		}
@@ -332,7 +332,7 @@ func TestForgedApprovalEventsMoveNothing(t *testing.T) {
 
 	check := func(a *rampart.Approvals) {
 		t.Helper()
-		if diff := cmp.Diff([]rampart.Approval{p}, a.List(rampart.Pending)); diff != "" {
+		if diff := cmp.Diff([]rampart.Approval{p}, a.List(rampart.ApprovalFilter{})); diff != "" {
 			t.Errorf("pending (-want +got):\n%s", diff)
 		}
 		_, err := a.Get(t.Context(), claimed.ID)
@@ -351,22 +351,30 @@ func TestForgedApprovalEventsMoveNothing(t *testing.T) {
 func TestFirstResolutionInTheLogWins(t *testing.T) {
 	fs := vfstest.New()
 	c, a := memQueue(t, fs, nil)
-	// A second queue that knows nothing of the first's answers.
-	other := newQueue(t, c, nil)
-	p := request(t, a, question(1))
-	other.Close()
-	other = newQueue(t, c, nil)
+	p, later := request(t, a, question(1)), request(t, a, question(2))
 	if _, err := a.Resolve(t.Context(), p.ID, no); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.Resolve(t.Context(), p.ID, yes); err != nil {
+	// An answer that another process decided on an older state of the log.
+	second := event(0)
+	second.Approval = json.RawMessage(`{"id":"` + p.ID + `","status":"approved","resolved_by":"bob","credential":"bob"}`)
+	if err := c.AppendAsQueue(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	check := func(a *rampart.Approvals) {
+		t.Helper()
+		if got, err := a.Get(t.Context(), p.ID); err != nil || got.Status != rampart.Denied {
+			t.Errorf("two endings in the log: %v, %v, want the first", got.Status, err)
+		}
+	}
+	check(a)
+	if _, err := a.Resolve(t.Context(), later.ID, no); err != nil { // a queue that keeps one reads the other from the log
 		t.Fatal(err)
 	}
 	for _, keep := range []int{10, 1} {
-		third := newQueue(t, c, &rampart.ApprovalOptions{KeepEnded: keep})
-		if got, err := third.Get(t.Context(), p.ID); err != nil || got.Status != rampart.Denied {
-			t.Errorf("two endings in the log: %v, %v, want the first", got.Status, err)
-		}
+		a.Close()
+		a = newQueue(t, c, rampart.ApprovalOptions{}.WithKeepEnded(keep))
+		check(a)
 	}
 }
 
@@ -413,7 +421,7 @@ func TestApprovalsFailClosed(t *testing.T) {
 		if announced.Load() != 0 || woken.Load() != 0 {
 			t.Errorf("%d messages and %d waiters woken", announced.Load(), woken.Load())
 		}
-		if diff := cmp.Diff([]rampart.Approval{p}, a.List(rampart.Pending)); diff != "" {
+		if diff := cmp.Diff([]rampart.Approval{p}, a.List(rampart.ApprovalFilter{})); diff != "" {
 			t.Errorf("pending (-want +got):\n%s", diff)
 		}
 		cancel()
@@ -550,10 +558,10 @@ func TestToolCallIsAskedOnce(t *testing.T) {
 		wg.Go(func() { ids.Store(request(t, a, question(1)).ID, true) })
 	}
 	wg.Wait()
-	if n := len(a.List(rampart.Pending)); n != 1 || len(all(t, c, rampart.Query{})) != 1 {
+	if n := len(a.List(rampart.ApprovalFilter{})); n != 1 || len(all(t, c, rampart.Query{})) != 1 {
 		t.Errorf("%d pending", n)
 	}
-	first := a.List(rampart.Pending)[0]
+	first := a.List(rampart.ApprovalFilter{})[0]
 	if _, ok := ids.Load(first.ID); !ok {
 		t.Error("callers were given another approval")
 	}
@@ -607,7 +615,7 @@ func TestApprovalRequestRefused(t *testing.T) {
 	if n := len(all(t, c, rampart.Query{})); n != 1 {
 		t.Errorf("%d events, want the one question", n)
 	}
-	for _, o := range []rampart.ApprovalOptions{{TTL: -1}, {TTL: 31 * 24 * time.Hour}, {MaxPending: -1}, {KeepEnded: -1}} {
+	for _, o := range []rampart.ApprovalOptions{{TTL: -1}, {TTL: 31 * 24 * time.Hour}, {MaxPending: -1}} {
 		_, err := rampart.NewApprovals(t.Context(), c, &o)
 		wantErr(t, fmt.Sprintf("%+v", o), err, rampart.ErrInvalid)
 	}
@@ -625,7 +633,7 @@ func TestLongestApprovalCanEnd(t *testing.T) {
 }
 
 func TestApprovalLimits(t *testing.T) {
-	c, a := memQueue(t, vfstest.New(), &rampart.ApprovalOptions{MaxPending: 2, KeepEnded: 2})
+	c, a := memQueue(t, vfstest.New(), rampart.ApprovalOptions{MaxPending: 2}.WithKeepEnded(2))
 	var p []rampart.Approval
 	for i := range 6 {
 		if i >= 2 {
@@ -639,8 +647,12 @@ func TestApprovalLimits(t *testing.T) {
 		}
 		p = append(p, request(t, a, question(i)))
 	}
-	for name, a := range map[string]*rampart.Approvals{"grown": a, "rebuilt": newQueue(t, c, &rampart.ApprovalOptions{KeepEnded: 2})} {
-		if diff := cmp.Diff(p[2:4], a.List(rampart.Denied)); diff != "" {
+	for _, name := range []string{"grown", "rebuilt"} {
+		if name == "rebuilt" {
+			a.Close()
+			a = newQueue(t, c, rampart.ApprovalOptions{}.WithKeepEnded(2))
+		}
+		if diff := cmp.Diff(p[2:4], a.List(rampart.ApprovalFilter{Status: rampart.Denied})); diff != "" {
 			t.Errorf("%s: kept in memory (-want +got):\n%s", name, diff)
 		}
 		got, err := a.Get(t.Context(), p[0].ID)
@@ -671,7 +683,7 @@ func TestEndedApprovalsAreBoundedInBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(a.List(rampart.Denied)) * len(by); n > 64<<20 {
+	if n := len(a.List(rampart.ApprovalFilter{Status: rampart.Denied})) * len(by); n > 64<<20 {
 		t.Errorf("%d bytes are kept", n)
 	}
 }
@@ -711,7 +723,7 @@ func TestResolveAll(t *testing.T) {
 			t.Errorf("%+v: %v, %v, want %v", refused.bulk, got, err, refused.want)
 		}
 	}
-	if n := len(all(t, c, rampart.Query{})); n != before || len(a.List(rampart.Pending)) != 5 {
+	if n := len(all(t, c, rampart.Query{})); n != before || len(a.List(rampart.ApprovalFilter{})) != 5 {
 		t.Fatalf("%d events were written, %v", n-before, statuses(a))
 	}
 	for _, taken := range []struct {
@@ -735,7 +747,7 @@ func TestResolveAll(t *testing.T) {
 			t.Errorf("%+v: %v, %v, want %v", taken.bulk, ids, err, taken.want)
 		}
 	}
-	if got := a.List(rampart.Pending); len(got) != 1 || got[0].ID != id[4] {
+	if got := a.List(rampart.ApprovalFilter{}); len(got) != 1 || got[0].ID != id[4] {
 		t.Errorf("still pending: %v", got)
 	}
 }

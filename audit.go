@@ -3,142 +3,112 @@ package rampart
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
 	"log/slog"
-	"slices"
 	"time"
 
+	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/record"
-	"github.com/rampartlog/rampart/internal/tally"
 	"github.com/rampartlog/rampart/internal/vfs"
 )
 
-// AuditEvent is one tool call, as the host reports it and as the log keeps it.
-type AuditEvent struct {
-	ID         string          `json:"id"`        // given by the chain: a ULID, rising in log order
-	Timestamp  time.Time       `json:"timestamp"` // of the call; the time of appending when zero
-	Agent      string          `json:"agent"`     // required
-	Session    string          `json:"session"`
-	RunID      string          `json:"run_id,omitempty"`
-	ToolCallID string          `json:"tool_call_id,omitempty"`
-	Tool       string          `json:"tool"`    // required
-	Request    json.RawMessage `json:"request"` // an object, kept byte for byte but for insignificant white space; {} when nil
-	Decision   Decision        `json:"decision"`
-	Response   *Response       `json:"response,omitempty"`
-	Approval   json.RawMessage `json:"approval,omitempty"` // written by [Approvals] alone
-	PrevHash   string          `json:"prev_hash"`          // given by the chain
-	Hash       string          `json:"hash"`               // given by the chain
-}
-
-// Decision is what the host's policy said.
-type Decision struct {
-	Action           string   `json:"action"` // required, a lower-case word: allow, deny, watch, ask, …
-	MatchedPolicies  []string `json:"matched_policies"`
-	EvaluationTimeUS int64    `json:"evaluation_time_us"`
-	Message          string   `json:"message,omitempty"`
-	Suggestions      []string `json:"suggestions,omitempty"`
-}
-
-// Response is what came of the call.
-type Response struct {
-	ExitCode   *int     `json:"exit_code,omitempty"`
-	DurationMS int64    `json:"duration_ms"`
-	Flags      []string `json:"flags,omitempty"`
-}
-
-type (
-	SyncPolicy = ledger.SyncPolicy
-	Filter     = ledger.Filter
-	Query      = ledger.Query
-	Anchor     = ledger.Anchor
-	Pruned     = ledger.Pruned
-	Report     = ledger.Report
-	Verdict    = ledger.Verdict
-	Totals     = ledger.Totals
-	Interval   = ledger.Interval
-	AuditStats = ledger.Stats
-	Histogram  = tally.Histogram
-	histogram  = tally.Recorder
-	counters   = tally.Counters
-)
+// SyncPolicy says when appended events are forced to the disk. What a crash of
+// the process alone leaves behind is the same under all of them.
+type SyncPolicy string
 
 const (
-	SyncAlways   = ledger.SyncAlways
-	SyncInterval = ledger.SyncInterval
-	SyncNever    = ledger.SyncNever
-
-	VerdictOK         = ledger.VerdictOK
-	VerdictTornTail   = ledger.VerdictTornTail
-	VerdictTampered   = ledger.VerdictTampered
-	VerdictMissing    = ledger.VerdictMissing
-	VerdictTruncated  = ledger.VerdictTruncated
-	VerdictPruned     = ledger.VerdictPruned
-	VerdictUnreadable = ledger.VerdictUnreadable
-
-	maxBatch     = ledger.MaxBatch
-	maxEvent     = ledger.MaxEvent
-	maxAppend    = ledger.MaxAppend
-	lineOverhead = ledger.LineOverhead
+	// SyncAlways makes events durable before Append returns and before anyone
+	// sees them. A power cut loses nothing that was acknowledged.
+	SyncAlways SyncPolicy = "always"
+	// SyncInterval does so every [AuditOptions.SyncEvery]. A power cut may lose
+	// events of that time that were acknowledged and seen; a disk that kept later
+	// ones of them and lost earlier ones leaves a log that Open refuses.
+	SyncInterval SyncPolicy = "interval"
+	// SyncNever leaves it to the operating system, except when a segment is
+	// full and at Close. A power cut may lose what was not written back, often
+	// half a minute of events, and leave a log that Open refuses, as above.
+	SyncNever SyncPolicy = "never"
 )
 
-var (
-	newCounters = tally.NewCounters
-	selfFault   = ledger.CheckLine
-	validID     = ledger.ValidID
-	zeroHash    = ledger.ZeroHash()
-	oneOf       = ledger.OneOf
-)
-
+// AuditOptions configures [OpenAuditChain]. Nil, and each zero value, is the
+// documented default.
 type AuditOptions struct {
-	Bus       *EventBus
-	Sync      SyncPolicy
-	SyncEvery time.Duration
-	Logger    *slog.Logger
+	Bus       *EventBus     // told of each event once it is durable; none when nil
+	Sync      SyncPolicy    // SyncAlways when empty
+	SyncEvery time.Duration // for SyncInterval; 1 s when zero
+	Logger    *slog.Logger  // nil discards
 
-	fs          vfs.FS
-	segmentSize int64
+	fs          vfs.FS // in place of the directory; tests
+	segmentSize int64  // tests
 }
 
+// AuditChain is an append-only log in a directory, in which each event carries
+// the hash of the one before. All methods may be called concurrently.
 type AuditChain struct{ ledger *ledger.Ledger }
 
+// OpenAuditChain opens the log in dir, which is made (0700) when missing, and
+// locks it until Close.
+//
+// It reads the ends of the full segments and the last one, never the whole
+// history; [AuditChain.Verify] does. After a stop that was not a Close, the
+// lines of the last segment are checked one by one and copied to a new file that
+// is synced, since a readable page need not be a durable one. An unfinished
+// write at the very end, cut short or with zeros in it, was never acknowledged:
+// it is cut off, logged, and counted in [AuditStats.Torn].
+//
+// ErrLocked: the log is open already; the message names the process. ErrInvalid:
+// opts has a value that there is not, or a bus that announces another log.
+// [*CorruptError]: the log holds what no chain wrote; the files are untouched.
 func OpenAuditChain(dir string, opts *AuditOptions) (*AuditChain, error) {
 	var o AuditOptions
 	if opts != nil {
 		o = *opts
 	}
-	lo := &ledger.Options{Sync: o.Sync, SyncEvery: o.SyncEvery, Logger: o.Logger, FS: o.fs, SegmentSize: o.segmentSize}
+	lo := ledger.Options{Sync: ledger.SyncPolicy(o.Sync), SyncEvery: o.SyncEvery, Logger: o.Logger, FS: o.fs, SegmentSize: o.segmentSize}
 	if o.Bus != nil {
-		lo.Announce = o.Bus.publish
+		lo.Announce = o.Bus.bus.Announce
 	}
-	l, err := ledger.Open(dir, lo)
+	l, err := ledger.Open(dir, &lo)
 	if err != nil {
-		return nil, err
+		return nil, public(err)
 	}
-	c := &AuditChain{l}
+	// Nobody can append before this returns, so the bus misses nothing.
 	if o.Bus != nil {
-		h := l.Head()
-		if err := o.Bus.attach(c, l.Seq(), h.ID, h.Hash); err != nil {
-			l.Close()
-			return nil, err
+		if err := o.Bus.bus.Attach(l); err != nil {
+			return nil, errors.Join(err, l.Close())
 		}
 	}
-	return c, nil
+	return &AuditChain{l}, nil
 }
 
-const approvalGiven = "approval is written by the approvals queue alone"
-
-func (c *AuditChain) Append(ctx context.Context, e AuditEvent) (AuditEvent, error) {
-	if e.Approval != nil {
-		return AuditEvent{}, invalid(0, 1, approvalGiven)
+// public gives a fault of the log the type that this package documents.
+func public(err error) error {
+	var fault *failure.CorruptError
+	if errors.As(err, &fault) {
+		return (*CorruptError)(fault)
 	}
+	return err
+}
+
+// Append makes e durable, links it to the log's head and returns it as stored.
+//
+// When it returns nil the event is on disk as [AuditOptions.Sync] says, and
+// every subscriber of the bus will see it; concurrent appends share a sync.
+// ctx limits the wait for a turn: once the event is being written, its outcome
+// is waited for and reported whatever ctx says.
+//
+// ErrInvalid: e breaks a rule of its type, and nothing was stored. ErrFailed:
+// the log takes no more events. ErrClosed. Any other error is of the write, such
+// as a full disk: the event is not in the log and may be appended again.
+func (c *AuditChain) Append(ctx context.Context, e AuditEvent) (AuditEvent, error) {
 	if err := ctx.Err(); err != nil {
 		return AuditEvent{}, err
 	}
-	body, err := encodeOne(&e, 0, 1)
+	body, err := encodeOne(&e)
 	if err != nil {
 		return AuditEvent{}, err
 	}
@@ -146,189 +116,257 @@ func (c *AuditChain) Append(ctx context.Context, e AuditEvent) (AuditEvent, erro
 	if err := c.ledger.Append(ctx, b); err != nil {
 		return AuditEvent{}, err
 	}
-	e.place(&b.Places[0])
+	e.place(&b.Records[0])
 	return e, nil
 }
 
-func (e *AuditEvent) place(p *ledger.Place) { e.ID, e.PrevHash, e.Hash = p.ID, p.PrevHash, p.Hash }
+// place sets what the log gave e.
+func (e *AuditEvent) place(r *ledger.Record) { e.ID, e.PrevHash, e.Hash = r.ID, r.PrevHash, r.Hash }
 
+// AppendAll appends events in one write: they follow one another in the log,
+// and when it returns all are stored or none. A crash before that may leave the
+// first of them. At most 65536 events and 64 MiB. For the rest it is
+// [AuditChain.Append].
 func (c *AuditChain) AppendAll(ctx context.Context, events []AuditEvent) ([]AuditEvent, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	for i := range events {
 		if events[i].Approval != nil {
 			return nil, invalid(i, len(events), approvalGiven)
 		}
 	}
-	return c.commit(ctx, op{events: events})
-}
-
-type op struct {
-	events    []AuditEvent
-	batch     bool
-	runID     string
-	sync      bool
-	approvals bool
-	apply     func(saved []AuditEvent)
-}
-
-func encodeOne(e *AuditEvent, i, n int) ([]byte, error) {
-	body, err := encode(e)
+	saved := append(make([]AuditEvent, 0, len(events)), events...)
+	b, err := newBatch(saved)
 	if err != nil {
-		return nil, invalid(i, n, "%v", err)
-	}
-	if line := len(body) + lineOverhead; line > maxEvent {
-		return nil, invalid(i, n, "%d bytes in its stored form, at most %d are taken; keep the large part elsewhere and record its digest", line, maxEvent)
-	}
-	return body, nil
-}
-
-func (c *AuditChain) commit(ctx context.Context, o op) ([]AuditEvent, error) {
-	if err := ctx.Err(); err != nil {
 		return nil, err
-	}
-	events := slices.Clone(o.events)
-	n := len(events)
-	if n == 0 {
-		return events, nil
-	}
-	if n > maxBatch {
-		return nil, fmt.Errorf("%w: %d events in one append, at most %d are taken; append them in parts", ErrInvalid, n, maxBatch)
-	}
-	b := &ledger.Batch{Bodies: make([][]byte, n), RunID: o.runID, Bulk: o.batch, Sync: o.sync, Approvals: o.approvals}
-	size := 0
-	for i := range events {
-		body, err := encodeOne(&events[i], i, n)
-		if err != nil {
-			return nil, err
-		}
-		b.Bodies[i] = body
-		if size += len(body) + lineOverhead + 1; size > maxAppend {
-			return nil, fmt.Errorf("%w: more than %d bytes in one append; append them in parts", ErrInvalid, maxAppend)
-		}
-	}
-	if o.apply != nil {
-		b.Durable = func(places []ledger.Place) {
-			for i := range places {
-				events[i].place(&places[i])
-			}
-			o.apply(events)
-		}
 	}
 	if err := c.ledger.Append(ctx, b); err != nil {
 		return nil, err
 	}
-	for i := range b.Places {
-		events[i].place(&b.Places[i])
+	for i := range b.Records {
+		saved[i].place(&b.Records[i])
 	}
-	return events, nil
+	return saved, nil
 }
 
-func (c *AuditChain) Get(ctx context.Context, id string) (Record, error) {
-	return c.ledger.Get(ctx, id)
+// newBatch checks the events, fills in what they leave open and encodes them.
+func newBatch(events []AuditEvent) (*ledger.Batch, error) {
+	n := len(events)
+	if n > ledger.MaxBatch {
+		return nil, fmt.Errorf("%w: %d events in one append, at most %d are taken; append them in parts", ErrInvalid, n, ledger.MaxBatch)
+	}
+	b := &ledger.Batch{Records: make([]ledger.Record, n)}
+	size := 0
+	for i := range events {
+		body, err := encode(&events[i])
+		if err != nil {
+			return nil, invalid(i, n, "%v", err)
+		}
+		b.Records[i].Body = body
+		if size += len(body) + ledger.LineOverhead + 1; size > ledger.MaxAppend {
+			return nil, fmt.Errorf("%w: more than %d bytes in one append; append them in parts", ErrInvalid, ledger.MaxAppend)
+		}
+	}
+	return b, nil
 }
+
+// Get returns the stored line of one event, or ErrNotFound. A line whose hash
+// does not fit is a [*CorruptError].
+func (c *AuditChain) Get(ctx context.Context, id string) (Record, error) {
+	line, err := c.ledger.Get(ctx, id)
+	return line, public(err)
+}
+
+// Filter chooses events. Values of one field are alternatives, fields combine
+// with and; an empty field chooses every event. Letter case counts.
+type Filter struct {
+	Agent, Session, Tool, Action, RunID []string
+}
+
+// Query chooses events of the log and their order. The zero value is all of
+// them, newest first.
+type Query struct {
+	Filter
+	Since, Until  time.Time // by the event's timestamp: Since ≤ t < Until; zero is open
+	After, Before string    // ids, exclusive, in the log or not; empty is open
+	Ascending     bool      // oldest first
+}
+
+// Query yields the stored lines of the events that q chooses, in log order or
+// its reverse. It sees the log as it is when the iteration begins; events that
+// arrive meanwhile neither appear nor move others. A page ends where its last
+// event's id says: give it as After or Before to go on.
+//
+// A yielded line has the form of an event, and is not hashed: a line that was
+// edited on the disk has a hash that does not fit, as [AuditChain.Verify] says.
+//
+// Memory does not grow with the log. The records are the caller's to keep. An
+// error comes last and once: ErrInvalid, ErrClosed, ctx's, [*CorruptError], or
+// one of reading.
 func (c *AuditChain) Query(ctx context.Context, q Query) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		if err := c.query(ctx, &q, func(_ uint64, line []byte, _ *record.Fields) bool {
+		if err := c.scan(ctx, &q, func(_ uint64, line []byte, _ *record.Fields) bool {
 			return yield(bytes.Clone(line), nil)
 		}); err != nil {
 			yield(nil, err)
 		}
 	}
 }
-func (c *AuditChain) query(ctx context.Context, q *Query, fn func(uint64, []byte, *record.Fields) bool) error {
-	return c.ledger.Scan(ctx, q, fn)
+
+// scan is Query without copies: line and fields are valid during the call of fn.
+func (c *AuditChain) scan(ctx context.Context, q *Query, fn func(seq uint64, line []byte, f *record.Fields) bool) error {
+	return public(c.ledger.Scan(ctx, &ledger.Query{
+		Filter: ledger.Filter(q.Filter), Since: q.Since, Until: q.Until, After: q.After, Before: q.Before, Ascending: q.Ascending,
+	}, fn))
 }
-func (c *AuditChain) read(ctx context.Context, after, upto uint64, fn func(uint64, []byte) bool) error {
-	return c.ledger.Read(ctx, after, upto, fn)
+
+// Anchor is an event's id and hash, kept where nobody who can write the log can
+// change it: in a stream position, a ticket, another machine's log.
+type Anchor struct {
+	ID   string `json:"id"`
+	Hash string `json:"hash"` // or its first digits, 16 of them as in a stream position; empty proves presence alone
 }
-func (c *AuditChain) Head() Anchor                                { return c.ledger.Head() }
-func (c *AuditChain) Stats() AuditStats                           { return c.ledger.Stats() }
-func (c *AuditChain) Err() error                                  { return c.ledger.Err() }
-func (c *AuditChain) Close() error                                { return c.ledger.Close() }
-func (c *AuditChain) pruned() Pruned                              { return c.ledger.Pruned() }
-func (c *AuditChain) Dates(ctx context.Context) ([]string, error) { return c.ledger.Dates(ctx) }
-func (c *AuditChain) Totals(ctx context.Context, since, until time.Time) (Totals, error) {
-	return c.ledger.Totals(ctx, since, until)
+
+// Head returns the newest visible event's id and hash; both are empty while
+// the log is. Kept elsewhere, they are an anchor for [VerifyChain].
+func (c *AuditChain) Head() Anchor {
+	_, head := c.ledger.Head()
+	return Anchor(head)
 }
-func (c *AuditChain) TotalsEvery(ctx context.Context, since, until time.Time, interval time.Duration) (Totals, error) {
-	return c.ledger.TotalsEvery(ctx, since, until, interval)
+
+// Verdict is what a verification found.
+type Verdict string
+
+const (
+	VerdictOK         Verdict = "ok"
+	VerdictTornTail   Verdict = "torn tail"  // ends as an unfinished write does, which is never acknowledged; an anchor shows the contrary
+	VerdictTampered   Verdict = "tampered"   // a line is not what was written
+	VerdictMissing    Verdict = "missing"    // lines or segments are missing, doubled or out of order
+	VerdictTruncated  Verdict = "truncated"  // an anchor is not on the log, which was cut or rewritten
+	VerdictPruned     Verdict = "pruned"     // all is well, but an anchor is older than what the log holds: it can't be checked
+	VerdictUnreadable Verdict = "unreadable" // reading gave an error
+)
+
+// Report is the outcome of a verification. A bare chain proves that nothing in
+// it was changed, removed or moved. Only anchors prove that its end is still
+// there, and that it was not written anew as a whole.
+type Report struct {
+	Verdict  Verdict
+	Pruned   Pruned // what was dropped from the front, as the log itself says
+	Events   uint64 // good ones after that, up to the fault
+	FirstID  string
+	LastID   string
+	HeadHash string
+	Fault    *CorruptError // the first fault; nil when Verdict is VerdictOK
 }
-func (c *AuditChain) Verify(ctx context.Context, anchors ...Anchor) (Report, error) {
-	return c.ledger.Verify(ctx, anchors...)
-}
+
+// OK reports whether the log is whole.
+func (r Report) OK() bool { return r.Verdict == VerdictOK }
+
+// VerifyChain reads the log in fsys, a directory of a live log, of a backup or
+// of an archive, and checks every line's hash, every link, the sequence of the
+// segments and every anchor. It takes no lock and writes nothing. All cores
+// hash; memory does not grow with the log.
+//
+// A log that was pruned is whole when it begins with the event after the last
+// one dropped, and holds the event that says so: see [AuditChain.Prune].
+//
+// A fault in the data is a verdict. The error is ctx's, or ErrInvalid for a
+// malformed anchor. On a log that is being written the end of a write may look
+// like a torn tail.
 func VerifyChain(ctx context.Context, fsys fs.FS, anchors ...Anchor) (Report, error) {
-	return ledger.VerifyChain(ctx, fsys, anchors...)
+	return report(ledger.VerifyFS(ctx, fsys, inLedger(anchors)))
 }
 
-func (c *AuditChain) Prune(ctx context.Context, before time.Time) (uint64, error) {
-	return c.ledger.Prune(ctx, before, func(ctx context.Context, before string) ([]string, error) {
-		open := newFold(0)
-		for r, err := range c.Query(ctx, Query{Before: before, Ascending: true, Approval: true}) {
-			if err == nil {
-				err = open.add(r)
-			}
-			if err != nil {
-				return nil, err
-			}
-		}
-		ids := make([]string, 0, len(open.pending))
-		for id := range open.pending {
-			ids = append(ids, id)
-		}
-		return ids, nil
-	})
+// Verify is [VerifyChain] for the part of the open log that is visible when it
+// is called. The newest event of that part is an anchor. Appending goes on
+// meanwhile.
+func (c *AuditChain) Verify(ctx context.Context, anchors ...Anchor) (Report, error) {
+	return report(c.ledger.Verify(ctx, inLedger(anchors)))
 }
 
-func invalid(i, n int, format string, args ...any) error {
-	s := fmt.Sprintf(format, args...)
-	if n > 1 {
-		return fmt.Errorf("%w: event %d: %s", ErrInvalid, i+1, s)
+func inLedger(anchors []Anchor) []ledger.Anchor {
+	out := make([]ledger.Anchor, len(anchors))
+	for i, a := range anchors {
+		out[i] = ledger.Anchor(a)
 	}
-	return fmt.Errorf("%w: %s", ErrInvalid, s)
+	return out
 }
 
-// encode checks e, fills in what it leaves open and returns its part of the line.
-func encode(e *AuditEvent) ([]byte, error) {
-	switch {
-	case e.ID != "" || e.PrevHash != "" || e.Hash != "":
-		return nil, fmt.Errorf("id, prev_hash and hash are given by the log; leave them empty")
-	case e.Tool == "":
-		return nil, fmt.Errorf("tool is required")
-	case e.Agent == "":
-		return nil, fmt.Errorf("agent is required")
-	case !lowerWord(e.Decision.Action):
-		return nil, fmt.Errorf("decision.action %.70q is not a lower-case word (a-z, 0-9, _ and -, 64 characters at most)", e.Decision.Action)
-	case e.Decision.EvaluationTimeUS < 0:
-		return nil, fmt.Errorf("decision.evaluation_time_us is negative")
-	case e.Response != nil && e.Response.DurationMS < 0:
-		return nil, fmt.Errorf("response.duration_ms is negative")
-	}
-	if e.Timestamp.IsZero() {
-		e.Timestamp = time.Now()
-	}
-	e.Timestamp = e.Timestamp.Round(0).UTC()
-	if y := e.Timestamp.Year(); y < 0 || y > 9999 {
-		return nil, fmt.Errorf("timestamp has the year %d, RFC 3339 ends with 9999", y)
-	}
-	if e.Decision.MatchedPolicies == nil {
-		e.Decision.MatchedPolicies = []string{}
-	}
-	ev := toRecord(e)
-	body, request, err := ev.AppendBody(make([]byte, 0, 256+len(e.Request)+len(e.Decision.Message)))
-	if err != nil {
-		return nil, err
-	}
-	e.Request = request
-	return body, nil
+func report(r ledger.Report, err error) (Report, error) {
+	return Report{
+		Verdict: Verdict(r.Verdict), Pruned: Pruned(r.Pruned), Events: r.Events,
+		FirstID: r.FirstID, LastID: r.LastID, HeadHash: r.HeadHash, Fault: (*CorruptError)(r.Fault),
+	}, err
 }
 
-func lowerWord(s string) bool {
-	if s == "" || len(s) > 64 || s[0] < 'a' || s[0] > 'z' {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return true
+// Pruned says what was dropped from the front of a log; the zero value is nothing.
+type Pruned struct {
+	Records  uint64 `json:"records"`   // how many were dropped so far, which is the number of the last one
+	LastID   string `json:"last_id"`   // of that one
+	LastHash string `json:"last_hash"` // the prev_hash of the first event that is still there
 }
+
+// Prune drops events from the front of the log, and returns how many: whole
+// segments, of 16 MiB, all of whose events were appended before that time, as
+// their ids say. The segment that is being written stays. So do the first
+// segment with the request of an approval which was not answered before that
+// time, and all after it.
+//
+// What stays can be proved as before. First an event of the agent "rampart"
+// states the number, id and hash of the last event dropped. When it is durable,
+// whatever [AuditOptions.Sync] says, a copy of it in the file PRUNED becomes
+// the beginning of the log; then the segments are removed. A crash leaves the
+// log as it was or pruned, and the next opening removes what is left over.
+// Nothing is verified before it is dropped, see [AuditChain.Verify] for that.
+//
+// Queries and verifications that began before go on over all that they began
+// with: files that one still needs are removed by the next Prune, or opening.
+// A subscriber that is fed from the log, and has yet to be given what was
+// dropped, gets [ErrLagged].
+//
+// ctx limits what comes before the append of the event. With any error nothing
+// was dropped: those of [AuditChain.Query] and [AuditChain.Append], or one of
+// writing the file, after which the next opening may drop it all the same.
+func (c *AuditChain) Prune(ctx context.Context, before time.Time) (events uint64, err error) {
+	events, err = c.ledger.Prune(ctx, before, c.unanswered)
+	return events, public(err)
+}
+
+// AuditStats are figures of an [AuditChain] at one moment.
+type AuditStats struct {
+	Events   uint64 // that the log holds
+	Pruned   Pruned // and those before them
+	Segments int
+	Bytes    int64 // of the segments, without their indexes
+	Sync     SyncPolicy
+	Torn     int64             // bytes of an unfinished write that opening cut off
+	Appended uint64            // events since it was opened
+	Errors   map[string]uint64 // failed operations since it was opened: OpWrite and others
+	Append   Histogram         // seconds from the call of Append to its return
+}
+
+// Histogram counts observations, in the manner of Prometheus.
+type Histogram struct {
+	Count   uint64
+	Sum     float64
+	Buckets map[float64]uint64 // upper bound to the number of observations at or below it
+}
+
+// Stats returns the chain's figures.
+func (c *AuditChain) Stats() AuditStats {
+	s := c.ledger.Stats()
+	return AuditStats{
+		Events: s.Events, Pruned: Pruned(s.Pruned), Segments: s.Segments, Bytes: s.Bytes, Sync: SyncPolicy(s.Sync),
+		Torn: s.Torn, Appended: s.Appended, Errors: s.Errors, Append: Histogram(s.Append),
+	}
+}
+
+// Err returns nil while the chain takes events, otherwise why it does not: an
+// error that is ErrFailed or ErrClosed.
+func (c *AuditChain) Err() error { return c.ledger.Err() }
+
+// Close takes no further appends, finishes those admitted, makes the log
+// durable and gives the directory free. Further calls return the same.
+func (c *AuditChain) Close() error { return c.ledger.Close() }

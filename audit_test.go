@@ -736,7 +736,7 @@ func TestShorterThanAtItsClose(t *testing.T) {
 				edit(t, path, func(data []byte) []byte { return bytes.SplitAfter(data, []byte("\n"))[0] })
 			},
 			func(last rampart.AuditEvent, _ string) []string {
-				return []string{"was its end changed or cut off?", last.ID, last.Hash}
+				return []string{"edited or truncated?", last.ID, last.Hash}
 			},
 		},
 		"written anew": {
@@ -750,7 +750,7 @@ func TestShorterThanAtItsClose(t *testing.T) {
 				})
 			},
 			func(last rampart.AuditEvent, _ string) []string {
-				return []string{"was its end changed or cut off?", last.ID, last.Hash}
+				return []string{"edited or truncated?", last.ID, last.Hash}
 			},
 		},
 		"removed": {
@@ -760,7 +760,7 @@ func TestShorterThanAtItsClose(t *testing.T) {
 				}
 			},
 			func(_ rampart.AuditEvent, path string) []string {
-				return []string{"was the log's end removed?", strings.TrimSuffix(filepath.Base(path), "jsonl") + "idx"}
+				return []string{"was the end of the log removed?", strings.TrimSuffix(filepath.Base(path), "jsonl") + "idx"}
 			},
 		},
 	} {

@@ -1,14 +1,9 @@
 package rampart
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
-	"errors"
-	"fmt"
-	"maps"
 	"net/http"
-	"slices"
-	"strings"
+
+	"github.com/rampartlog/rampart/internal/guard"
 )
 
 // Scope is what a credential may do. The zero value may do nothing.
@@ -17,11 +12,7 @@ type Scope string
 const (
 	ScopeAdmin Scope = "admin" // everything
 	ScopeAgent Scope = "agent" // append, ask, read its own approvals
-
-	scopeStream Scope = "stream" // of a ticket
 )
-
-const adminName = "admin"
 
 // Credential is who sent a request. An agent's events and approvals carry its
 // Name, and the approvals that it may read are those that carry its Name;
@@ -57,180 +48,44 @@ type Auth struct {
 // agent name or token, a token that is given twice or that a header can't
 // carry, an agent named "admin", an origin that is none.
 func (a *Auth) Validate() error {
+	_, err := guard.New(a.config())
+	return err
+}
+
+func (a *Auth) config() guard.Config {
 	if a == nil {
-		return nil
+		return guard.Config{}
 	}
-	owner := map[string]string{}
-	if a.AdminToken != "" {
-		owner[a.AdminToken] = adminName
-		if !headerToken(a.AdminToken) {
-			return fmt.Errorf("%w: the admin token has characters that a header can't carry; use letters, digits and punctuation", ErrInvalid)
+	c := guard.Config{AdminToken: a.AdminToken, AgentTokens: a.AgentTokens, AllowHosts: a.AllowHosts, AllowOrigins: a.AllowOrigins}
+	if authenticate := a.Authenticate; authenticate != nil {
+		c.Authenticate = func(r *http.Request) (guard.Credential, error) {
+			found, err := authenticate(r)
+			return guard.Credential{Name: found.Name, Scope: guard.Scope(found.Scope)}, err
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(a.AgentTokens)) {
-		token := a.AgentTokens[name]
-		switch other, taken := owner[token]; {
-		case name == "" || name == adminName:
-			return fmt.Errorf("%w: an agent can't be named %q", ErrInvalid, name)
-		case token == "":
-			return fmt.Errorf("%w: the token of agent %q is empty", ErrInvalid, name)
-		case !headerToken(token):
-			return fmt.Errorf("%w: the token of agent %q has characters that a header can't carry; use letters, digits and punctuation", ErrInvalid, name)
-		case taken:
-			return fmt.Errorf("%w: agent %q has the same token as %q", ErrInvalid, name, other)
-		}
-		owner[token] = name
-	}
-	var p http.CrossOriginProtection
-	for _, o := range a.AllowOrigins {
-		if err := p.AddTrustedOrigin(o); err != nil {
-			return fmt.Errorf("%w: AllowOrigins: %w", ErrInvalid, err)
-		}
-	}
-	return nil
+	return c
 }
 
-func headerToken(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
-}
-
-// guard decides who may do what.
-type guard struct {
-	tokens       []holder
-	authenticate func(*http.Request) (Credential, error)
-	tickets      tickets
-	origins      origins
-}
-
-type holder struct {
-	digest     [sha256.Size]byte
-	credential Credential
-}
-
-func newGuard(a *Auth) *guard {
-	if err := a.Validate(); err != nil {
+// guard makes a guard of what a holds at this moment. It panics with Validate's
+// error.
+func (a *Auth) guard() *guard.Guard {
+	g, err := guard.New(a.config())
+	if err != nil {
 		panic(err)
-	}
-	if a == nil {
-		a = &Auth{}
-	}
-	g := &guard{authenticate: a.Authenticate, origins: newOrigins(a)}
-	if a.AdminToken != "" {
-		g.tokens = append(g.tokens, holder{sha256.Sum256([]byte(a.AdminToken)), Credential{adminName, ScopeAdmin}})
-	}
-	for name, token := range a.AgentTokens {
-		g.tokens = append(g.tokens, holder{sha256.Sum256([]byte(token)), Credential{name, ScopeAgent}})
 	}
 	return g
 }
 
 // Require serves next to those requests that a route of [Rampart.Handler] which
 // needs the scope would serve, and answers the others as that does. It is for a
-// host's own routes beside the library's, such as metrics.
+// host's own routes beside the library's, such as metrics. It panics as
+// [Rampart.Handler] does.
 func (a *Auth) Require(need Scope, next http.Handler) http.Handler {
-	g := newGuard(a)
-	return g.refuseForeign(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if g.origins.headers(w, r) {
-			return
-		}
-		if _, err := g.admit(r, need); err != nil {
-			refuse(w, r, err)
-			return
-		}
-		next.ServeHTTP(w, r)
-	}))
+	return a.guard().Require(guard.Scope(need), next)
 }
 
 // RefuseForeign serves next to anybody, but to no foreign web page: it checks
 // Host and Origin as [Rampart.Handler] does for each of its routes, and no
-// token. It is for what a host serves in public beside them, such as a page.
-func (a *Auth) RefuseForeign(next http.Handler) http.Handler { return newGuard(a).refuseForeign(next) }
-
-func (g *guard) refuseForeign(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := g.origins.check(r); err != nil {
-			refuse(w, r, err)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-func refuse(w http.ResponseWriter, r *http.Request, err error) {
-	refused := &statusError{http.StatusInternalServerError, "the request could not be checked"}
-	errors.As(err, &refused)
-	writeError(newPatient(w, r), refused.code, refused.msg)
-}
-
-var errWrongToken = &statusError{http.StatusUnauthorized, "wrong token"}
-
-// admit finds out who sent r and whether the scope is theirs. For the stream
-// the token may stand in the query: an EventSource can't set a header.
-func (g *guard) admit(r *http.Request, need Scope) (Credential, error) {
-	token, given := bearer(r)
-	if !given && need == scopeStream {
-		token, given = only(r.URL.Query()["token"])
-	}
-	c, err := g.identify(r, token, given)
-	if err != nil {
-		return c, err
-	}
-	switch {
-	case c.Scope == ScopeAdmin, c.Scope == need && c.Name != "":
-		return c, nil
-	case c.Scope == ScopeAgent:
-		return c, &statusError{http.StatusForbidden, "an agent's token does not reach this; it needs the admin token"}
-	case c.Scope == scopeStream:
-		return c, &statusError{http.StatusForbidden, "a ticket opens the event stream and nothing else"}
-	}
-	return c, &statusError{http.StatusForbidden, "these credentials have no scope here"}
-}
-
-func (g *guard) identify(r *http.Request, token string, given bool) (Credential, error) {
-	digest := sha256.Sum256([]byte(token))
-	if given && g.tickets.valid(digest) {
-		return Credential{"ticket", scopeStream}, nil
-	}
-	missing := &statusError{http.StatusUnauthorized, "missing token; send it as Authorization: Bearer TOKEN"}
-	if g.authenticate != nil {
-		c, err := g.authenticate(r)
-		switch {
-		case err == nil:
-			return c, nil
-		case given:
-			return c, errWrongToken
-		}
-		return c, missing
-	}
-	if !given {
-		return Credential{}, missing
-	}
-	found := -1
-	for i := range g.tokens { // all of them, whichever matches
-		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(digest[:], g.tokens[i].digest[:]), i, found)
-	}
-	if found < 0 {
-		return Credential{}, errWrongToken
-	}
-	return g.tokens[found].credential, nil
-}
-
-// bearer returns the token of r's Authorization header. Another scheme, which a
-// proxy in front may use, counts as none given.
-func bearer(r *http.Request) (token string, given bool) {
-	value, given := only(r.Header["Authorization"])
-	scheme, token, _ := strings.Cut(value, " ")
-	if given && value != "" && !strings.EqualFold(scheme, "Bearer") {
-		return "", false
-	}
-	return token, given && (value == "" || token != "")
-}
-
-// only returns the one value. Several are given and none of them counts: which
-// of them another program would take can't be known.
-func only(values []string) (value string, given bool) {
-	if len(values) == 1 {
-		return values[0], values[0] != ""
-	}
-	return "", len(values) > 1
-}
+// token. It is for what a host serves in public beside them, such as a page. It
+// panics as [Rampart.Handler] does.
+func (a *Auth) RefuseForeign(next http.Handler) http.Handler { return a.guard().RefuseForeign(next) }

@@ -132,30 +132,6 @@ func BenchmarkAnnounce(b *testing.B) {
 	b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "events/s")
 }
 
-// A run of a stream's filter, as each of its chunks is gone over.
-func BenchmarkStreamFilter(b *testing.B) {
-	bus := rampart.NewEventBus(nil)
-	defer bus.Close()
-	bus.Announcer(100, sampleLine(b))()
-	for name, query := range map[string]map[string][]string{
-		"none": nil, "type": {"type": {"audit"}}, "all": {"agent": {"claude-code"}}, "nothing": {"action": {"deny"}},
-	} {
-		b.Run(name, func(b *testing.B) {
-			apply, n, err := bus.Filtering(query)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := apply(); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "events/s")
-		})
-	}
-}
-
 // sampleLine is a stored line.
 func sampleLine(tb testing.TB) []byte {
 	tb.Helper()

@@ -462,7 +462,7 @@ func (l *life) look(reopened bool) error {
 
 // expired checks that nothing is pending past its deadline.
 func (l *life) expired() {
-	for _, p := range l.r.Approvals.List(rampart.Pending) {
+	for _, p := range l.r.Approvals.List(rampart.ApprovalFilter{}) {
 		if !time.Now().Before(p.ExpiresAt) && l.r.Chain.Err() == nil && !l.over() {
 			l.wrong("approval %s is pending past its deadline: %+v", p.Message, p)
 		}

@@ -242,7 +242,7 @@ func (w *world) holds(r *rampart.Rampart, reopened bool) error {
 			pending++
 		}
 	}
-	if got := r.Approvals.List(rampart.Pending); len(got) != pending {
+	if got := r.Approvals.List(rampart.ApprovalFilter{}); len(got) != pending {
 		return fmt.Errorf("%d approvals are pending, %d by the log", len(got), pending)
 	}
 	for _, wt := range w.waiters {
@@ -387,7 +387,7 @@ const worldSegment = 3000
 func worldOptions(fs *vfstest.FS) *rampart.Options {
 	return &rampart.Options{
 		Audit:     *rampart.AuditOptions{}.WithFS(fs).WithSegmentSize(worldSegment),
-		Approvals: rampart.ApprovalOptions{KeepEnded: 1}, // the others are read from the log
+		Approvals: *rampart.ApprovalOptions{}.WithKeepEnded(1), // the others are read from the log
 	}
 }
 

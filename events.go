@@ -3,42 +3,30 @@ package rampart
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
-	"sync"
-	"unicode/utf8"
 
-	"github.com/rampartlog/rampart/internal/framelog"
-	"github.com/rampartlog/rampart/internal/ledger"
+	"github.com/rampartlog/rampart/internal/bus"
 	"github.com/rampartlog/rampart/internal/record"
 	"github.com/rampartlog/rampart/internal/sse"
 )
 
-// Message types of the stream.
-const (
-	TypeConnected  = "connected"
-	TypeApprovals  = "approvals"
-	TypeAudit      = "audit"
-	TypeAuditBatch = "audit_batch"
-)
+// EventType is the type of a message.
+type EventType string
 
-// Kinds of frames in the bus's memory.
 const (
-	kindApprovals framelog.Kind = iota
-	kindAudit
-	kindBatch
-	kindLarge // one event that is too long for a frame, sent as audit_batch
+	TypeConnected  EventType = "connected"   // a stream stands
+	TypeApprovals  EventType = "approvals"   // the approvals queue changed
+	TypeAudit      EventType = "audit"       // an event was appended
+	TypeAuditBatch EventType = "audit_batch" // several were, in one bulk operation
 )
-
-var approvalsFrame = []byte(sse.Approvals)
 
 // Event is one message of the bus.
 type Event struct {
-	Type   string
-	ID     string // position in the log, to resume after; empty for approvals
-	RunID  string // audit_batch only
-	Record Record // audit only: the line as stored
+	Type   EventType `json:"type"`
+	ID     string    `json:"id,omitempty"`     // position in the log, to resume after; empty for approvals
+	RunID  string    `json:"run_id,omitempty"` // audit_batch only
+	Record Record    `json:"record,omitempty"` // audit only: the line as stored
 }
 
 // BusOptions configures [NewEventBus]. Nil, and each zero value, is the
@@ -58,7 +46,7 @@ type BusStats struct {
 	Subscribers int
 	Published   uint64 // messages since the bus was made
 	SlowestLag  uint64 // events that the slowest subscriber has yet to be given
-	CatchUp     uint64 // events yet to be given to all subscribers now fed from the log, summed
+	CatchUp     uint64 // how many events the subscribers that read from disk are behind, summed
 }
 
 // EventBus tells every watcher at once, and never lets a slow one hurt anybody:
@@ -71,19 +59,7 @@ type BusStats struct {
 // window no longer holds is gone for the bus.
 //
 // Its methods may be called concurrently. It must be closed.
-type EventBus struct {
-	log     *framelog.Log
-	limit   int
-	closing context.Context // done once Close was called
-	close   context.CancelFunc
-
-	mu          sync.Mutex
-	chain       *AuditChain // nil without one
-	position    []byte      // of the newest event in log, as subscribers get it
-	frame       []byte      // the frame being rendered
-	subscribers map[*subscriber]struct{}
-	published   uint64
-}
+type EventBus struct{ bus *bus.Bus }
 
 // NewEventBus returns an empty bus. It holds 64 KiB until something is published.
 func NewEventBus(opts *BusOptions) *EventBus {
@@ -91,20 +67,7 @@ func NewEventBus(opts *BusOptions) *EventBus {
 	if opts != nil {
 		o = *opts
 	}
-	if o.Window <= 0 {
-		o.Window = 16 << 20
-	}
-	if o.MaxSubscribers <= 0 {
-		o.MaxSubscribers = 16384
-	}
-	b := &EventBus{
-		log:         framelog.New(max(o.Window, 1<<20)),
-		limit:       o.MaxSubscribers,
-		position:    []byte(sse.Start),
-		subscribers: make(map[*subscriber]struct{}),
-	}
-	b.closing, b.close = context.WithCancel(context.Background())
-	return b
+	return &EventBus{bus.New(bus.Options(o))}
 }
 
 // Publish tells all subscribers. It is for hosts with a log of their own and
@@ -125,114 +88,13 @@ func NewEventBus(opts *BusOptions) *EventBus {
 func (b *EventBus) Publish(e Event) error {
 	switch e.Type {
 	case TypeApprovals:
-	case TypeAudit, TypeAuditBatch:
-		if !sse.ValidID(e.ID) || e.ID == sse.Start {
-			return fmt.Errorf("%w: publish: the ID must be 1 to %d bytes of text other than %q, without control characters or spaces around it", ErrInvalid, sse.MaxID, sse.Start)
-		}
-	default:
-		return fmt.Errorf("%w: publish: messages of type %q cannot be published", ErrInvalid, e.Type)
-	}
-	var line bytes.Buffer
-	if e.Type == TypeAudit {
-		if err := json.Compact(&line, e.Record); err != nil {
-			return fmt.Errorf("%w: publish: the record is not JSON: %w", ErrInvalid, err)
-		}
-		if !utf8.Valid(line.Bytes()) || line.Bytes()[0] != '{' {
-			return fmt.Errorf("%w: publish: the record must be a JSON object in UTF-8", ErrInvalid)
-		}
-	}
-
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closing.Err() != nil {
-		return fmt.Errorf("%w: publish", ErrClosed)
-	}
-	if e.Type != TypeApprovals {
-		if b.chain != nil {
-			return fmt.Errorf("%w: publish: this bus announces an audit chain: append the event to that", ErrInvalid)
-		}
-		b.position = append(b.position[:0], e.ID...)
-	}
-	b.announce(e.Type, b.log.Seq()+1, e.RunID, line.Bytes())
-	b.log.Wake()
-	return nil
-}
-
-// announcement is what the chain hands to the bus for one message.
-type announcement struct {
-	typ   string // TypeAudit, TypeAuditBatch or TypeApprovals
-	seq   uint64 // number of the last record it covers; for approvals, of the newest record
-	id    string // that record's id and hash; unused for approvals
-	hash  string
-	runID string // audit_batch
-	line  []byte // audit: the stored line; valid only during the call
-}
-
-// attach makes c the bus's history. seq, id and hash are those of c's newest
-// record (0, "", "" while it is empty). It fails if the bus has a history
-// already, be it a chain or messages of a host's own log.
-func (b *EventBus) attach(c *AuditChain, seq uint64, id, hash string) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closing.Err() != nil {
-		return fmt.Errorf("%w: the event bus", ErrClosed)
-	}
-	if b.chain != nil || !b.log.Start(seq) {
-		return fmt.Errorf("%w: the event bus announces another log already: give each log a bus of its own", ErrInvalid)
-	}
-	b.chain = c
-	b.position = sse.AppendPosition(b.position[:0], id, hash)
-	b.log.Wake() // subscribers that came earlier are at the log's head, wherever that is
-	return nil
-}
-
-// publish announces durable records, in order. Only who has the tail calls it. On
-// a closed bus nobody is left to be told.
-func (b *EventBus) publish(batch []ledger.Notice) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closing.Err() != nil {
-		return
-	}
-	for i := range batch {
-		a := &batch[i]
-		typ := TypeApprovals
-		if a.Kind != ledger.NoticeApprovals {
-			b.position = sse.AppendPosition(b.position[:0], a.ID, a.Hash)
-			if typ = TypeAudit; a.Kind == ledger.NoticeBatch {
-				typ = TypeAuditBatch
-			}
-		}
-		b.announce(typ, a.Seq, a.RunID, a.Line)
-	}
-	b.log.Wake()
-}
-
-// announce puts one message into memory; b.position is that of its event. The
-// caller holds b.mu, so that the position and the end of the memory agree for
-// whoever subscribes.
-func (b *EventBus) announce(typ string, seq uint64, runID string, line []byte) {
-	b.published++
-	switch typ {
-	case TypeApprovals:
-		b.log.Append(approvalsFrame, kindApprovals, 0)
+		return b.bus.Publish(bus.KindApprovals, "", "", nil)
+	case TypeAudit:
+		return b.bus.Publish(bus.KindAudit, e.ID, "", e.Record)
 	case TypeAuditBatch:
-		b.frame = sse.AppendBatch(b.frame[:0], runID, b.position)
-		b.log.Append(b.frame, kindBatch, seq)
-	default:
-		var kind framelog.Kind
-		b.frame, kind = appendEvent(b.frame[:0], line, b.position)
-		b.log.Append(b.frame, kind, seq)
+		return b.bus.Publish(bus.KindBatch, e.ID, e.RunID, nil)
 	}
-}
-
-// appendEvent appends the frame of one stored line: audit, or, where that
-// cannot be, audit_batch.
-func appendEvent(dst, line, position []byte) ([]byte, framelog.Kind) {
-	if out, err := sse.AppendAudit(dst, line, position); err == nil {
-		return out, kindAudit
-	}
-	return sse.AppendBatch(dst, record.Text(fieldsOf(line).RunID), position), kindLarge
+	return fmt.Errorf("%w: publish: messages of type %q cannot be published", ErrInvalid, e.Type)
 }
 
 // Subscribe yields stored, then live messages: audit, audit_batch and
@@ -261,27 +123,28 @@ func (b *EventBus) Subscribe(ctx context.Context, after string) iter.Seq2[Event,
 			return more
 		})
 		if more && err != nil {
-			yield(Event{}, err)
+			yield(Event{}, public(err))
 		}
 	}
 }
 
+// follow calls fn for each message until fn returns false.
 func (b *EventBus) follow(ctx context.Context, after string, fn func(Event) bool) error {
-	s, how, err := b.subscribe(ctx, after)
+	s, resume, err := b.bus.Subscribe(ctx, after)
 	if err != nil {
 		return err
 	}
-	defer s.leave()
-	switch how {
-	case resumeMalformed:
+	defer s.Leave()
+	switch resume {
+	case bus.Malformed:
 		return fmt.Errorf("%w: subscribe: %q is no position: give \"\", \"0\" or the ID of an event", ErrInvalid, after)
-	case resumeUnknown:
+	case bus.Unknown:
 		return fmt.Errorf("%w: subscribe: the log does not hold position %q", ErrNotFound, after)
-	case resumeMismatch:
+	case bus.Mismatch:
 		return fmt.Errorf("%w: subscribe: the log no longer holds what was seen at position %q: it was rewritten or cut", ErrNotFound, after)
 	}
 	for {
-		run, wait, err := s.next(ctx)
+		run, wait, err := s.Next(ctx)
 		if err != nil {
 			return err
 		}
@@ -298,7 +161,7 @@ func (b *EventBus) follow(ctx context.Context, after string, fn func(Event) bool
 			var frame []byte
 			frame, rest, _ = sse.Cut(rest)
 			f, _ := sse.Parse(frame)
-			e := Event{Type: f.Type, ID: string(f.ID), RunID: record.Text(f.RunID), Record: bytes.Clone(f.Event)}
+			e := Event{Type: EventType(f.Type), ID: string(f.ID), RunID: record.Text(f.RunID), Record: bytes.Clone(f.Event)}
 			if !fn(e) {
 				return nil
 			}
@@ -310,31 +173,8 @@ func (b *EventBus) follow(ctx context.Context, after string, fn func(Event) bool
 }
 
 // Stats returns the bus's figures. It looks at every subscriber.
-func (b *EventBus) Stats() BusStats {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	st := BusStats{Subscribers: len(b.subscribers), Published: b.published}
-	newest := b.log.Seq()
-	for s := range b.subscribers {
-		given := s.given.Load()
-		if given >= newest {
-			continue
-		}
-		lag := newest - given
-		st.SlowestLag = max(st.SlowestLag, lag)
-		if s.fed.Load() {
-			st.CatchUp += lag
-		}
-	}
-	return st
-}
+func (b *EventBus) Stats() BusStats { return BusStats(b.bus.Stats()) }
 
 // Close ends all subscriptions and every [Stream] on this bus. It does not wait
 // for them. It may be called twice.
-func (b *EventBus) Close() error {
-	b.mu.Lock()
-	b.close()
-	b.mu.Unlock()
-	b.log.Close()
-	return nil
-}
+func (b *EventBus) Close() error { return b.bus.Close() }

@@ -81,7 +81,7 @@ func take(ctx context.Context, b *rampart.EventBus, after string, n int) ([]ramp
 func names(events []rampart.Event) string {
 	var s []string
 	for _, e := range events {
-		s = append(s, strings.TrimSpace(e.Type+" "+e.ID+e.RunID))
+		s = append(s, strings.TrimSpace(string(e.Type)+" "+e.ID+e.RunID))
 	}
 	return strings.Join(s, ", ")
 }
@@ -364,26 +364,6 @@ func TestCloseEndsASubscriberThatIsFedFromTheLog(t *testing.T) {
 	if !errors.Is(last, rampart.ErrClosed) || got >= n {
 		t.Errorf("%d of %d events, then %v, want fewer, then ErrClosed", got, n, last)
 	}
-}
-
-// A position can be durable, and known from a query, before it is announced.
-func TestResumeAheadOfTheAnnouncement(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, b := newLog(t, nil)
-		var got []rampart.Event
-		var wg sync.WaitGroup
-		saved, err := c.AppendHooked(t.Context(), func(saved []rampart.AuditEvent) {
-			wg.Go(func() { got, _ = take(t.Context(), b, position(saved[0]), 2) })
-			synctest.Wait()
-		}, event(0), event(1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		wg.Wait()
-		if want := "approvals, audit " + position(saved[1]); names(got) != want {
-			t.Errorf("got %s, want %s", names(got), want)
-		}
-	})
 }
 
 func TestWithoutChainALaggardIsTold(t *testing.T) {

@@ -2,51 +2,52 @@ package rampart
 
 import (
 	"context"
+	"encoding/json"
+	"slices"
 
 	"github.com/rampartlog/rampart/internal/ledger"
 )
 
 // AppendBatch appends events as a bulk resolution does: announced as one
-// audit_batch and one approvals.
+// audit_batch and, since they have an approval member, one approvals.
 func (c *AuditChain) AppendBatch(ctx context.Context, runID string, events ...AuditEvent) ([]AuditEvent, error) {
-	return c.commit(ctx, op{events: events, batch: true, runID: runID, approvals: true})
+	saved := slices.Clone(events)
+	for i := range saved {
+		saved[i].Approval = json.RawMessage(`{}`)
+	}
+	b, err := newBatch(saved)
+	if err != nil {
+		return nil, err
+	}
+	b.Bulk, b.RunID = true, runID
+	if err := c.ledger.Append(ctx, b); err != nil {
+		return nil, err
+	}
+	for i := range saved {
+		saved[i].place(&b.Records[i])
+	}
+	return saved, nil
 }
 
-// AppendHooked appends events and calls durable between their being durable
-// and their being announced.
-func (c *AuditChain) AppendHooked(ctx context.Context, durable func([]AuditEvent), events ...AuditEvent) ([]AuditEvent, error) {
-	return c.commit(ctx, op{events: events, apply: durable})
+// AppendAsQueue appends an event that may have an approval member.
+func (c *AuditChain) AppendAsQueue(ctx context.Context, e AuditEvent) error {
+	b, err := newBatch([]AuditEvent{e})
+	if err != nil {
+		return err
+	}
+	return c.ledger.Append(ctx, b)
 }
 
-// Announcer returns the committer's call of publish for n audit messages with
+// Announcer returns the committer's call of the bus for n audit messages with
 // that line.
 func (b *EventBus) Announcer(n int, line []byte) func() {
-	batch := make([]ledger.Notice, n)
+	notices := make([]ledger.Notice, n)
 	var seq uint64
 	return func() {
-		for i := range batch {
+		for i := range notices {
 			seq++
-			batch[i] = ledger.Notice{Kind: ledger.NoticeEvent, Seq: seq, ID: "01KD3V5F2R7WQX9Z4M8N6B1C0A", Hash: "0b77c2e91d3fa604", Line: line}
+			notices[i] = ledger.Notice{Kind: ledger.NoticeEvent, Seq: seq, ID: "01KD3V5F2R7WQX9Z4M8N6B1C0A", Hash: "0b77c2e91d3fa604", Line: line}
 		}
-		b.publish(batch)
+		b.bus.Announce(notices)
 	}
-}
-
-// Filtering returns what a stream with that query does with a run of what the
-// bus has in memory, and how many messages the run has. The function returns
-// how many of them are chosen.
-func (b *EventBus) Filtering(query map[string][]string) (apply func() (chosen uint64, err error), messages int, err error) {
-	f, err := parseStreamFilter(query)
-	if err != nil {
-		return nil, 0, err
-	}
-	r := b.log.NewReader()
-	if _, err := r.Attach(b.log.Oldest()); err != nil {
-		return nil, 0, err
-	}
-	run, _, err := r.Next()
-	return func() (uint64, error) {
-		_, counts, err := f.apply(context.Background(), b, run)
-		return counts[kindAudit], err
-	}, len(run.Marks), err
 }

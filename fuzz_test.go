@@ -283,7 +283,7 @@ func (u *until) FlushError() error {
 // Whatever a client resumes from and filters by, it gets every event that it
 // asked for, in order and once, or is told to query.
 func FuzzResume(f *testing.F) {
-	r := openRampart(f, vfstest.New(), rampart.Options{Stream: rampart.StreamOptions{FlushEvery: -1}})
+	r := openRampart(f, vfstest.New(), rampart.Options{Stream: rampart.StreamOptions{FlushEvery: time.Nanosecond}})
 	h := r.Handler(testAuth())
 	events := varied(f, r.Chain, rand.New(rand.NewPCG(3, 4)), 20)
 	frames := auditFrames(f, r.Chain, events)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,39 +16,57 @@ import (
 	"github.com/rampartlog/rampart/internal/record"
 )
 
-// Actions that a gate's policy can say, and what it records itself.
-const (
-	actionAllow = "allow"
-	actionWatch = "watch"
-	actionDeny  = "deny"
-	actionRan   = "ran"
-)
-
 // maxFault bounds what an outcome repeats of a tool's error, in bytes.
 const maxFault = 4 << 10
 
-// Recorder is where a [Gate] records and asks: the [Rampart] of this process,
-// or a [Client] of a daemon that several agents share.
+// Recorder is where a [Gate] records and asks: the [Rampart] of this process, see
+// [Rampart.Recorder], or the client of a daemon that several agents share.
 type Recorder interface {
-	Append(ctx context.Context, e AuditEvent) (id string, err error)
+	// Record makes e durable and returns the id that it was given.
+	Record(ctx context.Context, e AuditEvent) (id string, err error)
+	// RequestApproval asks a person, see [Approvals.Request].
 	RequestApproval(ctx context.Context, r ApprovalRequest) (Approval, error)
+	// WaitApproval returns the approval once it has ended.
 	WaitApproval(ctx context.Context, id string) (Approval, error)
 }
 
-// Append is [AuditChain.Append], and returns the event's id.
-func (r *Rampart) Append(ctx context.Context, e AuditEvent) (id string, err error) {
-	saved, err := r.Chain.Append(ctx, e)
+// Recorder returns the Recorder of a [Gate] in this process.
+func (r *Rampart) Recorder() Recorder { return recorder{r} }
+
+type recorder struct{ r *Rampart }
+
+func (l recorder) Record(ctx context.Context, e AuditEvent) (id string, err error) {
+	saved, err := l.r.Chain.Append(ctx, e)
 	return saved.ID, err
 }
 
-// RequestApproval is [Approvals.Request].
-func (r *Rampart) RequestApproval(ctx context.Context, q ApprovalRequest) (Approval, error) {
-	return r.Approvals.Request(ctx, q)
+func (l recorder) RequestApproval(ctx context.Context, q ApprovalRequest) (Approval, error) {
+	return l.r.Approvals.Request(ctx, q)
 }
 
-// WaitApproval is [Approvals.Wait].
-func (r *Rampart) WaitApproval(ctx context.Context, id string) (Approval, error) {
-	return r.Approvals.Wait(ctx, id)
+func (l recorder) WaitApproval(ctx context.Context, id string) (Approval, error) {
+	return l.r.Approvals.Wait(ctx, id)
+}
+
+// RequestSHA256 returns the [Approval.RequestSHA256] of that request: the SHA-256,
+// in hex, of the object without insignificant white space, of {} for nil. Compare
+// it with the approval's before you run anything. ErrInvalid: request is not an
+// object that an event can have.
+func RequestSHA256(request json.RawMessage) (string, error) {
+	_, digest, err := storedRequest(request)
+	return digest, err
+}
+
+// storedRequest returns the request as the log stores it, and its digest.
+func storedRequest(request json.RawMessage) (stored json.RawMessage, digest string, err error) {
+	if request == nil {
+		request = json.RawMessage("{}")
+	}
+	if stored, err = record.AppendObject(nil, request); err != nil {
+		return nil, "", fmt.Errorf("%w: request: %w", ErrInvalid, err)
+	}
+	sum := sha256.Sum256(stored)
+	return stored, hex.EncodeToString(sum[:]), nil
 }
 
 // Gate stands between an agent's call of a tool and the tool: it asks the
@@ -68,70 +88,65 @@ type Gate struct {
 	asking sync.Map // agents and ToolCallIDs of the calls that wait for an answer
 }
 
-// Do lets call through or refuses it, and returns the event that was recorded
-// of it last, with its ID: of a call that ran one with the action ran, and with
-// the response. Of one that a person denied, or that nobody answered, the ID is
-// the approval's. The call needs an Agent and a Tool; a [Client] whose token is
-// an agent's records that agent's name, whatever the call says.
+// Do lets call through or refuses it, in this order:
 //
-// The order is: policy; for ask, an approval and its answer; the decision, on
-// disk; run; the outcome, on disk. So nothing runs of which there is no record,
-// and a crash in between leaves the decision. run is given the request in its
-// stored form, which is what was recorded and, for ask, approved: its digest and
-// the tool are held against the approval. Two calls of one agent at the same
+//  1. Policy decides.
+//  2. If it says ask, a person is asked, and the answer takes its place.
+//  3. The decision goes on record, on disk.
+//  4. If it lets the call through, run runs it.
+//  5. The outcome goes on record, on disk, whatever ctx says.
+//
+// So nothing runs of which there is no record, and a crash in between leaves the
+// decision. run is given the request in its stored form, which was recorded and,
+// for ask, approved: the gate compares its digest and the tool with the approval.
+//
+// Do returns the event that was recorded last, with its ID. If the call ran, that
+// is the outcome: its action is [ActionRan], and its request names the event of
+// the decision, {"action":"call_ran","event_id":…}. If a person denied the call,
+// or nobody answered, it is the approval's event.
+//
+// The call needs an Agent and a Tool. A client whose token is an agent's records
+// that agent's name, whatever the call says. Two calls of one agent at the same
 // time need different ToolCallIDs, or none: while one waits for its answer the
 // other is denied, and where they have gates of their own, one yes runs both.
 //
-// The outcome's request is {"action":"call_ran","event_id":…}, which names the
-// event of the decision. The duration is measured when run leaves it zero; an
-// error of run becomes the flag error and the message, a panic goes on after the
-// flag panic was recorded.
-//
-// ctx is passed on, and limits the wait for an answer; an approval that nobody
-// waits for any more stays until it expires, and runs nothing. The outcome is
-// recorded whatever ctx says.
+// The duration is measured when run leaves it zero. An error of run becomes the
+// flag error and the message. A panic of run goes on after the flag panic was
+// recorded. ctx is passed on, and limits the wait for an answer; an approval that
+// nobody waits for any more stays until it expires, and runs nothing.
 //
 // When the call did not run: ErrRefused, with the reason in its text and in the
 // event's Decision, for the agent to read; or the Recorder's error, and a zero
-// event. When it ran, which the action ran tells: run's own error, and that of
-// recording the outcome.
+// event. When it ran: run's own error, and that of recording the outcome.
 func (g *Gate) Do(ctx context.Context, call AuditEvent, run func(ctx context.Context, request json.RawMessage) (Response, error)) (AuditEvent, error) {
 	if g.Recorder == nil || g.Policy == nil || run == nil {
 		return AuditEvent{}, fmt.Errorf("%w: a gate needs a Recorder, a Policy and something to run", ErrInvalid)
 	}
-	if call.Request == nil {
-		call.Request = json.RawMessage("{}")
+	call.Decision, call.Response = Decision{Action: ActionAllow}, nil
+	checked := call
+	if _, err := encodeOne(&checked); err != nil { // before a policy sees it
+		return AuditEvent{}, err
 	}
-	request, err := record.AppendObject(nil, call.Request)
-	if err != nil {
-		return AuditEvent{}, fmt.Errorf("%w: request: %w", ErrInvalid, err)
-	}
-	if call.Agent == "" || call.Tool == "" {
-		return AuditEvent{}, fmt.Errorf("%w: a call has an agent and a tool", ErrInvalid)
-	}
-	if call.ID != "" || call.PrevHash != "" || call.Hash != "" || call.Approval != nil {
-		return AuditEvent{}, fmt.Errorf("%w: id, approval, prev_hash and hash are given by the log; leave them empty", ErrInvalid)
-	}
-	if call.Timestamp.IsZero() {
-		call.Timestamp = time.Now()
-	}
-	call.Decision, call.Response = Decision{}, nil
+	request := checked.Request
+	call.Timestamp = checked.Timestamp
+	call.Decision = Decision{}
+	var err error
 	if call.Decision, err = g.decide(ctx, call, request); err != nil {
 		return AuditEvent{}, err
 	}
 	call.Request = request
-	if call.Decision.Action == actionAsk {
+	if call.Decision.Action == ActionAsk {
 		if err := g.ask(ctx, &call); err != nil {
 			return AuditEvent{}, err
 		}
 	}
-	if a := call.Decision.Action; a == string(Denied) || a == string(Expired) { // the queue has recorded that
+	if a := call.Decision.Action; a == ActionDenied || a == ActionExpired { // the queue has recorded that
 		return call, refused(&call.Decision)
 	}
-	if call.ID, err = g.Recorder.Append(ctx, call); err != nil {
+	if call.ID, err = g.Recorder.Record(ctx, call); err != nil {
 		return AuditEvent{}, err
 	}
-	if call.Decision.Action == actionDeny {
+	if call.Decision.Action == ActionDeny {
 		return call, refused(&call.Decision)
 	}
 	return g.run(ctx, call, request, run)
@@ -147,13 +162,13 @@ func (g *Gate) decide(ctx context.Context, call AuditEvent, request []byte) (Dec
 		if ctx.Err() != nil {
 			return d, ctx.Err()
 		}
-		d.Action, d.Message = actionDeny, fault("the policy failed: ", err)
+		d.Action, d.Message = ActionDeny, fault("the policy failed: ", err)
 	}
 	switch d.Action {
-	case actionAllow, actionWatch, actionAsk, actionDeny:
+	case ActionAllow, ActionWatch, ActionAsk, ActionDeny:
 	default:
 		d.Message = fmt.Sprintf("the policy said %.70q; allow, watch, ask and deny are known", d.Action)
-		d.Action = actionDeny
+		d.Action = ActionDeny
 	}
 	return d, nil
 }
@@ -168,7 +183,7 @@ func (g *Gate) ask(ctx context.Context, call *AuditEvent) error {
 	if call.ToolCallID != "" {
 		id := [2]string{call.Agent, call.ToolCallID}
 		if _, other := g.asking.LoadOrStore(id, true); other { // one yes is not for two runs
-			d.Action, d.Message = actionDeny, "another call with the same tool_call_id waits for its answer"
+			d.Action, d.Message = ActionDeny, "another call with the same tool_call_id waits for its answer"
 			return nil
 		}
 		defer g.asking.Delete(id)
@@ -180,7 +195,7 @@ func (g *Gate) ask(ctx context.Context, call *AuditEvent) error {
 	})
 	switch {
 	case errors.Is(err, ErrLimit):
-		d.Action, d.Message = actionDeny, fault("nobody could be asked: ", err)
+		d.Action, d.Message = ActionDeny, fault("nobody could be asked: ", err)
 		return nil
 	case err != nil:
 		return err
@@ -192,13 +207,13 @@ func (g *Gate) ask(ctx context.Context, call *AuditEvent) error {
 	same := a.RequestSHA256 == digest && a.Tool == call.Tool
 	switch {
 	case a.Status == Approved && same:
-		d.Action, d.Message = actionAllow, "approved by "+a.ResolvedBy
+		d.Action, d.Message = ActionAllow, "approved by "+a.ResolvedBy
 	case a.Status == Approved:
-		d.Action, d.Message = actionDeny, "what was approved is another call with the same tool_call_id"
+		d.Action, d.Message = ActionDeny, "what was approved is another call with the same tool_call_id"
 	case a.Status == Denied:
-		call.ID, d.Action, d.Message = a.ID, string(Denied), "denied by "+a.ResolvedBy
+		call.ID, d.Action, d.Message = a.ID, ActionDenied, "denied by "+a.ResolvedBy
 	default:
-		call.ID, d.Action, d.Message = a.ID, string(Expired), "nobody answered in time"
+		call.ID, d.Action, d.Message = a.ID, ActionExpired, "nobody answered in time"
 	}
 	if a.Reason != "" {
 		d.Message += ": " + a.Reason
@@ -211,7 +226,7 @@ func (g *Gate) run(ctx context.Context, decided AuditEvent, request json.RawMess
 	outcome := decided
 	outcome.ID = ""
 	outcome.Request = json.RawMessage(`{"action":"call_ran","event_id":"` + decided.ID + `"}`)
-	outcome.Decision = Decision{Action: actionRan}
+	outcome.Decision = Decision{Action: ActionRan}
 
 	began := time.Now()
 	outcome.Timestamp = began
@@ -220,7 +235,7 @@ func (g *Gate) run(ctx context.Context, decided AuditEvent, request json.RawMess
 		resp.Flags = append(resp.Flags[:len(resp.Flags):len(resp.Flags)], flags...)
 		outcome.Response, outcome.Decision.Message = &resp, message
 		var err error
-		if outcome.ID, err = g.Recorder.Append(context.WithoutCancel(ctx), outcome); err != nil {
+		if outcome.ID, err = g.Recorder.Record(context.WithoutCancel(ctx), outcome); err != nil {
 			return fmt.Errorf("the call ran, and its outcome could not be recorded: %w", err)
 		}
 		return nil

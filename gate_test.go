@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
@@ -23,7 +25,7 @@ import (
 func newGate(t testing.TB, fs *vfstest.FS) (*rampart.Rampart, *rampart.Gate) {
 	t.Helper()
 	r := openRampart(t, fs, rampart.Options{Approvals: rampart.ApprovalOptions{MaxPending: 3}})
-	return r, &rampart.Gate{Recorder: r, Policy: func(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
+	return r, &rampart.Gate{Recorder: r.Recorder(), Policy: func(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
 		_, action, _ := strings.Cut(call.Tool, ".")
 		return rampart.Decision{Action: action, MatchedPolicies: []string{"p"}, Message: "because", Suggestions: []string{"ask ann"}}, nil
 	}}
@@ -257,7 +259,7 @@ func TestGateAsks(t *testing.T) {
 				if len(tool.with) > 0 {
 					t.Fatal("it ran before there was an answer")
 				}
-				pending := r.Approvals.List(rampart.Pending)
+				pending := r.Approvals.List(rampart.ApprovalFilter{})
 				if len(pending) != 1 || pending[0].Message != "because" || pending[0].ExpiresAt.Sub(began) != time.Hour || pending[0].Credential != "claude-code" {
 					t.Fatalf("asked: %+v", pending)
 				}
@@ -304,7 +306,7 @@ func TestGateRunsOnlyWhatWasApproved(t *testing.T) {
 					wantErr(t, "the second", err, rampart.ErrRefused)
 				})
 				synctest.Wait()
-				pending := r.Approvals.List(rampart.Pending)
+				pending := r.Approvals.List(rampart.ApprovalFilter{})
 				if len(pending) != 1 {
 					t.Fatalf("%d are pending", len(pending))
 				}
@@ -336,7 +338,7 @@ func TestGateRunsOnceForOneYes(t *testing.T) {
 			if wantErr(t, "the second", err, rampart.ErrRefused); e.ID == "" || e.ID != lastEvent(t, r.Chain).ID {
 				t.Errorf("the second: %+v", e)
 			}
-			if _, err := r.Approvals.Resolve(t.Context(), r.Approvals.List(rampart.Pending)[0].ID, yes); err != nil {
+			if _, err := r.Approvals.Resolve(t.Context(), r.Approvals.List(rampart.ApprovalFilter{})[0].ID, yes); err != nil {
 				t.Fatal(err)
 			}
 			if err := <-done; err != nil {
@@ -349,13 +351,23 @@ func TestGateRunsOnceForOneYes(t *testing.T) {
 	})
 }
 
+// agentClient is a client with an agent's token of a server in memory.
+func agentClient(t *testing.T, h http.Handler) *client.Client {
+	t.Helper()
+	c, err := client.New("http://rampart", &client.Options{Token: agentToken, HTTP: newSite(t, h, nil).client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func TestGateWithAFullQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := newGate(t, vfstest.New())
 		for i := range 3 {
 			request(t, r.Approvals, question(i))
 		}
-		for name, recorder := range map[string]rampart.Recorder{"embedded": r, "of a client": newRemote(t, r.Handler(testAuth())).client(agentToken)} {
+		for name, recorder := range map[string]rampart.Recorder{"embedded": r.Recorder(), "of a client": agentClient(t, r.Handler(testAuth()))} {
 			g.Recorder = recorder
 			tool := &ran{}
 			e, err := g.Do(t.Context(), toolCall("ask"), tool.run)
@@ -371,7 +383,7 @@ func TestGateWithAFullQueue(t *testing.T) {
 func TestGateOfAClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := newGate(t, vfstest.New())
-		g.Recorder = newRemote(t, r.Handler(testAuth())).client(agentToken)
+		g.Recorder = agentClient(t, r.Handler(testAuth()))
 		tool := &ran{resp: rampart.Response{DurationMS: 7}}
 		do := func(action string) (rampart.AuditEvent, error) {
 			call := toolCall(action)
@@ -388,7 +400,7 @@ func TestGateOfAClient(t *testing.T) {
 		}
 		for _, res := range []rampart.Resolution{{Status: rampart.Approved, ResolvedBy: "ann"}, {Status: rampart.Denied, ResolvedBy: "ann"}} {
 			time.AfterFunc(2*time.Minute, func() {
-				if _, err := r.Approvals.Resolve(context.Background(), r.Approvals.List(rampart.Pending)[0].ID, res); err != nil {
+				if _, err := r.Approvals.Resolve(context.Background(), r.Approvals.List(rampart.ApprovalFilter{})[0].ID, res); err != nil {
 					t.Error(err)
 				}
 			})

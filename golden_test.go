@@ -217,7 +217,7 @@ func TestGoldenLogs(t *testing.T) {
 					}
 				}
 				a := newQueue(t, c, nil)
-				if n := fmt.Sprint(len(a.List(rampart.Approved)), len(a.List(rampart.Denied)), len(a.List(rampart.Expired)), len(a.List(rampart.Pending))); n != "1 1 1 0" && g.pruned == 0 {
+				if n := fmt.Sprint(len(a.List(rampart.ApprovalFilter{Status: rampart.Approved})), len(a.List(rampart.ApprovalFilter{Status: rampart.Denied})), len(a.List(rampart.ApprovalFilter{Status: rampart.Expired})), len(a.List(rampart.ApprovalFilter{}))); n != "1 1 1 0" && g.pruned == 0 {
 					t.Errorf("approvals approved, denied, expired and pending: %s", n)
 				}
 				saved := appendN(t, c, 12)

@@ -156,12 +156,12 @@ func beKilled(dir string) {
 			for e, err := range r.Bus.Subscribe(ctx, after) {
 				t.must(err)
 				if e.Type != rampart.TypeApprovals {
-					t.say("saw", after, e.Type, e.ID, e.RunID, string(e.Record))
+					t.say("saw", after, string(e.Type), e.ID, e.RunID, string(e.Record))
 				}
 			}
 		}()
 	}
-	older := r.Approvals.List(rampart.Pending)
+	older := r.Approvals.List(rampart.ApprovalFilter{})
 	for n := range victimAskers {
 		go t.ask(ctx, r.Approvals, older, n, round)
 	}

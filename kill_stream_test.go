@@ -26,9 +26,12 @@ type sighting struct {
 }
 
 // sight is one message: an event, or what stands for several.
-type sight struct{ typ, id, runID, line string }
+type sight struct {
+	typ             rampart.EventType
+	id, runID, line string
+}
 
-func (s *sighting) add(typ, id, runID, line string) {
+func (s *sighting) add(typ rampart.EventType, id, runID, line string) {
 	s.messages = append(s.messages, sight{typ, id, runID, line})
 	s.after = id
 }
@@ -78,7 +81,7 @@ func (s *sighting) read(t *testing.T, address string, turns <-chan struct{}) {
 			<-turns
 		}
 		var m struct {
-			Type  string
+			Type  rampart.EventType
 			Event json.RawMessage
 			RunID string `json:"run_id"`
 		}

@@ -153,7 +153,7 @@ func (k *killer) kill(round int, what string, after int) {
 				turns <- struct{}{}
 			}
 		case "saw":
-			subs[words[1]].add(words[2], words[3], words[4], words[5])
+			subs[words[1]].add(rampart.EventType(words[2]), words[3], words[4], words[5])
 		case "approval":
 			var a rampart.Approval
 			if err := json.Unmarshal([]byte(words[1]), &a); err != nil {
@@ -309,7 +309,7 @@ func (k *killer) checkApprovals(a *rampart.Approvals) {
 		}
 	}
 	unknown := 0
-	for _, p := range a.List(rampart.Pending) {
+	for _, p := range a.List(rampart.ApprovalFilter{}) {
 		if _, ok := k.approvals[p.ID]; !ok {
 			unknown++
 			k.approvals[p.ID] = p

@@ -288,7 +288,7 @@ func TestPruneKeepsApprovals(t *testing.T) {
 		if n := prune(t, c, time.Now()); n == 0 {
 			t.Error("nothing dropped")
 		}
-		if got := a.List(rampart.Pending); len(got) != 1 || got[0].ID != pending.ID {
+		if got := a.List(rampart.ApprovalFilter{}); len(got) != 1 || got[0].ID != pending.ID {
 			t.Errorf("pending: %v", got)
 		}
 		for _, id := range []string{early.ID, late.ID} {
@@ -296,7 +296,7 @@ func TestPruneKeepsApprovals(t *testing.T) {
 				t.Errorf("dropped, and still there: %v %v", got, err)
 			}
 		}
-		if n := len(a.List(rampart.Approved)) + len(a.List(rampart.Denied)); n != 0 {
+		if n := len(a.List(rampart.ApprovalFilter{Status: rampart.Approved})) + len(a.List(rampart.ApprovalFilter{Status: rampart.Denied})); n != 0 {
 			t.Errorf("%d dropped ones are listed", n)
 		}
 		if got, err := a.Resolve(t.Context(), pending.ID, rampart.Resolution{Status: rampart.Approved}); err != nil || got.Status != rampart.Approved {
@@ -895,7 +895,7 @@ func TestPruneBesideEverything(t *testing.T) {
 	}
 	stop()
 	others.Wait()
-	pending := r.Approvals.List(rampart.Pending)
+	pending := r.Approvals.List(rampart.ApprovalFilter{})
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -906,7 +906,7 @@ func TestPruneBesideEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if d := cmp.Diff(pending, r.Approvals.List(rampart.Pending)); d != "" {
+	if d := cmp.Diff(pending, r.Approvals.List(rampart.ApprovalFilter{})); d != "" {
 		t.Error(d)
 	}
 	if report := verified(t, r.Chain); !report.OK() || report.Pruned.Records != dropped {

@@ -252,19 +252,19 @@ func TestDatesAndTotalsGoByTheTimestamp(t *testing.T) {
 	if d := cmp.Diff([]string{"2026-03-04", "2026-03-03", "1969-12-31"}, days); d != "" || err != nil {
 		t.Error(d, err)
 	}
-	got, err := c.Totals(t.Context(), time.Date(2026, 3, 3, 0, 0, 0, 0, time.UTC), time.Time{})
+	got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: time.Date(2026, 3, 3, 0, 0, 0, 0, time.UTC)})
 	want := rampart.Totals{Events: 4, ByAction: map[string]uint64{"allow": 3, "deny": 1}, ByTool: map[string]uint64{"exec": 3, "read": 1},
 		ByAgent: map[string]uint64{"claude-code": 4}, BySession: map[string]uint64{"myapp/main": 3}}
 	if d := cmp.Diff(want, got); d != "" || err != nil {
 		t.Error(d, err)
 	}
-	got, err = c.Totals(t.Context(), time.Time{}, time.Date(2026, 3, 4, 0, 0, 0, 0, time.UTC))
+	got, err = c.Totals(t.Context(), rampart.TotalsQuery{Until: time.Date(2026, 3, 4, 0, 0, 0, 0, time.UTC)})
 	if got.Events != 4 || err != nil {
 		t.Errorf("%+v %v", got, err)
 	}
 }
 
-// everyOf is TotalsEvery's intervals as a loop over all events for each of them.
+// everyOf is the intervals of Totals as a loop over all events for each of them.
 func everyOf(events []rampart.AuditEvent, since, until time.Time, every time.Duration) []rampart.Interval {
 	out := []rampart.Interval{}
 	for from := since; from.Before(until); from = from.Add(every) {
@@ -305,7 +305,7 @@ func TestTotalsEvery(t *testing.T) {
 		}
 		since = since.In(time.FixedZone("", 5400))
 		every := max(time.Second, until.Sub(since)/time.Duration(1+rnd.IntN(40)), until.Sub(since)/999+1)
-		got, err := c.TotalsEvery(t.Context(), since, until, every)
+		got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: since, Until: until, Every: every})
 		if err != nil {
 			t.Fatalf("%v to %v every %v: %v", since, until, every, err)
 		}
@@ -319,7 +319,7 @@ func TestTotalsEvery(t *testing.T) {
 		}
 		counted += int(got.Events)
 		got.Intervals = nil
-		if want, err := c.Totals(t.Context(), since, until); err != nil || !cmp.Equal(want, got) {
+		if want, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: since, Until: until}); err != nil || !cmp.Equal(want, got) {
 			t.Errorf("the totals beside it: %+v, want %+v, %v", got, want, err)
 		}
 	}
@@ -329,20 +329,20 @@ func TestTotalsEvery(t *testing.T) {
 
 	// All there is, with days before and after that have none.
 	since, until := first.Add(-48*time.Hour), last.Add(48*time.Hour)
-	got, err := c.TotalsEvery(t.Context(), since, until, 12*time.Hour)
+	got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: since, Until: until, Every: 12 * time.Hour})
 	if err != nil || got.Events != uint64(len(events)) || got.Intervals[0].Events != 0 || got.Intervals[len(got.Intervals)-1].Events != 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for _, until := range []time.Time{since, since.Add(-time.Hour)} { // an empty time
-		if got, err := c.TotalsEvery(t.Context(), since, until, time.Hour); err != nil || got.Events != 0 || got.Intervals == nil || len(got.Intervals) != 0 {
+		if got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: since, Until: until, Every: time.Hour}); err != nil || got.Events != 0 || got.Intervals == nil || len(got.Intervals) != 0 {
 			t.Errorf("%+v, %v", got, err)
 		}
 	}
-	if got, err := c.TotalsEvery(t.Context(), since, since.Add(1000*time.Second), time.Second); err != nil || len(got.Intervals) != 1000 {
+	if got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: since, Until: since.Add(1000 * time.Second), Every: time.Second}); err != nil || len(got.Intervals) != 1000 {
 		t.Errorf("%d intervals, %v", len(got.Intervals), err)
 	}
 	ad1, ad9999 := time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
-	if got, err := c.TotalsEvery(t.Context(), ad1, ad9999, 100*8766*time.Hour); err != nil || len(got.Intervals) != 100 || got.Events != uint64(len(events)) {
+	if got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: ad1, Until: ad9999, Every: 100 * 8766 * time.Hour}); err != nil || len(got.Intervals) != 100 || got.Events != uint64(len(events)) {
 		t.Errorf("all time: %d intervals, %v", len(got.Intervals), err)
 	}
 	for _, bad := range []struct {
@@ -350,7 +350,7 @@ func TestTotalsEvery(t *testing.T) {
 		every        time.Duration
 		says         string
 	}{
-		{since, until, 0, "1s at least"},
+		{since, until, 1, "1s at least"},
 		{since, until, -time.Hour, "1s at least"},
 		{since, until, time.Second - 1, "1s at least"},
 		{time.Time{}, until, time.Hour, "since and until"},
@@ -360,7 +360,7 @@ func TestTotalsEvery(t *testing.T) {
 		{ad1.AddDate(-3, 0, 0), until, 100 * 8766 * time.Hour, "year"},
 		{since, ad9999.AddDate(300, 0, 0), 100 * 8766 * time.Hour, "year"},
 	} {
-		got, err := c.TotalsEvery(t.Context(), bad.since, bad.until, bad.every)
+		got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: bad.since, Until: bad.until, Every: bad.every})
 		if !errors.Is(err, rampart.ErrInvalid) || !strings.Contains(err.Error(), bad.says) || got.Events != 0 {
 			t.Errorf("%v to %v every %v: %v", bad.since, bad.until, bad.every, err)
 		}

@@ -15,9 +15,9 @@
 // bus and a stream for a host that has a log of its own.
 //
 // [Gate] stands in a host's program between an agent's calls and its tools: it
-// asks the host's policy, records, waits for a person, and runs. [Client] is for
-// programs that follow or use a server: its events resume by themselves and are
-// checked one by one.
+// asks the host's policy, records, waits for a person, and runs. Package client
+// is for programs that follow or use a server: its events resume by themselves
+// and are checked one by one.
 //
 // # What holds
 //
@@ -41,12 +41,12 @@
 // Approval. Only a person's answer approves. A crash, a full disk, a deadline or
 // an event that somebody forged never does.
 //
-// # What does not
+// # What does not hold
 //
 // Rampart decides nothing: the host's policy does, and calls that the host sends
-// past its [Gate] are not seen. Who can write the directory can write the whole log anew,
-// and only an anchor kept elsewhere shows that. Nothing is encrypted. One
-// process has a log open at a time.
+// past its [Gate] are not seen. Anybody who can write the directory can write the
+// whole log anew, and only an anchor kept elsewhere shows that. Nothing is
+// encrypted. One process has a log open at a time.
 //
 // # For all parts
 //
@@ -60,30 +60,79 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/rampartlog/rampart/internal/failure"
 )
 
-type CorruptError = failure.CorruptError
-
+// Errors that callers tell apart with [errors.Is]. Every error of the package
+// wraps at most one of them and says beside it what happened and what to do.
 var (
-	ErrClosed       = failure.ErrClosed
-	ErrFailed       = failure.ErrFailed
-	ErrInvalid      = failure.ErrInvalid
-	ErrLocked       = failure.ErrLocked
-	ErrLagged       = failure.ErrLagged
-	ErrLimit        = failure.ErrLimit
-	ErrNotFound     = failure.ErrNotFound
-	ErrNotPending   = failure.ErrNotPending
-	ErrRefused      = failure.ErrRefused
-	ErrUnauthorized = failure.ErrUnauthorized
+	// ErrClosed: the part was closed before the call.
+	ErrClosed = failure.ErrClosed
+	// ErrFailed: the log could not be made durable and takes no more events
+	// until it is opened again.
+	ErrFailed = failure.ErrFailed
+	// ErrInvalid: the caller's input was refused; nothing of it was stored.
+	ErrInvalid = failure.ErrInvalid
+	// ErrLocked: another process, or another chain of this one, has the log open.
+	ErrLocked = failure.ErrLocked
+	// ErrLagged: a subscriber fell behind what is kept for it: memory, of a bus
+	// without a chain; the log, when that was pruned.
+	ErrLagged = failure.ErrLagged
+	// ErrLimit: a configured bound was reached: subscribers, or pending approvals.
+	ErrLimit = failure.ErrLimit
+	// ErrNotFound: no event or approval has that id.
+	ErrNotFound = failure.ErrNotFound
+	// ErrNotPending: the approval was resolved or has expired.
+	ErrNotPending = errors.New("rampart: not pending")
+	// ErrRefused: a gate did not let a call through.
+	ErrRefused = errors.New("rampart: refused")
+	// ErrUnauthorized: the server takes no such token, or it does not reach this.
+	ErrUnauthorized = errors.New("rampart: unauthorized")
+)
+
+// CorruptError says that the log holds something that was never written by a
+// chain, at which place, and what was expected there. The files are untouched.
+type CorruptError struct {
+	Segment  string // file name within the log's directory; empty of an anchor that is not on the log
+	Line     int    // from 1; 0 when the fault is not in a line
+	Offset   int64  // byte offset of the line in its segment; 0 if not known
+	ID       string // of the line, where one can be read
+	Expected string
+	Found    string
+}
+
+func (e *CorruptError) Error() string { return (*failure.CorruptError)(e).Error() }
+
+// Names by which figures count.
+const (
+	// Reasons for which a stream ended: [StreamStats.Closed].
+	ClosedClient       = "client"        // it left
+	ClosedWriteTimeout = "write_timeout" // it took nothing
+	ClosedWriteError   = "write_error"
+	ClosedShutdown     = "shutdown"
+	ClosedError        = "error" // of the log
+
+	// Results of resuming: [StreamStats.Resumes].
+	ResumeOK        = "ok"        // the events after the position follow
+	ResumeUnknown   = "unknown"   // well-formed, not in this log, or no longer
+	ResumeMalformed = "malformed" // no position
+	ResumeMismatch  = "mismatch"  // in this log with another hash, or beyond its head
+
+	// Operations of the log that failed: [AuditStats.Errors].
+	OpWrite  = "write"
+	OpSync   = "sync"
+	OpCreate = "create" // of a segment
+	OpIndex  = "index"
+	OpPrune  = "prune"
 )
 
 // Options configures [Open]. Nil, and each zero value, is the documented default.
 type Options struct {
-	Audit     AuditOptions // Bus is set by Open
+	Audit     AuditOptions // without a Bus: Open makes one
 	Bus       BusOptions
 	Approvals ApprovalOptions
 	Stream    StreamOptions
@@ -107,7 +156,7 @@ type Rampart struct {
 // Open opens the log in dir, which is made when missing and holds the log's
 // files themselves, and everything on top of it, recovered: what is pending is
 // pending again. It must be closed. Errors are those of [OpenAuditChain] and
-// [NewApprovals].
+// [NewApprovals], and ErrInvalid for opts with a bus.
 func Open(dir string, opts *Options) (*Rampart, error) {
 	var o Options
 	if opts != nil {
@@ -119,6 +168,10 @@ func Open(dir string, opts *Options) (*Rampart, error) {
 	o.Audit.Logger = cmp.Or(o.Audit.Logger, o.Logger)
 	o.Approvals.Logger = cmp.Or(o.Approvals.Logger, o.Logger)
 	o.Stream.Logger = cmp.Or(o.Stream.Logger, o.Logger)
+
+	if o.Audit.Bus != nil {
+		return nil, fmt.Errorf("%w: Options.Audit.Bus must be nil: Open makes the bus, and Options.Bus configures it", ErrInvalid)
+	}
 
 	r := &Rampart{version: cmp.Or(o.Version, "dev"), started: time.Now(), log: o.Logger}
 	r.Bus = NewEventBus(&o.Bus)

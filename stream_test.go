@@ -595,7 +595,7 @@ func TestStreamStats(t *testing.T) {
 		want := rampart.StreamStats{
 			Open: 1, Opened: 2,
 			Closed:  map[string]uint64{"client": 1, "write_timeout": 0, "write_error": 0, "shutdown": 0, "error": 0},
-			Sent:    map[string]uint64{"connected": 2, "audit": 6, "approvals": 1, "audit_batch": 0},
+			Sent:    map[rampart.EventType]uint64{"connected": 2, "audit": 6, "approvals": 1, "audit_batch": 0},
 			Resumes: map[string]uint64{"ok": 1, "unknown": 0, "malformed": 0, "mismatch": 0},
 		}
 		if diff := cmp.Diff(want, s.Stats()); diff != "" {
@@ -647,7 +647,7 @@ func TestStreamWithR3labsBehindAProxy(t *testing.T) {
 	// What it returns once its context is done is neither here nor there.
 	client.SubscribeRawWithContext(ctx, func(m *sse.Event) {
 		var e struct {
-			Type  string
+			Type  rampart.EventType
 			Event rampart.AuditEvent
 		}
 		if err := json.Unmarshal(m.Data, &e); err != nil {

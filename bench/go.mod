@@ -1,4 +1,6 @@
-// The benchmarks are a module of their own, so that no host inherits their dependencies.
+// The benchmarks are a module of their own, so that no host inherits their
+// dependencies. go.work does not join them: the dependencies of our peers must not
+// choose our versions. Nobody installs them, so they find the library by a replace.
 module github.com/rampartlog/rampart/bench
 
 go 1.26.0

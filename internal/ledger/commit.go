@@ -13,8 +13,8 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs"
 )
 
-// tail is the end of the log. It belongs to who has put a value into
-// queue.tail: the committer, or a lone writer.
+// tail is the end of the log. It is owned by the goroutine that holds the token
+// in queue.tail: the committer, or a lone writer.
 type tail struct {
 	ids   idSource
 	hash  [64]byte // of the newest record
@@ -22,6 +22,9 @@ type tail struct {
 	file  vfs.File // of the live segment
 	size  int64    // its bytes that belong to the log
 	dirty bool     // bytes of it are not synced, by policy
+
+	observe func(line []byte) // told of lines with an approval member; nil for nobody
+	writes  uint64            // linked so far
 
 	buf    []byte
 	spans  []span
@@ -33,60 +36,58 @@ type span struct {
 	from, to int
 	id       ulid.ULID
 	hash     [64]byte
+	approval bool // has an approval member; known once it is indexed
 }
 
 // run is the committer, which writes what waits in the queue.
-func (c *Ledger) run() {
-	defer close(c.stopped)
+func (l *Ledger) run() {
+	defer close(l.stopped)
 	var tick <-chan time.Time
-	if c.opts.Sync == SyncInterval {
-		t := time.NewTicker(c.opts.SyncEvery)
+	if l.opts.Sync == SyncInterval {
+		t := time.NewTicker(l.opts.SyncEvery)
 		defer t.Stop()
 		tick = t.C
 	}
-	var batch []*Batch
+	var batches []*Batch
 	for open := true; open; {
 		select {
-		case <-c.queue.kick:
-			c.queue.tail <- struct{}{}
-			batch, open = c.queue.take(batch[:0])
-			if len(batch) > 0 {
-				var err error
-				batch, err = c.write(batch)
-				c.queue.answered(len(batch))
-				for _, r := range batch {
-					r.err = err
-					close(r.done)
+		case <-l.queue.kick:
+			l.queue.tail <- struct{}{}
+			batches, open = l.queue.take(batches[:0])
+			if len(batches) > 0 {
+				batches = l.write(batches)
+				l.queue.answered(len(batches))
+				for _, b := range batches {
+					close(b.done)
 				}
-				clear(batch)
+				clear(batches)
 			}
-			<-c.queue.tail
+			<-l.queue.tail
 		case <-tick:
-			c.queue.tail <- struct{}{}
-			c.syncDirty()
-			<-c.queue.tail
+			l.queue.tail <- struct{}{}
+			l.syncDirty()
+			<-l.queue.tail
 		}
 	}
-	c.queue.tail <- struct{}{} // once a lone writer that came before has it no longer
+	l.queue.tail <- struct{}{} // wait for a lone writer that still holds the tail
 }
 
-// writeAlone is write for a request whose caller has the tail, which it gives up.
-func (c *Ledger) writeAlone(r *Batch) {
+// writeAlone is write for a batch whose caller holds the tail. It gives the tail up.
+func (l *Ledger) writeAlone(b *Batch) {
 	panicked := true
 	defer func() {
 		if panicked { // file and memory may disagree, and a server may go on after this
-			c.state.fail(errors.New("a write panicked"))
+			l.state.fail(errors.New("a write panicked"))
 		}
-		c.queue.answered(1)
-		<-c.queue.tail
+		l.queue.answered(1)
+		<-l.queue.tail
 	}()
-	_, r.err = c.write([]*Batch{r})
+	l.write([]*Batch{b})
 	panicked = false
 }
 
-// write appends the batch's events, and those that come while it links them, in
-// one write, makes them durable, shows them to readers and announces them. It
-// returns all requests whose outcome err is.
+// write appends the batches, and those that come while it links them, in one
+// write. It returns all of them, each with its outcome in err.
 //
 //	fstat(live), lstat(live's name); pwrite(live, lines, size); fdatasync(live)
 //
@@ -97,132 +98,176 @@ func (c *Ledger) writeAlone(r *Batch) {
 // and before it, when the live segment is full:
 //
 //	open(next, O_CREAT|O_EXCL); fsync(next); fsync(dir)
-func (c *Ledger) write(batch []*Batch) (_ []*Batch, err error) {
-	if err := c.state.failure(); err != nil {
-		return batch, err
-	}
-	if err := c.untouched(); err != nil {
-		return batch, err
-	}
-	t := &c.tail
-	if t.size >= c.opts.SegmentSize {
-		if err := c.roll(); err != nil {
-			return batch, err
+func (l *Ledger) write(batches []*Batch) []*Batch {
+	err := l.ready()
+	if err == nil {
+		hash := l.tail.hash
+		l.begin()
+		for linked := 0; linked < len(batches); batches = l.queue.gather(batches) {
+			hash = l.link(batches[linked:], hash)
+			linked = len(batches)
 		}
+		err = l.adopt(batches, hash)
 	}
-	hash := t.hash
-	t.buf, t.spans = t.buf[:0], t.spans[:0]
-	t.ids.begin(time.Now())
-	for linked := 0; linked < len(batch); batch = c.queue.gather(batch) {
-		hash = c.link(batch[linked:], hash)
-		linked = len(batch)
-	}
-	return batch, c.store(batch, hash)
-}
-
-// store is write once all is encoded.
-func (c *Ledger) store(batch []*Batch, hash [64]byte) error {
-	t := &c.tail
-	if n, err := t.file.WriteAt(t.buf, t.size); err != nil {
-		c.errors.Add("write")
-		err = fmt.Errorf("rampart: append to %s, %d of %d bytes written: %w", segment.Name(c.state.live().first), n, len(t.buf), err)
-		// What was not acknowledged must not stay where the next write begins.
-		if cut := t.file.Truncate(t.size); cut != nil {
-			return c.state.fail(fmt.Errorf("%w; and cutting it off again: %w", err, cut))
-		}
-		// Nor may a power cut bring it back, once its caller is told that it is
-		// not in the log.
-		t.dirty = true
-		if c.opts.Sync == SyncAlways {
-			if cut := c.syncTail(); cut != nil {
-				return cut
+	if err != nil {
+		for _, b := range batches {
+			if b.err == nil {
+				b.err = err
 			}
 		}
+	}
+	return batches
+}
+
+// ready returns why nothing can be appended to the live segment, and begins
+// another where that is full.
+func (l *Ledger) ready() error {
+	if err := l.state.failure(); err != nil {
 		return err
 	}
-	t.dirty = true
-	if c.opts.Sync == SyncAlways || slices.ContainsFunc(batch, func(r *Batch) bool { return r.Sync }) {
-		if err := c.syncTail(); err != nil {
-			return err
-		}
+	if err := l.untouched(); err != nil {
+		return err
 	}
-
-	if err := c.show(); err != nil {
-		return c.state.fail(err)
+	if l.tail.size >= l.opts.SegmentSize {
+		return l.roll()
 	}
-	t.size += int64(len(t.buf))
-	t.hash = hash
-	t.ids.last = t.spans[len(t.spans)-1].id
-	c.announce(batch)
 	return nil
 }
 
-// untouched returns why the live segment is no longer what it was: what is
-// written to a file that was removed, or that an editor saved over, is gone with
-// the process, and what follows a hole that somebody cut is not a log.
-func (c *Ledger) untouched() error {
-	err := c.tail.file.Untouched(c.tail.size)
-	if err == nil {
-		return nil
-	}
-	c.errors.Add("write")
-	err = fmt.Errorf("rampart: append to %s: %w", segment.Name(c.state.live().first), err)
-	if errors.Is(err, vfs.ErrTouched) {
-		return c.state.fail(err)
-	}
-	return err
+// begin begins a write.
+func (l *Ledger) begin() {
+	t := &l.tail
+	t.buf, t.spans = t.buf[:0], t.spans[:0]
+	t.writes++
+	t.ids.begin(time.Now())
 }
 
-// link gives the events their ids and hashes, and encodes them.
-func (c *Ledger) link(batch []*Batch, hash [64]byte) [64]byte {
-	t := &c.tail
+// link makes the lines of the batches that still hold where they stand: after
+// the record whose hash is given, and what was linked before. It returns the
+// hash of the last line.
+func (l *Ledger) link(batches []*Batch, hash [64]byte) [64]byte {
+	t := &l.tail
 	prev := string(hash[:])
-	for _, r := range batch {
-		for i, body := range r.Bodies {
-			e := &r.Places[i]
+	for _, b := range batches {
+		if b.Check != nil {
+			if b.err = b.Check(t.writes); b.err != nil {
+				continue
+			}
+		}
+		for i := range b.Records {
+			r := &b.Records[i]
 			id := t.ids.take(len(t.spans))
-			e.ID, e.PrevHash = id.String(), prev
+			r.ID, r.PrevHash = id.String(), prev
 			from := len(t.buf)
-			t.buf, hash = record.AppendLine(t.buf, e.ID, body, &hash)
-			e.Hash = string(hash[:])
-			prev = e.Hash
-			t.spans = append(t.spans, span{from, len(t.buf), id, hash})
+			t.buf, hash = record.AppendLine(t.buf, r.ID, r.Body, &hash)
+			r.Hash = string(hash[:])
+			prev = r.Hash
+			t.spans = append(t.spans, span{from: from, to: len(t.buf), id: id, hash: hash})
 			t.buf = append(t.buf, '\n')
 		}
 	}
 	return hash
 }
 
-// syncTail makes the live segment durable. After a failed fsync the kernel may
-// have dropped the pages and marked them clean, so that a second try would
-// succeed and mean nothing: the log takes no more events until it is opened
-// again, which copies what is readable to a new file.
-func (c *Ledger) syncTail() error {
-	if err := c.tail.file.Sync(); err != nil {
-		c.errors.Add("sync")
-		return c.state.fail(fmt.Errorf("sync %s: %w", segment.Name(c.state.live().first), err))
+// adopt makes the lines that were linked durable, and tells everybody of them.
+// hash is the last one's. Batches that have an error are not among the lines.
+func (l *Ledger) adopt(batches []*Batch, hash [64]byte) error {
+	t := &l.tail
+	if len(t.spans) == 0 {
+		return nil
 	}
-	c.tail.dirty = false
+	if err := l.persist(slices.ContainsFunc(batches, func(b *Batch) bool { return b.Sync && b.err == nil })); err != nil {
+		return err
+	}
+	if err := l.show(); err != nil {
+		return l.state.fail(err)
+	}
+	t.size += int64(len(t.buf))
+	t.hash = hash
+	t.ids.last = t.spans[len(t.spans)-1].id
+	l.announce(batches)
 	return nil
 }
 
-func (c *Ledger) syncDirty() {
-	if c.tail.dirty && c.state.failure() == nil {
-		if err := c.syncTail(); err != nil {
-			c.log.Error("audit log failed", "error", err)
+// persist writes the lines, and makes them durable as the policy says, or
+// whatever it says when sync is set.
+func (l *Ledger) persist(sync bool) error {
+	t := &l.tail
+	if n, err := t.file.WriteAt(t.buf, t.size); err != nil {
+		l.errors.Add(opWrite)
+		err = fmt.Errorf("rampart: append to %s, %d of %d bytes written: %w", segment.Name(l.state.live().first), n, len(t.buf), err)
+		// What was not acknowledged must not stay where the next write begins.
+		if cut := t.file.Truncate(t.size); cut != nil {
+			return l.state.fail(fmt.Errorf("%w; and cutting it off again: %w", err, cut))
+		}
+		// Nor may a power cut bring it back, once its caller is told that it is
+		// not in the log.
+		t.dirty = true
+		if l.opts.Sync == SyncAlways {
+			if cut := l.syncTail(); cut != nil {
+				return cut
+			}
+		}
+		return err
+	}
+	t.dirty = true
+	if l.opts.Sync == SyncAlways || sync {
+		return l.syncTail()
+	}
+	return nil
+}
+
+// untouched returns why the live segment is no longer what it was. Lines that
+// are written to a file which was removed, or which an editor saved over, are
+// gone with the process, and lines behind a hole that somebody cut are no log.
+func (l *Ledger) untouched() error {
+	err := l.tail.file.Untouched(l.tail.size)
+	if err == nil {
+		return nil
+	}
+	l.errors.Add(opWrite)
+	err = fmt.Errorf("rampart: append to %s: %w", segment.Name(l.state.live().first), err)
+	if errors.Is(err, vfs.ErrTouched) {
+		return l.state.fail(err)
+	}
+	return err
+}
+
+// syncTail makes the live segment durable. After a failed fsync the kernel may
+// have dropped the pages and marked them clean, so that a second try would
+// succeed and mean nothing: the log takes no more lines until it is opened
+// again, which copies what is readable to a new file.
+func (l *Ledger) syncTail() error {
+	if err := l.tail.file.Sync(); err != nil {
+		l.errors.Add(opSync)
+		return l.state.fail(fmt.Errorf("sync %s: %w", segment.Name(l.state.live().first), err))
+	}
+	l.tail.dirty = false
+	return nil
+}
+
+func (l *Ledger) syncDirty() {
+	if l.tail.dirty && l.state.failure() == nil {
+		if err := l.syncTail(); err != nil {
+			l.log.Error("audit log failed", "error", err)
 		}
 	}
 }
 
-// show lets readers see what was written.
-func (c *Ledger) show() error {
-	t := &c.tail
-	live := c.state.live()
+// show tells the observer of what was written, indexes it, and lets readers see it.
+func (l *Ledger) show() error {
+	t := &l.tail
+	live := l.state.live()
 	var f record.Fields
-	for _, s := range t.spans {
+	for i := range t.spans {
+		s := &t.spans[i]
 		line := t.buf[s.from:s.to]
 		if err := record.Scan(line, &f); err != nil {
 			return fmt.Errorf("own line does not scan: %w", err)
+		}
+		// Before the index has it: a reader by id finds what is indexed.
+		if s.approval = f.Approval != nil; s.approval && t.observe != nil {
+			t.observe(line)
 		}
 		if err := live.index.Add(line, &f); err != nil {
 			return err
@@ -230,36 +275,38 @@ func (c *Ledger) show() error {
 	}
 	t.seq += uint64(len(t.spans))
 	last := t.spans[len(t.spans)-1]
-	c.state.advance(t.seq, last.id.String(), string(last.hash[:]), len(t.spans))
+	l.state.advance(t.seq, last.id.String(), string(last.hash[:]), len(t.spans))
 	return nil
 }
 
-// announce tells the queue's owner, then the bus.
-func (c *Ledger) announce(batch []*Batch) {
-	t := &c.tail
+// announce tells those who watch.
+func (l *Ledger) announce(batches []*Batch) {
+	t := &l.tail
 	t.notice = t.notice[:0]
 	seq := t.seq - uint64(len(t.spans))
 	at := 0
-	for _, r := range batch {
-		if r.Durable != nil {
-			r.Durable(r.Places)
+	for _, b := range batches {
+		if b.err != nil {
+			continue
 		}
-		for i := range r.Places {
-			e, s := &r.Places[i], t.spans[at]
+		approvals := false
+		for i := range b.Records {
+			r, s := &b.Records[i], &t.spans[at]
 			at++
 			seq++
-			if !r.Bulk {
-				t.notice = append(t.notice, Notice{Kind: NoticeEvent, Seq: seq, ID: e.ID, Hash: e.Hash, Line: t.buf[s.from:s.to]})
-			} else if i == len(r.Places)-1 {
-				t.notice = append(t.notice, Notice{Kind: NoticeBatch, Seq: seq, ID: e.ID, Hash: e.Hash, RunID: r.RunID})
+			approvals = approvals || s.approval
+			if !b.Bulk {
+				t.notice = append(t.notice, Notice{Kind: NoticeEvent, Seq: seq, ID: r.ID, Hash: r.Hash, Line: t.buf[s.from:s.to]})
+			} else if i == len(b.Records)-1 {
+				t.notice = append(t.notice, Notice{Kind: NoticeBatch, Seq: seq, ID: r.ID, Hash: r.Hash, RunID: b.RunID})
 			}
 		}
-		if r.Approvals {
+		if approvals {
 			t.notice = append(t.notice, Notice{Kind: NoticeApprovals, Seq: seq})
 		}
 	}
-	if c.opts.Announce != nil {
-		c.opts.Announce(t.notice)
+	if l.opts.Announce != nil {
+		l.opts.Announce(t.notice)
 	}
 	clear(t.notice)
 	if cap(t.buf) > 2*maxWrite {
@@ -268,55 +315,55 @@ func (c *Ledger) announce(batch []*Batch) {
 }
 
 // roll seals the live segment and begins the next.
-func (c *Ledger) roll() error {
-	t := &c.tail
+func (l *Ledger) roll() error {
+	t := &l.tail
 	// A sealed segment is whole on disk whatever the policy: recovery looks for
 	// a torn tail in the last one alone.
 	if t.dirty {
-		if err := c.syncTail(); err != nil {
+		if err := l.syncTail(); err != nil {
 			return err
 		}
 	}
 	first := t.seq + 1
-	f, err := createSegment(c.fs, first)
+	f, err := createSegment(l.fs, first)
 	if err != nil {
-		c.errors.Add("create")
+		l.errors.Add(opCreate)
 		return fmt.Errorf("rampart: begin segment %s: %w", segment.Name(first), err)
 	}
-	old, oldFile, index := c.state.live(), t.file, c.state.live().index
+	old, oldFile, index := l.state.live(), t.file, l.state.live().index
 	t.file, t.size = f, 0
-	c.state.begin(first)
-	c.sealing.Go(func() {
+	l.state.begin(first)
+	l.sealing.Go(func() {
 		if err := oldFile.Close(); err != nil {
-			c.log.Warn("closing a sealed segment", "segment", segment.Name(old.first), "error", err)
+			l.log.Warn("closing a sealed segment", "segment", segment.Name(old.first), "error", err)
 		}
-		c.writeIndex(index)
-		c.state.retire(old)
+		l.writeIndex(index)
+		l.state.retire(old)
 	})
 	return nil
 }
 
 // shut is the end of Close, when nothing else runs.
-func (c *Ledger) shut() error {
-	c.state.close()
-	err := c.state.failure()
+func (l *Ledger) shut() error {
+	l.state.close()
+	err := l.state.failure()
 	if err == nil {
-		err = c.untouched()
-		if c.tail.dirty {
-			if e := c.syncTail(); err == nil {
+		err = l.untouched()
+		if l.tail.dirty {
+			if e := l.syncTail(); err == nil {
 				err = e
 			}
 		}
 	}
-	if e := c.tail.file.Close(); err == nil {
+	if e := l.tail.file.Close(); err == nil {
 		err = e
 	}
 	// The sidecar of the live segment says that it was closed cleanly: the next
 	// opening need not read it.
-	if live := c.state.live(); err == nil && live.index.Head().Count > 0 {
-		c.writeIndex(live.index)
+	if live := l.state.live(); err == nil && live.index.Head().Count > 0 {
+		l.writeIndex(live.index)
 	}
-	if e := c.unlock(); err == nil {
+	if e := l.unlock(); err == nil {
 		err = e
 	}
 	return err

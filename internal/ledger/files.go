@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 
 	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/segment"
@@ -13,24 +13,24 @@ import (
 )
 
 // createSegment makes an empty segment whose name survives a crash.
-func createSegment(fs vfs.FS, first uint64) (vfs.File, error) {
+func createSegment(fsys vfs.FS, first uint64) (vfs.File, error) {
 	name := segment.Name(first)
-	f, err := fs.Create(name)
-	if errors.Is(err, os.ErrExist) && isEmpty(fs, name) {
+	f, err := fsys.Create(name)
+	if errors.Is(err, fs.ErrExist) && isEmpty(fsys, name) {
 		// It could be neither synced nor removed when it was made.
-		if err = fs.Remove(name); err == nil {
-			f, err = fs.Create(name)
+		if err = fsys.Remove(name); err == nil {
+			f, err = fsys.Create(name)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	if err = f.Sync(); err == nil {
-		err = fs.SyncDir()
+		err = fsys.SyncDir()
 	}
 	if err != nil {
 		f.Close()
-		if rm := fs.Remove(name); rm != nil {
+		if rm := fsys.Remove(name); rm != nil {
 			err = fmt.Errorf("%w; and removing it again: %w", err, rm)
 		}
 		return nil, err
@@ -38,8 +38,8 @@ func createSegment(fs vfs.FS, first uint64) (vfs.File, error) {
 	return f, nil
 }
 
-func isEmpty(fs vfs.FS, name string) bool {
-	f, err := fs.Open(name)
+func isEmpty(fsys vfs.FS, name string) bool {
+	f, err := fsys.Open(name)
 	if err != nil {
 		return false
 	}
@@ -55,9 +55,9 @@ const asideSuffix = ".tmp"
 // Windows replaces none that is open.
 //
 //	open(tmp, O_CREAT|O_EXCL); pwrite; fdatasync; rename(tmp, name); fsync(dir)
-func replaceFile(fs vfs.FS, name string, src io.ReadCloser, size int64) error {
+func replaceFile(fsys vfs.FS, name string, src io.ReadCloser, size int64) error {
 	aside := name + asideSuffix
-	f, err := fs.Create(aside)
+	f, err := fsys.Create(aside)
 	if err != nil {
 		src.Close()
 		return err
@@ -73,13 +73,13 @@ func replaceFile(fs vfs.FS, name string, src io.ReadCloser, size int64) error {
 		err = e
 	}
 	if err == nil {
-		err = fs.Rename(aside, name)
+		err = fsys.Rename(aside, name)
 	}
 	if err != nil {
-		fs.Remove(aside) // or at the next opening
+		fsys.Remove(aside) // or at the next opening
 		return err
 	}
-	return fs.SyncDir()
+	return fsys.SyncDir()
 }
 
 // sizeOf returns the size of a segment's file.
@@ -94,7 +94,7 @@ func sizeOf(f vfs.File, name string) (int64, error) {
 // firstLine returns the first line of a file, or the beginning of one that is
 // longer than any event.
 func firstLine(f vfs.File, size int64) ([]byte, error) {
-	buf := make([]byte, min(size, maxEvent+1))
+	buf := make([]byte, min(size, MaxEvent+1))
 	if _, err := f.ReadAt(buf, 0); err != nil && size > 0 {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func firstLine(f vfs.File, size int64) ([]byte, error) {
 // lastLine returns the last line of a file, nil when it is unterminated, or the
 // end of one that is longer than any event.
 func lastLine(f vfs.File, size int64) ([]byte, error) {
-	for most := int64(4 << 10); ; most = maxEvent + 2 {
+	for most := int64(4 << 10); ; most = MaxEvent + 2 {
 		buf := make([]byte, min(size, most))
 		if _, err := f.ReadAt(buf, size-int64(len(buf))); err != nil && size > 0 {
 			return nil, err
@@ -114,7 +114,7 @@ func lastLine(f vfs.File, size int64) ([]byte, error) {
 		if !ok {
 			return nil, nil
 		}
-		if i := bytes.LastIndexByte(line, '\n'); i >= 0 || int64(len(buf)) == size || most > maxEvent {
+		if i := bytes.LastIndexByte(line, '\n'); i >= 0 || int64(len(buf)) == size || most > MaxEvent {
 			return line[i+1:], nil
 		}
 	}

@@ -19,14 +19,11 @@ import (
 // begun right after the last good line, hence to one that was never
 // acknowledged; anything else after a bad region is corruption.
 //
-// It belongs to the tail of the log.
+// It is owned as the tail of the log is.
 type idSource struct {
 	last ulid.ULID // zero while the log is empty
 	next ulid.ULID // its random bits are set anew for each record
 }
-
-// maxBatch is the number of records in one write that the bits have room for.
-const maxBatch = 1 << 16
 
 // begin starts a write at the given time.
 func (s *idSource) begin(now time.Time) {
@@ -69,10 +66,4 @@ func sameWrite(last, after ulid.ULID) bool {
 		return after.Time() == last.Time()
 	}
 	return idWrite(after) == idWrite(last)+1 && idBefore(after) == idPlace(last)
-}
-
-// validID reports whether s is a ULID as the chain writes them.
-func validID(s string) bool {
-	id, err := ulid.ParseStrict(s)
-	return err == nil && id.String() == s
 }

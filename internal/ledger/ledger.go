@@ -1,62 +1,59 @@
+// Package ledger is the log on disk: it links lines into a chain, writes and
+// syncs them, and reads, queries, verifies and prunes what it wrote.
+//
+// It takes the bodies of lines and gives their places. What a body says is its
+// caller's business, but for two things: the fields that queries look at, and
+// whether there is an approval member, whose lines an observer is told of.
+//
+// A write has two halves. Linking is a function of the bodies and of the head
+// that they follow: it runs each batch's Check, gives ids and hashes, and makes
+// the lines. Adopting puts lines that follow the head on the disk, then into
+// the index, then before the observer, the readers and Announce, in this order.
 package ledger
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/tally"
 	"github.com/rampartlog/rampart/internal/vfs"
 )
 
-// SyncPolicy says when appended events are forced to the disk. What a crash of
-// the process alone leaves behind is the same under all of them.
+// SyncPolicy says when lines are forced to the disk, as rampart.SyncPolicy does.
 type SyncPolicy string
 
 const (
-	// SyncAlways makes events durable before Append returns and before anyone
-	// sees them. A power cut loses nothing that was acknowledged.
-	SyncAlways SyncPolicy = "always"
-	// SyncInterval does so every [AuditOptions.SyncEvery]. A power cut may lose
-	// events of that time that were acknowledged and seen; a disk that kept later
-	// ones of them and lost earlier ones leaves a log that Open refuses.
+	SyncAlways   SyncPolicy = "always"
 	SyncInterval SyncPolicy = "interval"
-	// SyncNever leaves it to the operating system, except when a segment is
-	// full and at Close. A power cut may lose what was not written back, often
-	// half a minute of events, and leave a log that Open refuses, as above.
-	SyncNever SyncPolicy = "never"
+	SyncNever    SyncPolicy = "never"
 )
 
-// Options are rampart.AuditOptions, and what only tests set.
+// Options configures [Open]. The zero value of a field is its default.
 type Options struct {
-	Announce    func([]Notice) // told of each write once it is durable, in log order; may be nil
-	Sync        SyncPolicy
-	SyncEvery   time.Duration
-	Logger      *slog.Logger
-	FS          vfs.FS // in place of the directory
-	SegmentSize int64
+	// Announce is told of each write once it is durable as Sync says, in log
+	// order. It must not block and must not append. Nil tells nobody.
+	Announce    func([]Notice)
+	Sync        SyncPolicy    // SyncAlways when empty
+	SyncEvery   time.Duration // for SyncInterval; 1 s when zero
+	Logger      *slog.Logger  // nil discards
+	FS          vfs.FS        // in place of the directory
+	SegmentSize int64         // bytes after which a segment is sealed; 16 MiB when zero
 }
 
 const (
-	maxEvent    = 1 << 20  // bytes of a line
-	maxAppend   = 64 << 20 // bytes in one AppendAll
+	MaxBatch    = 1 << 16  // lines in one batch, for which the ids have room
+	MaxAppend   = 64 << 20 // bytes of lines in one batch
 	maxQueued   = 64 << 20 // bytes that wait for the committer
-	maxWrite    = 8 << 20  // bytes after which a write takes no further request
+	maxWrite    = 8 << 20  // bytes after which a write takes no further batch
 	segmentSize = 16 << 20
 )
 
-// lineOverhead is what a line has around the part that its caller encodes.
-const lineOverhead = len(`{"id":"",`) + 26 + len(`"prev_hash":"","hash":""}`) + 2*64
-
-var zeroHash = func() (h [64]byte) {
-	copy(h[:], bytes.Repeat([]byte("0"), len(h)))
-	return h
-}()
-
-// Ledger is an append-only log in a directory, in which each event carries
-// the hash of the one before. All methods may be called concurrently.
+// Ledger is an append-only log in a directory, in which each line carries the
+// hash of the one before. All methods may be called concurrently.
 type Ledger struct {
 	opts   Options
 	fs     vfs.FS
@@ -67,7 +64,7 @@ type Ledger struct {
 	tail  tail
 	state state
 
-	pruning sync.Mutex // held from what is to be pruned until that is in the state
+	pruning sync.Mutex // held from the choice of what to prune until the state says so
 
 	stopped  chan struct{}  // closed when the committer has ended
 	sealing  sync.WaitGroup // sidecars on their way to the disk
@@ -78,116 +75,209 @@ type Ledger struct {
 	errors  tally.Counters
 }
 
-// Place is what the log gave a line.
-type Place struct{ ID, PrevHash, Hash string }
+// Batch is what is appended in one write, whole or not at all.
+type Batch struct {
+	Records []Record // at most MaxBatch, and MaxAppend bytes of lines
+	Bulk    bool     // announced as one NoticeBatch in place of single notices
+	RunID   string   // of the NoticeBatch
+	Sync    bool     // made durable whatever the policy
+
+	// Check, unless nil, is called when the batch is linked, at the head that
+	// it will follow: lines before that have been observed. An error drops this
+	// batch alone, and Append returns it. write is the same for the batches
+	// that are linked into one write, which have not been observed, and differs
+	// from that of every other write. Check must not block or append.
+	Check func(write uint64) error
+
+	size int
+	done chan struct{}
+	err  error // set before done is closed
+
+	one [1]Record // of a single record, so that a batch of it takes one allocation
+}
+
+// One returns a batch of one record, in one allocation.
+func One(body []byte) *Batch {
+	b := &Batch{one: [1]Record{{Body: body}}}
+	b.Records = b.one[:]
+	return b
+}
+
+// Record is what a caller has of a record, and what the log gives it.
+type Record struct {
+	Body []byte // of record.Event.AppendBody
+
+	// Given by Append.
+	ID, PrevHash, Hash string
+}
 
 // Notice is one message for those who watch the log.
 type Notice struct {
 	Kind  NoticeKind
-	Seq   uint64 // of the last record it covers; for Approvals, of the newest
-	ID    string
+	Seq   uint64 // number of the last record that it covers; of NoticeApprovals, of the newest record
+	ID    string // that record's id and hash; unused by NoticeApprovals
 	Hash  string
-	RunID string // Batch
-	Line  []byte // Event: valid only during the call
+	RunID string // of NoticeBatch
+	Line  []byte // of NoticeEvent; valid only during the call
 }
 
 // NoticeKind is what a notice says.
 type NoticeKind uint8
 
 const (
-	NoticeEvent NoticeKind = iota + 1
-	NoticeBatch
-	NoticeApprovals
+	NoticeEvent     NoticeKind = iota + 1 // a line was appended
+	NoticeBatch                           // a bulk batch was
+	NoticeApprovals                       // some of the lines before have an approval member
 )
 
-// Batch is what is appended in one write: bodies of record.Event.AppendBody.
-type Batch struct {
-	Bodies    [][]byte
-	Places    []Place // given by the log, one for each body
-	RunID     string
-	Bulk      bool            // one NoticeBatch in place of single notices
-	Sync      bool            // durable whatever the policy
-	Approvals bool            // NoticeApprovals after them
-	Durable   func(p []Place) // called once durable, before anything is announced; must not block or append
-
-	size int
-	done chan struct{}
-	err  error
-	body [1][]byte
-	one  [1]Place
-}
-
-// One returns a batch of one body, in one allocation.
-func One(body []byte) *Batch {
-	b := &Batch{}
-	b.body[0] = body
-	b.Bodies, b.Places = b.body[:], b.one[:]
-	return b
-}
-
-// Append makes b durable and fills in its Places.
-func (c *Ledger) Append(ctx context.Context, r *Batch) error {
+// Append makes b durable, as [Options.Sync] says, and gives its records their
+// places.
+//
+// ctx limits the wait for a turn: once b is being written, its outcome is waited
+// for and reported whatever ctx says. The error is b.Check's, [failure.ErrFailed],
+// [failure.ErrClosed], or one of the write, after which b is not in the log and
+// may be appended again.
+func (l *Ledger) Append(ctx context.Context, b *Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if len(r.Bodies) == 0 {
+	if len(b.Records) == 0 {
 		return nil
 	}
 	began := time.Now()
-	r.size = 0
-	for _, b := range r.Bodies {
-		r.size += len(b) + lineOverhead + 1
+	b.size = 0
+	for i := range b.Records {
+		b.size += len(b.Records[i].Body) + LineOverhead + 1
 	}
-	if r.Places == nil {
-		r.Places = make([]Place, len(r.Bodies))
-	}
-	if c.queue.alone() {
-		c.writeAlone(r)
-	} else if err := c.await(ctx, r); err != nil {
+	if l.queue.alone() {
+		l.writeAlone(b)
+	} else if err := l.await(ctx, b); err != nil {
 		return err
 	}
-	if r.err == nil {
-		c.appends.Observe(time.Since(began).Seconds())
+	if b.err == nil {
+		l.appends.Observe(time.Since(began).Seconds())
 	}
-	return r.err
+	return b.err
 }
 
-// await has the committer write r.
-func (c *Ledger) await(ctx context.Context, r *Batch) error {
-	r.done = make(chan struct{})
-	if err := c.queue.push(ctx, r); err != nil {
+// await has the committer write b.
+func (l *Ledger) await(ctx context.Context, b *Batch) error {
+	b.done = make(chan struct{})
+	if err := l.queue.push(ctx, b); err != nil {
 		return err
 	}
 	select {
-	case <-r.done:
+	case <-b.done:
 	case <-ctx.Done():
-		if c.queue.withdraw(r) {
+		if l.queue.withdraw(b) {
 			return ctx.Err()
 		}
-		<-r.done
+		<-b.done
 	}
 	return nil
 }
 
-// Err returns nil while the chain takes events, otherwise why it does not: an
-// error that is ErrFailed or ErrClosed.
-func (c *Ledger) Err() error {
-	if err := c.queue.err(); err != nil {
-		return err
+// Observe has fn called for each line with an approval member that is appended
+// from here on: in log order, once it is durable as [Options.Sync] says, and
+// before any reader and Announce know of it. fn must not block or append, and
+// line is valid only during the call. Observe returns the number of the newest
+// record before those, and a function that ends the calls.
+//
+// A log has one observer: ErrInvalid while there is another. ErrClosed.
+func (l *Ledger) Observe(fn func(line []byte)) (seq uint64, stop func(), err error) {
+	if !l.holdTail() {
+		return 0, nil, failure.ErrClosed
 	}
-	return c.state.failure()
+	defer l.releaseTail()
+	if l.tail.observe != nil {
+		return 0, nil, failure.ErrInvalid
+	}
+	l.tail.observe = fn
+	return l.tail.seq, sync.OnceFunc(func() {
+		if l.holdTail() {
+			l.tail.observe = nil
+			l.releaseTail()
+		}
+	}), nil
 }
 
-// Close takes no further appends, finishes those admitted, makes the log
+// holdTail waits until nobody writes, and keeps writers out until releaseTail.
+// It reports false once the log is closed.
+func (l *Ledger) holdTail() bool {
+	select {
+	case l.queue.tail <- struct{}{}:
+		return true
+	case <-l.stopped:
+		return false
+	}
+}
+
+func (l *Ledger) releaseTail() { <-l.queue.tail }
+
+// Head returns the number, id and hash of the newest visible record; zero and
+// empty while the log is.
+func (l *Ledger) Head() (seq uint64, a Anchor) {
+	l.state.mu.RLock()
+	defer l.state.mu.RUnlock()
+	return l.state.seq, l.state.head
+}
+
+// Pruned returns what was dropped from the front.
+func (l *Ledger) Pruned() Pruned { return l.state.pruned() }
+
+// Err returns nil while the log takes lines, otherwise why it does not: an
+// error that is ErrFailed or ErrClosed.
+func (l *Ledger) Err() error {
+	return cmp.Or(l.queue.err(), l.state.failure())
+}
+
+// Close takes no further batches, finishes those admitted, makes the log
 // durable and gives the directory free. Further calls return the same.
-func (c *Ledger) Close() error {
-	c.closing.Do(func() {
-		c.queue.close()
-		<-c.stopped
-		c.pruning.Lock() // until one under way has ended
-		defer c.pruning.Unlock()
-		c.sealing.Wait()
-		c.closeErr = c.shut()
+func (l *Ledger) Close() error {
+	l.closing.Do(func() {
+		l.queue.close()
+		<-l.stopped
+		l.pruning.Lock() // a pruning under way ends first
+		defer l.pruning.Unlock()
+		l.sealing.Wait()
+		l.closeErr = l.shut()
 	})
-	return c.closeErr
+	return l.closeErr
+}
+
+// Stats are figures of a log at one moment.
+type Stats struct {
+	Events   uint64 // that the log holds
+	Pruned   Pruned // and those before them
+	Segments int
+	Bytes    int64 // of the segments, without their indexes
+	Sync     SyncPolicy
+	Torn     int64             // bytes of an unfinished write that opening cut off
+	Appended uint64            // lines since it was opened
+	Errors   map[string]uint64 // since it was opened, by operation
+	Append   tally.Histogram   // seconds from the call of Append to its return
+}
+
+// Operations that fail, by which Stats.Errors counts.
+const (
+	opWrite  = "write"
+	opSync   = "sync"
+	opCreate = "create"
+	opIndex  = "index"
+	opPrune  = "prune"
+)
+
+// Stats returns the log's figures.
+func (l *Ledger) Stats() Stats {
+	out := Stats{Sync: l.opts.Sync, Append: l.appends.Read(), Errors: l.errors.Read()}
+	l.state.mu.RLock()
+	segments := l.state.segments
+	out.Pruned = l.state.dropped
+	out.Events, out.Appended, out.Torn, out.Segments = l.state.seq-out.Pruned.Records, l.state.appended, l.state.torn, len(segments)
+	l.state.mu.RUnlock()
+	for _, g := range segments {
+		h, _ := l.state.headOf(g)
+		out.Bytes += h.Size
+	}
+	return out
 }

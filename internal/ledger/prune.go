@@ -18,14 +18,11 @@ import (
 	"github.com/rampartlog/rampart/internal/segment"
 )
 
-// Unanswered returns the ids of the approvals that were asked for before that id and had no answer before it.
-type Unanswered func(ctx context.Context, before string) ([]string, error)
-
-// Pruned says what was dropped from the front of a log; the zero value is nothing.
+// Pruned has the fields of rampart.Pruned, which is made of it.
 type Pruned struct {
-	Records  uint64 `json:"records"`   // all that ever were, hence the number of the last of them
-	LastID   string `json:"last_id"`   // of that one
-	LastHash string `json:"last_hash"` // the prev_hash of the first event that is still there
+	Records  uint64 `json:"records"`
+	LastID   string `json:"last_id"`
+	LastHash string `json:"last_hash"`
 }
 
 // pruning is Pruned and the event that put it on record.
@@ -34,8 +31,8 @@ type pruning struct {
 	event Anchor
 }
 
-// prunedName is the file that holds a copy of that event's line. It says where
-// the log begins; that the log has the line too says that nobody hid it.
+// prunedName is the file that holds a copy of that event's line. The file says
+// where the log begins. The line in the log says that nobody made the file up.
 const prunedName = "PRUNED"
 
 const (
@@ -44,61 +41,58 @@ const (
 	pruneAction = "pruned"
 )
 
-// Prune drops events from the front of the log, and returns how many: whole
-// segments, of 16 MiB, all of whose events were appended before that time, as
-// their ids say. The segment that is being written stays, and so does each from
-// the first one on that has the request of an approval which was not answered
-// before that time.
+// Unanswered returns the ids of the approvals that were requested before an id,
+// and whose answers, if any, do not come before it either.
+type Unanswered func(ctx context.Context, before string) (ids []string, err error)
+
+// Prune drops whole segments from the front, and returns how many records they
+// held: those whose records were all appended before that time, up to the first
+// one that has an approval which unanswered names. The segment that is being
+// written stays.
 //
-// What stays can be proved as before. First an event of the agent "rampart"
-// states the number, id and hash of the last event dropped; when it is durable,
-// whatever [AuditOptions.Sync] says, a copy of it in the file PRUNED becomes
-// the beginning of the log; then the segments are removed. A crash leaves the
-// log as it was or pruned, and the next opening removes what is left over.
-// Nothing is verified before it is dropped, see [Ledger.Verify] for that.
+// First an event states the number, id and hash of the last record dropped.
+// Once that is durable, whatever [Options.Sync] says, its copy in the file PRUNED
+// becomes the beginning of the log, and then the segments are removed. A crash
+// leaves the log as it was or pruned. Files that a query or verification still
+// reads are removed by the next Prune, or opening.
 //
-// Queries and verifications that began before go on over all that they began
-// with: files that one still needs are removed by the next Prune, or opening.
-// Who is fed from the log and has yet to be given what was dropped gets
-// [ErrLagged].
-//
-// ctx limits what comes before the append of the event. With any error nothing
-// was dropped: those of [Ledger.Query] and [Ledger.Append], or one of
-// writing the file, after which the next opening may drop it all the same.
-func (c *Ledger) Prune(ctx context.Context, before time.Time, unanswered Unanswered) (events uint64, err error) {
-	c.pruning.Lock()
-	defer c.pruning.Unlock()
-	n, last, err := c.prunable(ctx, before, unanswered)
+// ctx limits what comes before the append of the event. After an error nothing
+// was dropped, but that the next opening may drop it where the error is one of
+// writing PRUNED.
+func (l *Ledger) Prune(ctx context.Context, before time.Time, unanswered Unanswered) (events uint64, err error) {
+	l.pruning.Lock()
+	defer l.pruning.Unlock()
+	n, last, err := l.prunable(ctx, before, unanswered)
 	if err != nil {
 		return 0, err
 	}
 	if n > 0 {
-		if err := c.putOnRecord(ctx, last, before); err != nil {
+		if err := l.putOnRecord(ctx, last, before); err != nil {
 			return 0, err
 		}
-		events = last.Records - c.state.pruned().Records
-		c.state.prune(n, last)
+		events = last.Records - l.state.pruned().Records
+		l.state.prune(n, last)
 	}
-	c.removePruned()
+	l.removePruned()
 	return events, nil
 }
 
 // prunable returns how many segments may go, and the last record in them.
-func (c *Ledger) prunable(ctx context.Context, before time.Time, unanswered Unanswered) (n int, last Pruned, err error) {
-	v, err := c.state.view()
+func (l *Ledger) prunable(ctx context.Context, before time.Time, unanswered Unanswered) (n int, last Pruned, err error) {
+	v, err := l.state.view()
 	if err != nil {
 		return 0, last, err
 	}
 	defer v.release()
-	var bound ulid.ULID // ids from that time on are not below it
+	var bound ulid.ULID // no id of that time or later is below it
 	if err := bound.SetTime(min(uint64(max(before.UnixMilli(), 0)), ulid.MaxTime())); err != nil {
 		return 0, last, err
 	}
 	head := func(i int) segment.Head {
-		h, _ := c.state.headOf(v.segments[i])
+		h, _ := l.state.headOf(v.segments[i])
 		return h
 	}
-	// below is how many of the first n segments have no id from that one on.
+	// below is how many of the first n segments have only ids below that one.
 	below := func(n int, id string) int {
 		return sort.Search(n, func(i int) bool { return head(i).LastID >= id })
 	}
@@ -114,7 +108,7 @@ func (c *Ledger) prunable(ctx context.Context, before time.Time, unanswered Unan
 	}
 	for _, g := range v.segments[:n] {
 		if g.sealed != nil {
-			<-g.sealed // a sidecar that came later would stay
+			<-g.sealed // a sidecar that is written later would stay
 		}
 	}
 	if n > 0 {
@@ -125,7 +119,7 @@ func (c *Ledger) prunable(ctx context.Context, before time.Time, unanswered Unan
 }
 
 // putOnRecord states what is dropped, first as an event and then in the file.
-func (c *Ledger) putOnRecord(ctx context.Context, last Pruned, before time.Time) error {
+func (l *Ledger) putOnRecord(ctx context.Context, last Pruned, before time.Time) error {
 	request, err := json.Marshal(struct {
 		Pruned
 		Before time.Time `json:"before"`
@@ -143,63 +137,63 @@ func (c *Ledger) putOnRecord(ctx context.Context, last Pruned, before time.Time)
 	}
 	batch := One(body)
 	batch.Sync = true
-	if err := c.Append(ctx, batch); err != nil {
+	if err := l.Append(ctx, batch); err != nil {
 		return err
 	}
-	line, err := c.Get(context.WithoutCancel(ctx), batch.Places[0].ID)
+	line, err := l.Get(context.WithoutCancel(ctx), batch.Records[0].ID)
 	if err == nil {
-		err = replaceFile(c.fs, prunedName, io.NopCloser(bytes.NewReader(append(line, '\n'))), int64(len(line))+1)
+		err = replaceFile(l.fs, prunedName, io.NopCloser(bytes.NewReader(append(line, '\n'))), int64(len(line))+1)
 	}
 	if err != nil {
-		c.errors.Add("prune")
+		l.errors.Add(opPrune)
 		err = fmt.Errorf("rampart: write %s: %w", prunedName, err)
 	}
 	return err
 }
 
 // ofPruned reports whether that is a file of a pruned segment.
-func (c *Ledger) ofPruned(name string) bool {
+func (l *Ledger) ofPruned(name string) bool {
 	first, ok := segment.Owner(name)
-	return ok && first <= c.state.pruned().Records
+	return ok && first <= l.state.pruned().Records
 }
 
-// finishPruning is removePruned after a crash. The one who wrote PRUNED may
-// have failed to make its name durable, and such a name is there and lost to
-// every later sync: it is put there anew before what it is about goes.
-func (c *Ledger) finishPruning(open opener) {
-	line, err := open.head(prunedName)
+// finishPruning is removePruned after a crash. The process that wrote PRUNED may
+// have failed to make its name durable. Such a name is visible, and no later sync
+// makes it durable: the file is written anew before the segments go.
+func (l *Ledger) finishPruning(from opener) {
+	line, err := from.head(prunedName)
 	if err == nil {
-		err = replaceFile(c.fs, prunedName, io.NopCloser(bytes.NewReader(line)), int64(len(line)))
+		err = replaceFile(l.fs, prunedName, io.NopCloser(bytes.NewReader(line)), int64(len(line)))
 	}
 	if err != nil {
-		c.warnLeftOver(err)
+		l.warnLeftOver(err)
 		return
 	}
-	c.removePruned()
+	l.removePruned()
 }
 
-func (c *Ledger) warnLeftOver(err error) {
-	c.errors.Add("prune")
-	c.log.Warn("files of pruned segments are not removed yet; the next pruning, or opening, tries again", "error", err)
+func (l *Ledger) warnLeftOver(err error) {
+	l.errors.Add(opPrune)
+	l.log.Warn("files of pruned segments are not removed yet; the next pruning, or opening, tries again", "error", err)
 }
 
-// removePruned removes what is left of pruned segments, oldest first. Where
-// that fails, as on Windows while somebody reads them, the next one tries again.
-func (c *Ledger) removePruned() {
-	names, err := c.fs.List()
-	needed, removed := c.state.needed(), false
+// removePruned removes the files of pruned segments, oldest first. What it cannot
+// remove, as on Windows while somebody reads it, the next pruning tries again.
+func (l *Ledger) removePruned() {
+	names, err := l.fs.List()
+	needed, removed := l.state.needed(), false
 	for _, name := range names {
 		if first, ok := segment.Owner(name); ok && first < needed {
-			failed := c.fs.Remove(name)
+			failed := l.fs.Remove(name)
 			err = errors.Join(err, failed)
 			removed = removed || failed == nil
 		}
 	}
 	if removed {
-		err = errors.Join(err, c.fs.SyncDir())
+		err = errors.Join(err, l.fs.SyncDir())
 	}
 	if err != nil {
-		c.warnLeftOver(err)
+		l.warnLeftOver(err)
 	}
 }
 
@@ -207,19 +201,19 @@ func (c *Ledger) removePruned() {
 type opener func(name string) (io.ReadCloser, error)
 
 // head reads a file up to the length of the longest line.
-func (open opener) head(name string) ([]byte, error) {
-	f, err := open(name)
+func (from opener) head(name string) ([]byte, error) {
+	f, err := from(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxEvent+2))
+	return io.ReadAll(io.LimitReader(f, MaxEvent+2))
 }
 
 // readPruning reads what was dropped from the front of a log. The error is a
 // [*CorruptError], or one of reading.
-func readPruning(open opener) (p pruning, err error) {
-	data, err := open.head(prunedName)
+func readPruning(from opener) (p pruning, err error) {
+	data, err := from.head(prunedName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
 	}
@@ -228,7 +222,7 @@ func readPruning(open opener) (p pruning, err error) {
 	}
 	line, whole := bytes.CutSuffix(data, []byte("\n"))
 	var e record.Fields
-	fault := selfFault(line, &e)
+	fault := CheckLine(line, &e)
 	if fault == nil && !whole {
 		fault = &failure.CorruptError{Expected: "a newline", Found: "the end of the file"}
 	}
@@ -237,13 +231,12 @@ func readPruning(open opener) (p pruning, err error) {
 		err := record.Decode(e.Request, map[string]any{"records": &n, "last_id": &p.LastID, "last_hash": &p.LastHash})
 		p.Records, p.event = uint64(n), Anchor{ID: string(e.ID), Hash: string(e.Hash)}
 		if err != nil || string(e.Agent) != pruneAgent || string(e.Tool) != pruneTool || string(e.Action) != pruneAction ||
-			n <= 0 || !validID(p.LastID) || p.LastID >= p.event.ID || len(p.LastHash) != len(zeroHash) {
+			n <= 0 || !record.ValidID(p.LastID) || p.LastID >= p.event.ID || len(p.LastHash) != len(ZeroHash) {
 			fault = &failure.CorruptError{ID: p.event.ID, Expected: "the event of a pruning", Found: fmt.Sprintf("%.200s", line)}
 		}
 	}
 	if fault != nil {
-		fault.Segment, fault.Line = prunedName, 1
-		return pruning{}, fault
+		return pruning{}, fault.At(prunedName, 1, 0)
 	}
 	return p, nil
 }
@@ -269,19 +262,19 @@ func (p *pruning) fault(first uint64, id, prevHash string) *failure.CorruptError
 }
 
 // checkFront checks that the log can begin with segment first, 0 if there is none.
-func (p *pruning) checkFront(open opener, first uint64) error {
+func (p *pruning) checkFront(from opener, first uint64) error {
 	fault := p.fault(first, p.event.ID, p.LastHash)
 	if fault == nil && p.Records > 0 {
 		name := segment.Name(first)
-		data, err := open.head(name)
+		data, err := from.head(name)
 		if err != nil {
 			return err
 		}
-		// It was durable before what was pruned was on record: it can't be torn.
+		// The line was durable before the pruning was on record: it can't be torn.
 		line, _, _ := bytes.Cut(data, []byte("\n"))
 		var e record.Fields
-		if fault = selfFault(line, &e); fault != nil {
-			fault.Segment, fault.Line = name, 1
+		if fault = CheckLine(line, &e); fault != nil {
+			fault.At(name, 1, 0)
 		} else {
 			fault = p.fault(first, string(e.ID), string(e.PrevHash))
 		}

@@ -1,10 +1,8 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"iter"
 	"math"
 	"time"
 
@@ -13,13 +11,13 @@ import (
 	"github.com/rampartlog/rampart/internal/segment"
 )
 
-// Filter chooses events. Values of one field are alternatives, fields combine
-// with and; an empty field chooses every event. Letter case counts.
+// Filter chooses records, as rampart.Filter does.
 type Filter struct {
 	Agent, Session, Tool, Action, RunID []string
 }
 
-func (f *Filter) Wants() []segment.Want {
+// wants is the filter as an index takes it.
+func (f *Filter) wants() []segment.Want {
 	var out []segment.Want
 	for _, w := range []segment.Want{
 		{Field: segment.Agent, Values: f.Agent}, {Field: segment.Session, Values: f.Session},
@@ -32,12 +30,17 @@ func (f *Filter) Wants() []segment.Want {
 	return out
 }
 
-// match holds a line's own bytes against the filter.
+// All reports whether the filter chooses every record.
+func (f *Filter) All() bool { return len(f.wants()) == 0 }
+
+// Match holds a line's own bytes against the filter.
 func (f *Filter) Match(line *record.Fields) bool {
 	return OneOf(line.Agent, f.Agent) && OneOf(line.Session, f.Session) && OneOf(line.Tool, f.Tool) &&
 		OneOf(line.Action, f.Action) && OneOf(line.RunID, f.RunID)
 }
 
+// OneOf reports whether raw, the inside of a JSON string, stands for one of the
+// values, or there are none.
 func OneOf(raw []byte, values []string) bool {
 	if len(values) == 0 {
 		return true
@@ -50,52 +53,38 @@ func OneOf(raw []byte, values []string) bool {
 	return false
 }
 
-// Query chooses events of the log and their order. The zero value is all of
-// them, newest first.
+// Query chooses records and their order. The zero value is all of them, newest
+// first.
 type Query struct {
 	Filter
-	Since, Until  time.Time // by the event's timestamp: Since ≤ t < Until; zero is open
+	Since, Until  time.Time // by the line's timestamp: Since ≤ t < Until; zero is open
 	After, Before string    // ids, exclusive, in the log or not; empty is open
 	Ascending     bool      // oldest first
 
-	Approval bool // only events with an approval member
+	// Approval chooses only lines with an approval member. An approval is
+	// believed only if its line's hash fits; such lines are rare, so checking
+	// each is cheap.
+	Approval bool
 }
 
-// Query yields the stored lines of the events that q chooses, in log order or
-// its reverse. It sees the log as it is when the iteration begins; events that
-// arrive meanwhile neither appear nor move others. A page ends where its last
-// event's id says: give it as After or Before to go on.
+// Scan calls fn for each record that q chooses until fn returns false. It sees
+// the log as it is when it begins. line and f are valid during the call, and are
+// in the stored form; the hash is not checked, unless q.Approval says so.
 //
-// What is yielded has the form of an event, and is not hashed: a line that was
-// edited on the disk has a hash that does not fit, as [Ledger.Verify] says.
-//
-// Memory does not grow with the log. The records are the caller's to keep. An
-// error comes last and once: ErrInvalid, ErrClosed, ctx's, [*CorruptError], or
-// one of reading.
-func (c *Ledger) Query(ctx context.Context, q Query) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		if err := c.Scan(ctx, &q, func(_ uint64, line []byte, _ *record.Fields) bool {
-			return yield(bytes.Clone(line), nil)
-		}); err != nil {
-			yield(nil, err)
-		}
-	}
-}
-
-// query calls fn for each record that q chooses until fn returns false. line
-// and fields are valid during the call.
-func (c *Ledger) Scan(ctx context.Context, q *Query, fn func(seq uint64, line []byte, f *record.Fields) bool) error {
+// [failure.ErrInvalid], [failure.ErrClosed], ctx's error, [*failure.CorruptError],
+// or one of reading.
+func (l *Ledger) Scan(ctx context.Context, q *Query, fn func(seq uint64, line []byte, f *record.Fields) bool) error {
 	for _, id := range []string{q.After, q.Before} {
-		if id != "" && !validID(id) {
-			return fmt.Errorf("%w: %q is not an event's id, which has 26 characters of 0-9 and A-Z", failure.ErrInvalid, id)
+		if id != "" && !record.ValidID(id) {
+			return fmt.Errorf("%w: %q is not %s", failure.ErrInvalid, id, record.IDForm)
 		}
 	}
-	v, err := c.state.view()
+	v, err := l.state.view()
 	if err != nil {
 		return err
 	}
 	defer v.release()
-	s := scan{c: c, q: q, upto: v.seq, wants: q.Wants(), since: math.MinInt64, until: math.MaxInt64, fn: fn}
+	s := scan{ledger: l, q: *q, upto: v.seq, wants: q.wants(), since: math.MinInt64, until: math.MaxInt64, fn: fn}
 	if q.Approval {
 		s.wants = append(s.wants, segment.Want{Field: segment.Approval, Values: []string{"1"}})
 	}
@@ -110,7 +99,7 @@ func (c *Ledger) Scan(ctx context.Context, q *Query, fn func(seq uint64, line []
 			i = len(v.segments) - 1 - i
 		}
 		if more, err := s.segment(ctx, v.segments[i]); !more || err != nil {
-			return v.segments[i].misplaced(err)
+			return err
 		}
 	}
 	return nil
@@ -118,8 +107,8 @@ func (c *Ledger) Scan(ctx context.Context, q *Query, fn func(seq uint64, line []
 
 // scan is one query on its way through the log.
 type scan struct {
-	c            *Ledger
-	q            *Query
+	ledger       *Ledger
+	q            Query
 	upto         uint64 // number of the newest record when it began
 	wants        []segment.Want
 	since, until int64 // Unix seconds, inclusive
@@ -127,59 +116,79 @@ type scan struct {
 	fields       record.Fields
 }
 
-func (s *scan) segment(ctx context.Context, g *sealedOrLive) (more bool, err error) {
+// segment goes over the records of g, and reports whether more are wanted.
+func (s *scan) segment(ctx context.Context, g *segmentRef) (more bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	h, partial := s.c.state.headOf(g)
-	if h.Count == 0 || s.q.After != "" && h.LastID <= s.q.After || s.q.Before != "" && h.FirstID >= s.q.Before {
+	if !s.may(g) {
 		return true, nil
 	}
-	if !partial && (h.Max < s.since || h.Min > s.until || s.q.Approval && h.Approvals == 0) {
-		return true, nil
-	}
-	if !s.c.may(g, s.wants) {
-		return true, nil
-	}
-	index, err := s.c.index(ctx, g)
+	index, err := s.ledger.index(ctx, g)
 	if err != nil {
 		return false, err
 	}
-	view := index.View()
 	var chosen *segment.Selection
 	if len(s.wants) > 0 {
 		if chosen = index.Select(s.wants); chosen != nil && chosen.IsEmpty() {
 			return true, nil
 		}
 	}
-	f, err := s.c.fs.Open(segment.Name(g.first))
-	if err != nil {
-		return false, err
+	err = s.ledger.lines(g, index, func(view segment.View, lines *segment.Lines) error {
+		from, to, err := s.bounds(g, view, lines)
+		if err != nil {
+			return err
+		}
+		c := candidates{view: view, since: s.since, until: s.until, from: from, to: to, backward: !s.q.Ascending, chosen: chosen}
+		more, err = s.each(ctx, g, &c, lines)
+		return err
+	})
+	return more, err
+}
+
+// may reports whether g may have a record that is wanted, as far as that can be
+// told without its index.
+func (s *scan) may(g *segmentRef) bool {
+	h, partial := s.ledger.state.headOf(g)
+	if h.Count == 0 || s.q.After != "" && h.LastID <= s.q.After || s.q.Before != "" && h.FirstID >= s.q.Before {
+		return false
 	}
-	defer f.Close()
-	lines := segment.NewLines(f, view)
-	defer lines.Release()
-	from, to := 0, int(min(view.Count, s.upto+1-g.first)) // line numbers, half open
+	if !partial && (h.Max < s.since || h.Min > s.until || s.q.Approval && h.Approvals == 0) {
+		return false
+	}
+	return s.ledger.may(g, s.wants)
+}
+
+// bounds returns the lines of g, from 0 and half open, that the query's ids and
+// the moment when it began leave.
+func (s *scan) bounds(g *segmentRef, view segment.View, lines *segment.Lines) (from, to int, err error) {
+	to = int(min(view.Count, s.upto+1-g.first))
 	if s.q.After != "" {
 		if from, err = lines.Search(s.q.After); err != nil {
-			return false, err
+			return 0, 0, err
 		}
-		if id, err := idAt(lines, from, to); err != nil {
-			return false, err
-		} else if id == s.q.After {
+		id, err := idAt(lines, from, to)
+		if err != nil {
+			return 0, 0, err
+		}
+		if id == s.q.After {
 			from++
 		}
 	}
 	if s.q.Before != "" {
 		before, err := lines.Search(s.q.Before)
 		if err != nil {
-			return false, err
+			return 0, 0, err
 		}
 		to = min(to, before)
 	}
-	w := walk{view: view, since: s.since, until: s.until, from: from, to: to, backward: !s.q.Ascending, chosen: chosen}
+	return from, to, nil
+}
+
+// each gives the caller those candidates that are chosen.
+func (s *scan) each(ctx context.Context, g *segmentRef, c *candidates, lines *segment.Lines) (more bool, err error) {
 	for n := 1; ; n++ {
-		i, next, ok := w.next()
+		i, next, ok := c.next()
 		if !ok {
 			return true, nil
 		}
@@ -194,12 +203,11 @@ func (s *scan) segment(ctx context.Context, g *sealedOrLive) (more bool, err err
 			ok, err = s.chosen()
 		}
 		if err != nil {
-			return false, &failure.CorruptError{Segment: segment.Name(g.first), Line: i + 1, Expected: "an event in the stored form", Found: err.Error()}
+			return false, notStored("", err).At(segment.Name(g.first), i+1, 0)
 		}
-		if ok && s.q.Approval { // an answer must be what was given, and one line in thousands is one
-			if fault := selfFault(line, &s.fields); fault != nil {
-				fault.Segment, fault.Line = segment.Name(g.first), i+1
-				return false, fault
+		if ok && s.q.Approval {
+			if fault := CheckLine(line, &s.fields); fault != nil {
+				return false, fault.At(segment.Name(g.first), i+1, 0)
 			}
 		}
 		if ok && !s.fn(g.first+uint64(i), line, &s.fields) {
@@ -221,4 +229,27 @@ func (s *scan) chosen() (bool, error) {
 		return false, err
 	}
 	return (s.q.Since.IsZero() || !t.Before(s.q.Since)) && (s.q.Until.IsZero() || t.Before(s.q.Until)), nil
+}
+
+// Days lists the UTC days that have records by their timestamps, as days since
+// 1970, in no order.
+func (l *Ledger) Days(ctx context.Context) ([]int32, error) {
+	v, err := l.state.view()
+	if err != nil {
+		return nil, err
+	}
+	defer v.release()
+	seen := map[int32]bool{}
+	for _, g := range v.segments {
+		index, err := l.index(ctx, g)
+		if err != nil {
+			return nil, err
+		}
+		index.Days(func(d int32) { seen[d] = true })
+	}
+	days := make([]int32, 0, len(seen))
+	for d := range seen {
+		days = append(days, d)
+	}
+	return days, nil
 }

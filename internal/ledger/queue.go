@@ -10,29 +10,29 @@ import (
 	"github.com/rampartlog/rampart/internal/failure"
 )
 
-// queue is where requests wait for the committer. It is bounded in bytes.
+// queue is where batches wait for the committer. It is bounded in bytes.
 type queue struct {
 	mu      sync.Mutex
 	waiting []*Batch
 	bytes   int
-	room    chan struct{} // closed when requests were taken; nil while nobody waits for that
+	room    chan struct{} // closed when batches were taken; nil while nobody waits for that
 	closed  bool
 
 	kick chan struct{} // something waits, or the queue was closed
-	tail chan struct{} // full while somebody has the tail of the log
+	tail chan struct{} // holds a token while a goroutine owns the tail of the log
 
-	// Of who has the tail; back is changed under mu.
-	back  int       // requests that may wait soon
-	began time.Time // the write that is being made
+	// Owned by the holder of the tail; back is also guarded by mu.
+	back  int       // batches that may wait soon
+	began time.Time // when the write under way began
 	size  int       // bytes in it
-	lines int       // events in it
+	lines int       // lines in it
 }
 
 func (q *queue) init() { q.kick, q.tail = make(chan struct{}, 1), make(chan struct{}, 1) }
 
-// alone gives the caller the tail if nobody has it and nobody is expected to
-// want it: a lone writer's request needs no hand-off to the committer and back,
-// which is a tenth of what it takes. The caller empties q.tail afterwards.
+// alone gives the caller the tail if nobody holds it and nobody is expected to
+// want it. A lone writer's batch then needs no hand-off to the committer and
+// back, which is a tenth of its time. The caller empties q.tail afterwards.
 func (q *queue) alone() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -63,10 +63,10 @@ func (q *queue) err() error {
 	return nil
 }
 
-// push adds r as soon as there is room for it.
-func (q *queue) push(ctx context.Context, r *Batch) error {
+// push adds b as soon as there is room for it.
+func (q *queue) push(ctx context.Context, b *Batch) error {
 	q.mu.Lock()
-	for !q.closed && q.bytes > 0 && q.bytes+r.size > maxQueued {
+	for !q.closed && q.bytes > 0 && q.bytes+b.size > maxQueued {
 		if q.room == nil {
 			q.room = make(chan struct{})
 		}
@@ -83,25 +83,27 @@ func (q *queue) push(ctx context.Context, r *Batch) error {
 	if q.closed {
 		return failure.ErrClosed
 	}
-	q.waiting = append(q.waiting, r)
-	q.bytes += r.size
+	q.waiting = append(q.waiting, b)
+	q.bytes += b.size
 	q.signal()
 	return nil
 }
 
-// withdraw removes r if the committer has not taken it yet.
-func (q *queue) withdraw(r *Batch) bool {
+// withdraw removes b if the committer has not taken it yet.
+func (q *queue) withdraw(b *Batch) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	i := slices.Index(q.waiting, r)
+	i := slices.Index(q.waiting, b)
 	if i < 0 {
 		return false
 	}
 	q.waiting = slices.Delete(q.waiting, i, i+1)
-	q.freed(r.size)
+	q.freed(b.size)
 	return true
 }
 
+// freed takes n bytes off the queue, and wakes those that wait for room. The
+// caller holds q.mu.
 func (q *queue) freed(n int) {
 	q.bytes -= n
 	if q.room != nil {
@@ -114,69 +116,66 @@ func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	if q.room != nil {
-		close(q.room)
-		q.room = nil
-	}
+	q.freed(0)
 	q.signal()
 }
 
-// Writers that were answered together come back together, and those that came
-// meanwhile wait: for as many it is worth waiting a moment, since that fills one
-// write where there would be two. A lone writer is never waited for.
+// Writers that were answered together come back together, while those that came
+// meanwhile wait. The committer waits a moment for that many batches, since they
+// fill one write where there would be two. It never waits for a lone writer.
 const (
 	gatherFor   = 100 * time.Microsecond
 	gatherTurns = 1024 // bounds the wait where time stands still, as in a synctest bubble
 )
 
-// answered notes that n requests are about to be answered: their callers may come
-// back, and with those that wait already fill the next write.
+// answered notes that n batches are about to be answered. Their callers may come
+// back, and fill the next write together with the batches that wait already.
 func (q *queue) answered(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.back = n + len(q.waiting)
 }
 
-// take begins a write: it moves requests that wait into batch, as many as one
-// write holds, and reports whether more may ever come.
-func (q *queue) take(batch []*Batch) (_ []*Batch, open bool) {
+// take begins a write: it moves waiting batches into taken, as many as one write
+// holds, and reports whether more may ever come.
+func (q *queue) take(taken []*Batch) (_ []*Batch, open bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.began, q.size, q.lines = time.Now(), 0, 0
-	batch = q.move(batch)
-	return batch, !q.closed || len(q.waiting) > 0
+	taken = q.move(taken)
+	return taken, !q.closed || len(q.waiting) > 0
 }
 
-// gather adds to a write the requests that come while it is worth waiting for
+// gather adds to a write the batches that come while it is worth waiting for
 // them; none when that time is over.
-func (q *queue) gather(batch []*Batch) []*Batch {
-	n := len(batch)
-	for turn := 0; len(batch) == n && n < q.back && turn < gatherTurns && time.Since(q.began) < gatherFor; turn++ {
+func (q *queue) gather(taken []*Batch) []*Batch {
+	n := len(taken)
+	for turn := 0; len(taken) == n && n < q.back && turn < gatherTurns && time.Since(q.began) < gatherFor; turn++ {
 		runtime.Gosched()
 		q.mu.Lock()
-		batch = q.move(batch)
+		taken = q.move(taken)
 		q.mu.Unlock()
 	}
-	return batch
+	return taken
 }
 
 // move is take within a write. The caller holds q.mu.
-func (q *queue) move(batch []*Batch) []*Batch {
+func (q *queue) move(taken []*Batch) []*Batch {
 	n, size := 0, 0
-	for _, r := range q.waiting {
-		if q.lines > 0 && (q.size+r.size > maxWrite || q.lines+len(r.Bodies) > maxBatch) {
+	for _, b := range q.waiting {
+		if q.lines > 0 && (q.size+b.size > maxWrite || q.lines+len(b.Records) > MaxBatch) {
 			break
 		}
-		n, size = n+1, size+r.size
-		q.size, q.lines = q.size+r.size, q.lines+len(r.Bodies)
+		n, size = n+1, size+b.size
+		q.size, q.lines = q.size+b.size, q.lines+len(b.Records)
 	}
 	if n > 0 {
-		batch = append(batch, q.waiting[:n]...)
+		taken = append(taken, q.waiting[:n]...)
 		q.waiting = slices.Delete(q.waiting, 0, n)
 		q.freed(size)
 	}
 	if len(q.waiting) > 0 {
 		q.signal()
 	}
-	return batch
+	return taken
 }

@@ -20,18 +20,18 @@ func idAt(lines *segment.Lines, i, end int) (string, error) {
 	return lines.ID(i)
 }
 
-// Get returns the stored line of one event, or ErrNotFound. A line whose hash
-// does not fit is a [*CorruptError].
-func (c *Ledger) Get(ctx context.Context, id string) ([]byte, error) {
-	if !validID(id) {
-		return nil, fmt.Errorf("%w: no event %q: an id has 26 characters of 0-9 and A-Z", failure.ErrNotFound, id)
+// Get returns the stored line of one record, or [failure.ErrNotFound]. A line
+// whose hash does not fit is a [*failure.CorruptError].
+func (l *Ledger) Get(ctx context.Context, id string) ([]byte, error) {
+	if !record.ValidID(id) {
+		return nil, fmt.Errorf("%w: %q is not %s", failure.ErrNotFound, id, record.IDForm)
 	}
 	var found []byte
 	var fault *failure.CorruptError
-	err := c.find(ctx, id, func(first uint64, i int, line []byte) {
+	err := l.find(ctx, id, func(first uint64, i int, line []byte) {
 		found = bytes.Clone(line)
-		if fault = selfFault(line, new(record.Fields)); fault != nil {
-			fault.Segment, fault.Line = segment.Name(first), i+1
+		if fault = CheckLine(line, new(record.Fields)); fault != nil {
+			fault.At(segment.Name(first), i+1, 0)
 		}
 	})
 	switch {
@@ -47,15 +47,15 @@ func (c *Ledger) Get(ctx context.Context, id string) ([]byte, error) {
 
 // find calls fn for the record with that id, if there is one: line i, from 0,
 // of segment first.
-func (c *Ledger) find(ctx context.Context, id string, fn func(first uint64, i int, line []byte)) error {
-	v, err := c.state.view()
+func (l *Ledger) find(ctx context.Context, id string, fn func(first uint64, i int, line []byte)) error {
+	v, err := l.state.view()
 	if err != nil {
 		return err
 	}
 	defer v.release()
 	// The segment before the first that begins after id.
-	i, _ := slices.BinarySearchFunc(v.segments, id, func(g *sealedOrLive, id string) int {
-		h, _ := c.state.headOf(g)
+	i, _ := slices.BinarySearchFunc(v.segments, id, func(g *segmentRef, id string) int {
+		h, _ := l.state.headOf(g)
 		if h.Count == 0 || h.FirstID > id {
 			return 1
 		}
@@ -65,77 +65,75 @@ func (c *Ledger) find(ctx context.Context, id string, fn func(first uint64, i in
 		return nil
 	}
 	g := v.segments[i]
-	index, err := c.index(ctx, g)
+	index, err := l.index(ctx, g)
 	if err != nil {
 		return err
 	}
-	f, err := c.fs.Open(segment.Name(g.first))
-	if err != nil {
+	return l.lines(g, index, func(view segment.View, lines *segment.Lines) error {
+		at, err := lines.Search(id)
+		if err != nil {
+			return err
+		}
+		if got, err := idAt(lines, at, int(view.Count)); err != nil || got != id {
+			return err
+		}
+		line, err := lines.Line(at)
+		if err == nil {
+			fn(g.first, at, line)
+		}
 		return err
-	}
-	defer f.Close()
-	view := index.View()
-	lines := segment.NewLines(f, view)
-	defer lines.Release()
-	at, err := lines.Search(id)
-	if err != nil {
-		return g.misplaced(err)
-	}
-	if got, err := idAt(lines, at, int(view.Count)); err != nil || got != id {
-		return g.misplaced(err)
-	}
-	line, err := lines.Line(at)
-	if err == nil {
-		fn(g.first, at, line)
-	}
-	return err
+	})
 }
 
-// place is where a stream position is.
-type place int
+// Where says where a stream position is.
+type Where int
 
 const (
-	PlaceFound       place = iota + 1
-	PlaceUnknown           // well-formed, not in this log
-	PlaceContradicts       // in the log with another hash, or beyond its head with a hash
+	Found       Where = iota + 1
+	Unknown           // well-formed, not in this log
+	Contradicts       // in the log with another hash, or beyond its head with a hash
 )
 
-// locate finds the record that a stream position names; hash is empty or a
+// Locate finds the record that a stream position names; hash is empty or a
 // prefix of the record's.
-func (c *Ledger) Locate(ctx context.Context, id, hash string) (seq uint64, p place, err error) {
-	v, err := c.state.view()
+func (l *Ledger) Locate(ctx context.Context, id, hash string) (seq uint64, w Where, err error) {
+	v, err := l.state.view()
 	if err != nil {
 		return 0, 0, err
 	}
 	defer v.release()
 	if id == v.pruned.LastID { // the one before all that are there
 		if !strings.HasPrefix(v.pruned.LastHash, hash) {
-			return 0, PlaceContradicts, nil
+			return 0, Contradicts, nil
 		}
-		return v.pruned.Records, PlaceFound, nil
+		return v.pruned.Records, Found, nil
 	}
 	if id > v.head.ID {
 		if hash != "" {
-			return 0, PlaceContradicts, nil
+			return 0, Contradicts, nil
 		}
-		return 0, PlaceUnknown, nil
+		return 0, Unknown, nil
 	}
-	p = PlaceUnknown
-	err = c.find(ctx, id, func(first uint64, i int, line []byte) {
-		if h := hashOf(line); hash != "" && h[:min(len(h), len(hash))] != hash {
-			p = PlaceContradicts
+	w = Unknown
+	err = l.find(ctx, id, func(first uint64, i int, line []byte) {
+		var f record.Fields
+		if record.Scan(line, &f) != nil { // its hash is none
+			f.Hash = nil
+		}
+		if hash != "" && string(f.Hash[:min(len(f.Hash), len(hash))]) != hash {
+			w = Contradicts
 			return
 		}
-		seq, p = first+uint64(i), PlaceFound
+		seq, w = first+uint64(i), Found
 	})
-	return seq, p, err
+	return seq, w, err
 }
 
-// read calls fn for the records after number after, up to and including number
+// Read calls fn for the records after number after, up to and including number
 // upto, in order, until fn returns false. line is valid only during the call.
-// ErrLagged: they were pruned.
-func (c *Ledger) Read(ctx context.Context, after, upto uint64, fn func(seq uint64, line []byte) bool) error {
-	v, err := c.state.view()
+// [failure.ErrLagged]: they were pruned.
+func (l *Ledger) Read(ctx context.Context, after, upto uint64, fn func(seq uint64, line []byte) bool) error {
+	v, err := l.state.view()
 	if err != nil {
 		return err
 	}
@@ -147,7 +145,7 @@ func (c *Ledger) Read(ctx context.Context, after, upto uint64, fn func(seq uint6
 	for more := true; more && after < upto; {
 		i := v.segmentOf(after + 1)
 		before := after
-		if after, more, err = c.readSegment(ctx, v.segments[i], after, upto, fn); err != nil {
+		if after, more, err = l.readSegment(ctx, v.segments[i], after, upto, fn); err != nil {
 			return err
 		}
 		if more && after == before {
@@ -157,12 +155,12 @@ func (c *Ledger) Read(ctx context.Context, after, upto uint64, fn func(seq uint6
 	return nil
 }
 
-func (c *Ledger) readSegment(ctx context.Context, g *sealedOrLive, after, upto uint64, fn func(uint64, []byte) bool) (last uint64, more bool, err error) {
-	index, err := c.index(ctx, g)
+func (l *Ledger) readSegment(ctx context.Context, g *segmentRef, after, upto uint64, fn func(uint64, []byte) bool) (last uint64, more bool, err error) {
+	index, err := l.index(ctx, g)
 	if err != nil {
 		return after, false, err
 	}
-	f, err := c.fs.Open(segment.Name(g.first))
+	f, err := l.fs.Open(segment.Name(g.first))
 	if err != nil {
 		return after, false, err
 	}
@@ -186,21 +184,4 @@ func (c *Ledger) readSegment(ctx context.Context, g *sealedOrLive, after, upto u
 		return true
 	})
 	return after, more, cmp.Or(err, ctx.Err())
-}
-
-// Head returns the newest visible event's id and hash; both are empty while
-// the log is. Noted down elsewhere, they are an anchor for [VerifyChain].
-func (c *Ledger) Head() Anchor {
-	c.state.mu.RLock()
-	defer c.state.mu.RUnlock()
-	return c.state.head
-}
-
-// hashOf is the hash that a line says it has, or "".
-func hashOf(line []byte) string {
-	var f record.Fields
-	if record.Scan(line, &f) != nil {
-		return ""
-	}
-	return string(f.Hash)
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // maxIndexes is how many sealed segments' indexes stay in memory, about a quarter
-// of a megabyte each at 16 MiB a segment: what queries cost in memory does not grow
-// with the log.
+// of a megabyte each at 16 MiB a segment. So the memory that queries take does not
+// grow with the log.
 const maxIndexes = 32
 
 // maxValues is how many bytes of sealed segments' values stay in memory, some
@@ -23,33 +23,33 @@ const maxValues = 16 << 20
 // state is what readers see of the log.
 type state struct {
 	mu       sync.RWMutex
-	segments []*sealedOrLive // sorted; the last is live
-	seq      uint64          // number of the newest visible record
-	head     Anchor          // that record
-	dropped  Pruned          // before the first segment
-	readers  *readers        // since that was so
-	earlier  []*readers      // who may still read what was dropped, longest ago first
+	segments []*segmentRef // sorted; the last is live
+	seq      uint64        // number of the newest visible record
+	head     Anchor        // that record
+	dropped  Pruned        // before the first segment
+	readers  *readers      // of the segments as they are
+	earlier  []*readers    // of dropped segments, which are still open; oldest first
 	appended uint64
 	torn     int64
 	failed   error
 	closed   bool
 
-	indexMu sync.Mutex      // held while an index or values are loaded or let go
-	values  int             // bytes of the segments' values
-	loaded  []*sealedOrLive // sealed segments whose index is in memory; used last, last
+	indexMu sync.Mutex    // held while an index or values are loaded or let go
+	values  int           // bytes of the segments' values
+	loaded  []*segmentRef // sealed segments whose index is in memory; used last, last
 }
 
-// readers counts who reads the segments from number first on.
+// readers counts those that read the segments from number first on.
 type readers struct {
 	first uint64
 	n     atomic.Int64
 }
 
-// sealedOrLive is a segment. The index of the live one is always there; that of
-// a sealed one comes and goes, and head stays.
-type sealedOrLive struct {
+// segmentRef is a sealed segment, or the live one. The index of the live one is
+// always in memory. That of a sealed one comes and goes, while its head stays.
+type segmentRef struct {
 	first  uint64
-	sealed chan struct{} // closed once it is, with its sidecar; nil of one that was at opening
+	sealed chan struct{} // closed once it is sealed and has its sidecar; nil if it was sealed at opening
 
 	// Guarded by state.indexMu.
 	head    segment.Head    // of a sealed one
@@ -75,7 +75,7 @@ func (s *state) fail(cause error) error {
 	return s.failed
 }
 
-func (s *state) live() *sealedOrLive {
+func (s *state) live() *segmentRef {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.segments[len(s.segments)-1]
@@ -88,11 +88,11 @@ func (s *state) advance(seq uint64, id, hash string, n int) {
 	s.appended += uint64(n)
 }
 
-// begin adds a live segment; the one that was live is sealed, see retire.
+// begin adds a live segment. The one that was live is to be sealed, see retire.
 func (s *state) begin(first uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Readers hold the slice they took: it is replaced, never changed.
+	// Readers hold the slice that they took: it is replaced, never changed.
 	s.segments = append(slices.Clip(s.segments), newLive(first, segment.NewIndex(first)))
 }
 
@@ -134,12 +134,12 @@ func (s *state) pruned() Pruned {
 	return s.dropped
 }
 
-func newLive(first uint64, index *segment.Index) *sealedOrLive {
-	return &sealedOrLive{first: first, sealed: make(chan struct{}), index: index}
+func newLive(first uint64, index *segment.Index) *segmentRef {
+	return &segmentRef{first: first, sealed: make(chan struct{}), index: index}
 }
 
 // retire gives up the index of a segment that was sealed, some time later.
-func (s *state) retire(g *sealedOrLive) {
+func (s *state) retire(g *segmentRef) {
 	defer close(g.sealed)
 	s.indexMu.Lock()
 	defer s.indexMu.Unlock()
@@ -149,7 +149,7 @@ func (s *state) retire(g *sealedOrLive) {
 
 // touch notes that g's index was used and lets go of the one used longest ago
 // when there are too many. The caller holds indexMu.
-func (s *state) touch(g *sealedOrLive) {
+func (s *state) touch(g *segmentRef) {
 	if i := slices.Index(s.loaded, g); i >= 0 {
 		s.loaded = slices.Delete(s.loaded, i, i+1)
 	} else if len(s.loaded) == maxIndexes {
@@ -160,7 +160,7 @@ func (s *state) touch(g *sealedOrLive) {
 }
 
 // headOf returns g's figures; time range and approvals may be unknown.
-func (s *state) headOf(g *sealedOrLive) (h segment.Head, partial bool) {
+func (s *state) headOf(g *segmentRef) (h segment.Head, partial bool) {
 	s.indexMu.Lock()
 	defer s.indexMu.Unlock()
 	if g.head.Count > 0 {
@@ -177,7 +177,7 @@ func (s *state) close() {
 
 // view is the log at one moment. Its files stay until it is released.
 type view struct {
-	segments []*sealedOrLive
+	segments []*segmentRef
 	seq      uint64
 	head     Anchor
 	pruned   Pruned

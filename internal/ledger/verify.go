@@ -19,54 +19,38 @@ import (
 	"github.com/rampartlog/rampart/internal/segment"
 )
 
-// Anchor is an event's id and hash, noted down somewhere that who can write
-// the log can't: a stream position, a ticket, another machine's log.
+// Anchor has the fields of rampart.Anchor, which is made of it.
 type Anchor struct {
 	ID   string `json:"id"`
-	Hash string `json:"hash"` // or its first digits, 16 of them as in a stream position; empty proves presence alone
+	Hash string `json:"hash"`
 }
 
-// Verdict is what a verification found.
+// Verdict is what a verification found, as rampart.Verdict is.
 type Verdict string
 
 const (
 	VerdictOK         Verdict = "ok"
-	VerdictTornTail   Verdict = "torn tail"  // ends as an unfinished write does, which is never acknowledged; an anchor shows the contrary
-	VerdictTampered   Verdict = "tampered"   // a line is not what was written
-	VerdictMissing    Verdict = "missing"    // lines or segments are missing, doubled or out of order
-	VerdictTruncated  Verdict = "truncated"  // an anchor is not on the log, which was cut or rewritten
-	VerdictPruned     Verdict = "pruned"     // all is well, but an anchor is older than what the log holds: it can't be checked
-	VerdictUnreadable Verdict = "unreadable" // reading gave an error
+	VerdictTornTail   Verdict = "torn tail"
+	VerdictTampered   Verdict = "tampered"
+	VerdictMissing    Verdict = "missing"
+	VerdictTruncated  Verdict = "truncated"
+	VerdictPruned     Verdict = "pruned"
+	VerdictUnreadable Verdict = "unreadable"
 )
 
-// Report is the outcome of a verification. A bare chain proves that nothing in
-// it was changed, removed or moved; that its end is still there, and that it
-// was not written anew as a whole, only anchors prove.
+// Report is the outcome of a verification, as rampart.Report is.
 type Report struct {
 	Verdict  Verdict
-	Pruned   Pruned // what was dropped from the front, as the log itself says
-	Events   uint64 // good ones after that, up to the fault
+	Pruned   Pruned
+	Events   uint64
 	FirstID  string
 	LastID   string
 	HeadHash string
-	Fault    *failure.CorruptError // the first fault; nil when Verdict is VerdictOK
+	Fault    *failure.CorruptError
 }
 
-// OK reports whether the log is whole.
-func (r Report) OK() bool { return r.Verdict == VerdictOK }
-
-// VerifyChain reads the log in fsys, a directory of a live log, of a backup or
-// of an archive, and checks every line's hash, every link, the sequence of the
-// segments and every anchor. It takes no lock and writes nothing. All cores
-// hash; memory does not grow with the log.
-//
-// A log that was pruned is whole when it begins with the event after the last
-// one dropped, and holds the event that says so: see [Ledger.Prune].
-//
-// A fault in the data is a verdict. The error is ctx's, or ErrInvalid for a
-// malformed anchor. On a log that is being written the end of a write may look
-// like a torn tail.
-func VerifyChain(ctx context.Context, fsys fs.FS, anchors ...Anchor) (Report, error) {
+// VerifyFS verifies the log in a directory, as rampart.VerifyChain says.
+func VerifyFS(ctx context.Context, fsys fs.FS, anchors []Anchor) (Report, error) {
 	v, err := newVerification(anchors)
 	if err != nil {
 		return Report{}, err
@@ -96,7 +80,7 @@ func VerifyChain(ctx context.Context, fsys fs.FS, anchors ...Anchor) (Report, er
 		}
 		slices.Sort(segments)
 		r, err := v.run(ctx, segments, p, pruneErr)
-		if err != nil || r.OK() {
+		if err != nil || r.Verdict == VerdictOK {
 			return r, err
 		}
 		// It may have been pruned meanwhile.
@@ -106,31 +90,31 @@ func VerifyChain(ctx context.Context, fsys fs.FS, anchors ...Anchor) (Report, er
 	}
 }
 
-// Verify is [VerifyChain] for the part of the open log that is visible when it
-// is called, whose newest event is an anchor. Appending goes on meanwhile.
-func (c *Ledger) Verify(ctx context.Context, anchors ...Anchor) (Report, error) {
+// Verify is [VerifyFS] for the part of the open log that is visible when it is
+// called. The newest event of that part is an anchor. Appending goes on meanwhile.
+func (l *Ledger) Verify(ctx context.Context, anchors []Anchor) (Report, error) {
 	v, err := newVerification(anchors)
 	if err != nil {
 		return Report{}, err
 	}
-	sizes := map[string]int64{prunedName: maxEvent + 2}
-	v.open = func(name string) (io.ReadCloser, error) { return c.section(name, sizes[name]) }
-	c.pruning.Lock() // what the file says, and what is there, are of one moment
-	now, err := c.state.view()
+	sizes := map[string]int64{prunedName: MaxEvent + 2}
+	v.open = func(name string) (io.ReadCloser, error) { return l.section(name, sizes[name]) }
+	l.pruning.Lock() // so that the file PRUNED and the view are of one moment
+	now, err := l.state.view()
 	if err != nil {
-		c.pruning.Unlock()
+		l.pruning.Unlock()
 		return Report{}, err
 	}
 	defer now.release()
 	p, pruneErr := readPruning(v.open)
-	c.pruning.Unlock()
+	l.pruning.Unlock()
 	var segments []uint64
 	for _, g := range now.segments {
-		h, _ := c.state.headOf(g)
+		h, _ := l.state.headOf(g)
 		segments, sizes[segment.Name(g.first)] = append(segments, g.first), h.Size
 	}
 	v.acknowledged = true
-	// An anchor of the caller's stays where it says otherwise.
+	// The caller's anchor stays where it says otherwise.
 	if hash := v.anchors[now.head.ID]; now.head.ID != "" && strings.HasPrefix(now.head.Hash, hash) {
 		v.anchors[now.head.ID] = now.head.Hash
 	}
@@ -146,15 +130,23 @@ type verification struct {
 	pruned   pruning
 	segments []uint64 // those that were not
 
-	acknowledged bool // all of it: no tail is an unfinished write
+	acknowledged bool // the log holds only acknowledged lines: no tail is an unfinished write
+
+	// Of the blocks that were joined so far.
+	report   Report
+	seen     map[string]string // id to hash, of anchors' events
+	prevHash string
+	prevID   string
+	next     uint64 // number of the record that must follow
+	line     int    // and its line in the segment
 }
 
 func newVerification(anchors []Anchor) (*verification, error) {
 	v := &verification{anchors: make(map[string]string, len(anchors))}
 	for _, a := range anchors {
 		hash := strings.ToLower(a.Hash)
-		if !validID(a.ID) {
-			return nil, fmt.Errorf("%w: the anchor's id %q is not an event's id, which has 26 characters of 0-9 and A-Z", failure.ErrInvalid, a.ID)
+		if !record.ValidID(a.ID) {
+			return nil, fmt.Errorf("%w: the anchor's id %q is not %s", failure.ErrInvalid, a.ID, record.IDForm)
 		}
 		if strings.Trim(hash, "0123456789abcdef") != "" || len(hash) > 64 || len(hash) > 0 && len(hash) < 16 {
 			return nil, fmt.Errorf("%w: the anchor's hash must be 16 to 64 hexadecimal digits, or empty", failure.ErrInvalid)
@@ -171,43 +163,32 @@ func newVerification(anchors []Anchor) (*verification, error) {
 	return v, nil
 }
 
-// verifyBlock is small enough that a block is still in its core's cache when
-// its lines are checked.
-const verifyBlock = 1 << 20
-
-// Most of what verifying a small log takes would be the memory for blocks.
-var blockBuffers = sync.Pool{New: func() any {
-	buf := make([]byte, 0, verifyBlock)
-	return &buf
-}}
-
-// block is some whole lines of one segment, and what was found in them.
-type block struct {
-	segment int
-	offset  int64  // of the first one; the segment begins with the block at 0
-	data    []byte // nil once it is checked
-	last    bool   // of the segment
-	err     error
-	done    chan struct{}
-
-	count             uint64
-	firstPrev, lastID string
-	firstID, lastHash string
-	fault             *failure.CorruptError // in the line after count
-	verdict           Verdict
-	seen              []Anchor // anchors' events, with the hashes they have
-}
-
 // run walks over the segments that p, read with pruneErr, leaves.
 func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pruneErr error) (Report, error) {
+	v.report = Report{Verdict: VerdictOK}
 	if fault := new(failure.CorruptError); errors.As(pruneErr, &fault) {
-		return v.found(Report{}, VerdictTampered, fault), nil
+		return v.found(VerdictTampered, fault), nil
 	} else if pruneErr != nil {
 		return v.unreadable(prunedName, pruneErr), nil
 	}
-	// Opening removes those that a crash left over.
+	// Opening removes the segments that a crash left over.
 	v.pruned, v.segments = p, slices.DeleteFunc(segments, func(first uint64) bool { return first <= p.Records })
+	v.report.Pruned = p.Pruned
+	v.seen = map[string]string{}
+	v.prevHash, v.prevID, v.next = cmp.Or(p.LastHash, string(ZeroHash[:])), p.LastID, p.Records+1
+	over, err := v.walk(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	if !over {
+		v.checkAnchors()
+	}
+	return v.report, nil
+}
 
+// walk has all cores check blocks, and joins those in their order. It reports
+// whether a fault was found that anchors can't add to.
+func (v *verification) walk(ctx context.Context) (over bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	workers := runtime.GOMAXPROCS(0)
 	order := make(chan *block, 2*workers)
@@ -218,7 +199,7 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 	for range workers {
 		wg.Go(func() {
 			var f record.Fields
-			buf := blockBuffers.Get().(*[]byte) // of one block after the other
+			buf := blockBuffers.Get().(*[]byte) // holds one block after the other
 			defer blockBuffers.Put(buf)
 			for b := split.next(ctx, buf); b != nil; b = split.next(ctx, buf) {
 				if b.err == nil && ctx.Err() == nil {
@@ -228,102 +209,118 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 			}
 		})
 	}
-
-	r := Report{Verdict: VerdictOK, Pruned: p.Pruned}
-	seen := map[string]string{}
-	prevHash, prevID, next := cmp.Or(p.LastHash, string(zeroHash[:])), p.LastID, p.Records+1
-	line := 1 // the block's first
 	for b := range order {
 		<-b.done
 		if err := ctx.Err(); err != nil {
-			return Report{}, err
+			return false, err
 		}
-		name := segment.Name(v.segments[b.segment])
-		if b.err != nil {
-			return v.found(r, VerdictUnreadable, &failure.CorruptError{Segment: name, Offset: b.offset, Expected: "to read the file", Found: b.err.Error()}), nil
-		}
-		if b.offset == 0 {
-			line = 1
-			if first := v.segments[b.segment]; first != next {
-				fault := missingSegment(next, first)
-				if b.segment == 0 {
-					fault = p.fault(first, "", "")
-				}
-				return v.found(r, VerdictMissing, fault), nil
-			}
-		}
-		if b.count > 0 {
-			if r.Events == 0 {
-				if fault := p.fault(p.Records+1, b.firstID, b.firstPrev); fault != nil {
-					return v.found(r, VerdictMissing, fault), nil
-				}
-			}
-			var fault *failure.CorruptError
-			if b.firstPrev != prevHash {
-				fault = &failure.CorruptError{ID: b.firstID, Expected: "prev_hash " + prevHash, Found: b.firstPrev}
-			} else if b.firstID <= prevID {
-				fault = &failure.CorruptError{ID: b.firstID, Expected: "an id after " + prevID, Found: b.firstID}
-			}
-			if fault != nil {
-				fault.Segment, fault.Line, fault.Offset = name, line, b.offset
-				return v.found(r, VerdictMissing, fault), nil
-			}
-			if r.FirstID == "" {
-				r.FirstID = b.firstID
-			}
-			r.Events += b.count
-			r.LastID, r.HeadHash, prevID, prevHash = b.lastID, b.lastHash, b.lastID, b.lastHash
-			next += b.count
-			line += int(b.count)
-		}
-		for _, a := range b.seen {
-			seen[a.ID] = a.Hash
-		}
-		if b.fault != nil {
-			b.fault.Segment, b.fault.Line = name, line
-			r = v.found(r, b.verdict, b.fault)
-			if r.Verdict != VerdictTampered || b.segment < len(v.segments)-1 || v.acknowledged {
-				return r, nil
-			}
-			if torn, err := v.torn(name, b.fault.Offset, prevID); err != nil {
-				b.fault.Expected, b.fault.Found = "to read the file", err.Error()
-				return v.found(r, VerdictUnreadable, b.fault), nil
-			} else if !torn {
-				return r, nil
-			}
-			r.Verdict = VerdictTornTail
-			break // the log ends here; an anchor beyond proves that it once went on
+		if over = v.join(b); over || v.report.Verdict != VerdictOK {
+			return over, nil
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return Report{}, err
+	return false, ctx.Err()
+}
+
+// join adds a checked block to what was verified before it. It reports whether
+// the verification is over: a torn tail also ends the log, and an anchor can
+// still prove that it once went on.
+func (v *verification) join(b *block) (over bool) {
+	name := segment.Name(v.segments[b.segment])
+	if b.err != nil {
+		v.found(VerdictUnreadable, &failure.CorruptError{Segment: name, Offset: b.offset, Expected: "to read the file", Found: b.err.Error()})
+		return true
 	}
-	if e := p.event; seen[e.ID] != e.Hash {
-		return v.found(r, VerdictMissing, &failure.CorruptError{Segment: prunedName, Line: 1, ID: e.ID, Expected: "that event on the log", Found: "no such event in the log, which ends with " + r.LastID}), nil
+	if fault := v.seam(b, name); fault != nil {
+		v.found(VerdictMissing, fault)
+		return true
+	}
+	if b.count > 0 {
+		r := &v.report
+		r.FirstID = cmp.Or(r.FirstID, b.firstID)
+		r.Events += b.count
+		r.LastID, r.HeadHash, v.prevID, v.prevHash = b.lastID, b.lastHash, b.lastID, b.lastHash
+		v.next += b.count
+		v.line += int(b.count)
+	}
+	for _, a := range b.seen {
+		v.seen[a.ID] = a.Hash
+	}
+	if b.fault == nil {
+		return false
+	}
+	v.found(b.verdict, b.fault.At(name, v.line, b.fault.Offset))
+	if b.verdict != VerdictTampered || b.segment < len(v.segments)-1 || v.acknowledged {
+		return true
+	}
+	torn, err := v.torn(name, b.fault.Offset, v.prevID)
+	if err != nil {
+		b.fault.Expected, b.fault.Found = "to read the file", err.Error()
+		v.report.Verdict = VerdictUnreadable
+	} else if torn {
+		v.report.Verdict = VerdictTornTail
+	}
+	return !torn
+}
+
+// seam says why a block can't follow on what was verified before it.
+func (v *verification) seam(b *block, name string) *failure.CorruptError {
+	if b.offset == 0 {
+		v.line = 1
+		if first := v.segments[b.segment]; first != v.next && b.segment == 0 {
+			return v.pruned.fault(first, "", "")
+		} else if first != v.next {
+			return missingSegment(v.next, first)
+		}
+	}
+	if b.count == 0 {
+		return nil
+	}
+	if v.report.Events == 0 {
+		if fault := v.pruned.fault(v.pruned.Records+1, b.firstID, b.firstPrev); fault != nil {
+			return fault
+		}
+	}
+	if fault := seamFault(b.firstID, b.firstPrev, v.prevID, v.prevHash); fault != nil {
+		return fault.At(name, v.line, b.offset)
+	}
+	return nil
+}
+
+// checkAnchors looks for the event that put the pruning on record, and for the
+// anchors, among the events that were seen.
+func (v *verification) checkAnchors() {
+	missing := func(id, expected string) *failure.CorruptError {
+		return &failure.CorruptError{ID: id, Expected: expected, Found: "no such event in the log, which ends with " + v.report.LastID}
+	}
+	p := &v.pruned
+	if e := p.event; v.seen[e.ID] != e.Hash {
+		v.found(VerdictMissing, missing(e.ID, "that event on the log").At(prunedName, 1, 0))
+		return
 	}
 	if p.Records > 0 {
-		seen[p.LastID] = p.LastHash
+		v.seen[p.LastID] = p.LastHash
 	}
 	for _, id := range slices.Sorted(maps.Keys(v.anchors)) {
 		hash := v.anchors[id]
-		switch have, ok := seen[id]; {
+		switch have, ok := v.seen[id]; {
 		case !ok && id < p.LastID:
-			if r.OK() { // anything else is worse
-				r = v.found(r, VerdictPruned, &failure.CorruptError{ID: id, Expected: "event " + id + " of the anchor", Found: "a log that was pruned up to " + p.LastID})
+			if v.report.Verdict == VerdictOK { // any other verdict is worse
+				v.found(VerdictPruned, &failure.CorruptError{ID: id, Expected: "event " + id + " of the anchor", Found: "a log that was pruned up to " + p.LastID})
 			}
 		case !ok:
-			return v.found(r, VerdictTruncated, &failure.CorruptError{ID: id, Expected: "event " + id + " of the anchor", Found: "no such event in the log, which ends with " + r.LastID}), nil
+			v.found(VerdictTruncated, missing(id, "event "+id+" of the anchor"))
+			return
 		case !strings.HasPrefix(have, hash):
-			return v.found(r, VerdictTruncated, &failure.CorruptError{ID: id, Expected: "hash " + hash + " of the anchor", Found: have}), nil
+			v.found(VerdictTruncated, &failure.CorruptError{ID: id, Expected: "hash " + hash + " of the anchor", Found: have})
+			return
 		}
 	}
-	return r, nil
 }
 
 // torn reports whether the last segment, which has a bad line at that offset,
-// ends there in an unfinished write. It decides as opening does where no sidecar
-// says that the log was closed, on all that follows: a write may be longer than
-// a block.
+// ends there in an unfinished write. It decides on all that follows, since a
+// write may be longer than a block, and as opening does where no sidecar says
+// that the log was closed.
 func (v *verification) torn(name string, offset int64, prevID string) (bool, error) {
 	f, err := v.open(name)
 	if err != nil {
@@ -332,7 +329,7 @@ func (v *verification) torn(name string, offset int64, prevID string) (bool, err
 	defer f.Close()
 	if f, ok := f.(fs.File); ok {
 		if info, err := f.Stat(); err == nil && info.Size() > maxSegment {
-			return false, nil // which costs its maker no disk, and us much memory
+			return false, nil // a sparse file can claim more for free; it must not make us allocate it
 		}
 	}
 	if _, err := io.CopyN(io.Discard, f, offset); err != nil {
@@ -343,131 +340,18 @@ func (v *verification) torn(name string, offset int64, prevID string) (bool, err
 		return false, err
 	}
 	line, _, whole := bytes.Cut(tail, []byte("\n"))
-	if whole && selfFault(line, new(record.Fields)) == nil {
-		return true, nil // it was being written, and now is
+	if whole && CheckLine(line, new(record.Fields)) == nil {
+		return true, nil // the write has been finished meanwhile
 	}
 	return tailFault(tail, prevID, false) == nil, nil
 }
 
-func (v *verification) found(r Report, verdict Verdict, fault *failure.CorruptError) Report {
-	r.Verdict, r.Fault = verdict, fault
-	return r
+func (v *verification) found(verdict Verdict, fault *failure.CorruptError) Report {
+	v.report.Verdict, v.report.Fault = verdict, fault
+	return v.report
 }
 
 func (v *verification) unreadable(name string, err error) Report {
-	return v.found(Report{}, VerdictUnreadable, &failure.CorruptError{Segment: name, Expected: "to read it", Found: err.Error()})
-}
-
-// splitter reads the log in blocks that end at the end of a line. Whoever is to
-// check a block reads it, one at a time, and so has it in the cache.
-type splitter struct {
-	v     *verification
-	order chan<- *block // gets them in their order, and is closed after the last
-
-	mu      sync.Mutex
-	over    bool
-	segment int
-	file    io.ReadCloser // nil between segments
-	offset  int64         // of what comes next in it, which begins with rest
-	rest    []byte
-}
-
-// next returns a block to check, in buf, or nil after the last one.
-func (s *splitter) next(ctx context.Context, buf *[]byte) *block {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.over {
-		return nil
-	}
-	var b *block
-	if s.segment < len(s.v.segments) && ctx.Err() == nil {
-		b = s.read(buf)
-		select {
-		case s.order <- b:
-		case <-ctx.Done():
-			b = nil
-		}
-	}
-	if b == nil || b.err != nil {
-		s.over = true
-		close(s.order)
-	}
-	if s.file != nil && (s.over || b.last) {
-		s.file.Close()
-		s.file = nil
-	}
-	return b
-}
-
-func (s *splitter) read(buf *[]byte) *block {
-	b := &block{segment: s.segment, offset: s.offset, done: make(chan struct{})}
-	if s.file == nil {
-		if s.file, b.err = s.v.open(segment.Name(s.v.segments[s.segment])); b.err != nil {
-			return b
-		}
-	}
-	data := append(*buf, s.rest...)
-	defer func() { *buf = data[:0] }()
-	cut := 0
-	for cut == 0 && !b.last {
-		have := len(data)
-		if have == cap(data) {
-			data = slices.Grow(data, have)
-		}
-		n, err := io.ReadFull(s.file, data[have:cap(data)])
-		data = data[:have+n]
-		if b.last = err == io.EOF || err == io.ErrUnexpectedEOF; err != nil && !b.last {
-			b.err = err
-			return b
-		}
-		cut = bytes.LastIndexByte(data[have:], '\n') + 1
-		if cut > 0 {
-			cut += have
-		}
-		// A line longer than any event has no end worth looking for.
-		b.last = b.last || cut == 0 && len(data) > 2*maxEvent
-	}
-	if b.last {
-		cut, s.segment, s.offset = len(data), s.segment+1, 0
-	} else {
-		s.offset += int64(cut)
-	}
-	b.data, s.rest = data[:cut:cut], append(s.rest[:0], data[cut:]...)
-	return b
-}
-
-// check goes over the block's lines up to the first fault.
-func (b *block) check(f *record.Fields, v *verification) {
-	data, at := b.data, 0
-	var lastHash, lastID []byte
-	defer func() { b.lastHash, b.lastID, b.data = string(lastHash), string(lastID), nil }()
-	for at < len(data) {
-		n := bytes.IndexByte(data[at:], '\n')
-		if n < 0 {
-			b.fail(at, VerdictTampered, &failure.CorruptError{Expected: "an event in the stored form and a newline", Found: "the end of the file"})
-			return
-		}
-		line := data[at : at+n]
-		if fault := selfFault(line, f); fault != nil {
-			b.fail(at, VerdictTampered, fault)
-			return
-		}
-		if b.count == 0 {
-			b.firstPrev, b.firstID = string(f.PrevHash), string(f.ID)
-		} else if fault := linkFault(f, lastHash, lastID); fault != nil {
-			b.fail(at, VerdictMissing, fault)
-			return
-		}
-		lastHash, lastID = f.Hash, f.ID // into data, which stays as it is
-		b.count++
-		if _, ok := v.anchors[string(lastID)]; ok || string(lastID) == v.pruned.event.ID {
-			b.seen = append(b.seen, Anchor{string(lastID), string(lastHash)})
-		}
-		at += n + 1
-	}
-}
-
-func (b *block) fail(at int, verdict Verdict, fault *failure.CorruptError) {
-	fault.Offset = b.offset + int64(at)
-	b.fault, b.verdict = fault, verdict
+	v.report = Report{}
+	return v.found(VerdictUnreadable, &failure.CorruptError{Segment: name, Expected: "to read it", Found: err.Error()})
 }

@@ -34,7 +34,7 @@ func found(src []byte, i int) string {
 
 // AppendCompact checks that src is exactly one JSON value and appends it to dst
 // without insignificant white space. Nothing else changes: numbers and escapes,
-// those of lone surrogates included, stay as they were sent.
+// including those of lone surrogates, stay as they were sent.
 //
 // Beyond RFC 8259 it demands valid UTF-8, no member name twice in one object
 // (names are compared decoded: "a" is "\u0061") and a depth of at most
@@ -42,8 +42,8 @@ func found(src []byte, i int) string {
 // src and dst must not overlap.
 //
 // It allocates only when dst is too small, when objects nested in one another
-// have more than 32 members between them, and for names with escapes. It takes
-// time in proportion to src whatever that holds.
+// have more than 32 members between them, and for names with escapes. Whatever
+// src holds, the time that it takes is in proportion to src's length.
 func AppendCompact(dst, src []byte) ([]byte, error) {
 	s := scanner{src: src, dst: dst, compact: true}
 	i := s.value(s.space(0), 0)
@@ -64,17 +64,17 @@ func AppendObject(dst, src []byte) ([]byte, error) {
 }
 
 // Members calls fn for each member of the object src, in order, with its name
-// decoded, its value raw and the value's offset in src, until fn returns an
-// error, which it returns. White space is allowed, also within value. src is
-// checked as by [AppendObject] on the way: fn may have been called when a
-// fault is found.
+// decoded, its value raw and the value's offset in src. It stops at the first
+// error that fn returns, and returns that. White space is allowed, also within
+// value. Members checks src on the way, as [AppendObject] does: fn may have been
+// called before a fault is found.
 func Members(src []byte, fn func(name string, value []byte, offset int) error) error {
 	return members(src, 0, func(name, value []byte, offset int) error {
 		return fn(string(name), value, offset)
 	})
 }
 
-// members is Members for an object that is depth levels below what MaxDepth counts from.
+// members is Members for an object that counts as nested depth levels deep.
 func members(src []byte, depth int, fn func(name, value []byte, offset int) error) error {
 	s := scanner{src: src}
 	if !s.end(s.object(s.space(0), depth, fn)) {
@@ -93,8 +93,8 @@ type scanner struct {
 	dst     []byte // src[:from] without white space
 	from    int
 
-	// The names of the objects that are open, as long as there is room and
-	// they have no escape: comparing a few costs less than any table.
+	// The member names of all objects that are open, as long as there is room
+	// and no name has an escape: comparing a few costs less than any table.
 	names [32]struct{ start, end int }
 	n     int
 }
@@ -250,7 +250,7 @@ func (s *scanner) object(i, depth int, fn func(name, value []byte, offset int) e
 		return i + 1
 	}
 	base := s.n
-	var seen map[string]struct{} // in place of names[base:], once that does not do
+	var seen map[string]struct{} // takes the place of names[base:] once that is full or a name has an escape
 	for {
 		if i >= len(s.src) || s.src[i] != '"' {
 			return s.expected(i, "a member name")

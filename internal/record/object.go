@@ -1,73 +1,60 @@
 package record
 
-import (
-	"encoding/json"
-	"fmt"
-	"strconv"
-)
+// AppendStrings appends the JSON object of those names and values to dst: name,
+// value, name, value. Names stand in it as they are, so they must need no
+// escape; values are checked as by [AppendString]. The error names the member,
+// and dst is then as it was.
+func AppendStrings(dst []byte, pairs ...string) ([]byte, error) {
+	out := append(dst, '{')
+	for i := 0; i < len(pairs); i += 2 {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, '"'), pairs[i]...), '"', ':')
+		var err error
+		if out, err = AppendString(out, pairs[i+1]); err != nil {
+			return dst, &memberError{pairs[i], err}
+		}
+	}
+	return append(out, '}'), nil
+}
 
-// Decode checks src strictly and decodes those of its members that have a
-// target: *string, **string, *int64, **bool, *json.RawMessage (an object) or
-// *[]string.
+// Decode checks the object src as [Members] does, and decodes those of its
+// members that have a target: *string, **string, *int64, **bool, *[]byte (an
+// object, as a view of src) or *[]string.
+//
 // Names are matched exactly, letter case included. A null leaves its target as
 // it is, except that a list must be one: absence of a list means everything.
+// The error is a [*SyntaxError] with its offset into src; what the targets hold
+// then has no meaning.
 func Decode(src []byte, targets map[string]any) error {
-	if _, err := AppendObject(nil, src); err != nil {
-		return err
-	}
 	return Members(src, func(name string, value []byte, offset int) error {
-		wrong := func(what string) error {
-			return &SyntaxError{Offset: offset, Msg: fmt.Sprintf("%q must be %s", name, what)}
-		}
+		m := member{name, value, offset}
 		target := targets[name]
-		list, isList := target.(*[]string)
-		if string(value) == "null" && !isList {
+		if _, isList := target.(*[]string); string(value) == "null" && !isList {
 			return nil
 		}
 		switch target := target.(type) {
+		case nil:
+			return nil
 		case *string:
-			s, err := String(value)
-			if err != nil {
-				return wrong("a string")
-			}
-			*target = s
+			return m.text(target)
 		case **string:
-			s, err := String(value)
-			if err != nil {
-				return wrong("a string")
-			}
-			*target = &s
+			*target = new(string)
+			return m.text(*target)
 		case *int64:
-			n, err := strconv.ParseInt(string(value), 10, 64)
-			if err != nil {
-				return wrong("a whole number of 64 bits")
+			if m.integer(target) != nil {
+				return &SyntaxError{offset, name + ": expected a whole number of 64 bits"}
 			}
-			*target = n
+			return nil
 		case **bool:
-			if s := string(value); s != "true" && s != "false" {
-				return wrong("true or false")
-			}
-			v := value[0] == 't'
-			*target = &v
-		case *json.RawMessage:
-			if value[0] != '{' {
-				return wrong("an object")
-			}
-			*target = value
+			*target = new(bool)
+			return m.boolean(*target)
+		case *[]byte:
+			return m.object(target)
 		case *[]string:
-			var raw []json.RawMessage
-			if value[0] != '[' || json.Unmarshal(value, &raw) != nil {
-				return wrong("a list of strings")
-			}
-			*list = make([]string, len(raw))
-			for i := range raw {
-				s, err := String(raw[i])
-				if err != nil {
-					return wrong("a list of strings")
-				}
-				(*list)[i] = s
-			}
+			return m.texts(target)
 		}
-		return nil
+		panic("record: Decode knows no such target as that of " + name)
 	})
 }

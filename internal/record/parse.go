@@ -2,7 +2,7 @@ package record
 
 import "strconv"
 
-// Parse decodes a stored line, which it checks as [Scan] does. It does not
+// Parse decodes a stored line. It checks the line as [Scan] does, and does not
 // check the hash. Nothing that it returns is a view of line.
 func Parse(line []byte) (e Event, id, prevHash, hash string, err error) {
 	var f Fields
@@ -39,8 +39,8 @@ func Parse(line []byte) (e Event, id, prevHash, hash string, err error) {
 	return e, string(f.ID), string(f.PrevHash), string(f.Hash), nil
 }
 
-// texts decodes an array of strings that has been checked and has no white
-// space; nil when raw is.
+// texts decodes an array of strings as lineScanner.texts has passed it. It
+// returns nil when raw is nil.
 func texts(raw []byte) []string {
 	if raw == nil {
 		return nil
@@ -61,11 +61,13 @@ func integer(raw []byte) int64 {
 }
 
 // ParseEvent reads an event as a host sends it: one JSON object, its members in
-// any order and named exactly. It is checked as by [AppendObject], except that
-// [MaxDepth] counts from the values of its members. A member that an event does not have,
-// that the log itself gives (id, prev_hash, hash) or that the approvals queue
-// alone writes (approval) is refused by name, and so is a value of the wrong
-// type, null included. Timestamp is not looked into, nor is any member demanded.
+// any order and named exactly. It checks src as [AppendObject] does, except that
+// [MaxDepth] counts from the values of the event's members.
+//
+// It refuses by name a member that an event does not have, that the log itself
+// gives (id, prev_hash, hash) or that only the approvals queue writes (approval).
+// It also refuses a value of the wrong type, null included. It demands no member,
+// and does not look into the timestamp.
 //
 // The error is a [*SyntaxError] with its offset into src. Request is a view of src.
 func ParseEvent(src []byte) (Event, error) {
@@ -86,11 +88,7 @@ func ParseEvent(src []byte) (Event, error) {
 		case "tool":
 			return m.text(&e.Tool)
 		case "request":
-			if value[0] != '{' {
-				return m.wrong("an object")
-			}
-			e.Request = value
-			return nil
+			return m.object(&e.Request)
 		case "decision":
 			return m.members(e.decision)
 		case "response":
@@ -138,9 +136,9 @@ func (r *Response) member(m member) error {
 	return m.unknown()
 }
 
-// member is one of an event from outside. Its value is valid JSON.
+// member is a member of an object from outside. Its value is valid JSON.
 type member struct {
-	name   string // with that of the object around it and a dot before it
+	name   string // in an object within an event, that object's name and a dot stand before it
 	value  []byte
 	offset int
 }
@@ -220,6 +218,23 @@ func (m member) natural(n *int64) error {
 	if *n < 0 {
 		return &SyntaxError{m.offset, m.name + ": expected an integer that is not negative"}
 	}
+	return nil
+}
+
+func (m member) boolean(b *bool) error {
+	if kind(m.value) != "a boolean" {
+		return m.wrong("true or false")
+	}
+	*b = m.value[0] == 't'
+	return nil
+}
+
+// object makes *raw a view of the value.
+func (m member) object(raw *[]byte) error {
+	if m.value[0] != '{' {
+		return m.wrong("an object")
+	}
+	*raw = m.value
 	return nil
 }
 

@@ -51,13 +51,14 @@ type Event struct {
 	Approval []byte // a JSON object; nil means that there is none
 }
 
-// AppendBody appends to dst what of e's line does not depend on its place in
-// the log: from "timestamp" up to and including the comma before "prev_hash".
+// AppendBody appends to dst the part of e's line that does not depend on e's
+// place in the log: from "timestamp" up to and including the comma before
+// "prev_hash".
 //
-// Request and Approval are checked as by [AppendObject], strings as by
-// [AppendString]; nothing else is. request is the part of body that holds the
-// request as stored. The error names the member and wraps a [SyntaxError] whose
-// offset is into that member; body is then dst as it was.
+// Request and Approval are checked as by [AppendObject], and strings as by
+// [AppendString]. Nothing else is checked. request is the part of body that
+// holds the request as stored. The error names the member and wraps a
+// [SyntaxError] with its offset into that member; body is then dst as it was.
 func (e *Event) AppendBody(dst []byte) (body, request []byte, err error) {
 	w := writer{buf: dst}
 	w.text(`"timestamp":`, "timestamp", e.Timestamp)
@@ -110,7 +111,7 @@ func (e *Event) AppendBody(dst []byte) (body, request []byte, err error) {
 	return body, body[from:to:to], nil
 }
 
-// writer appends members to buf. After its first error what it appends has no meaning.
+// writer appends members to buf. After an error buf has no meaning.
 type writer struct {
 	buf []byte
 	err error
@@ -184,9 +185,9 @@ func AppendLine(dst []byte, id string, body []byte, prev *[64]byte) (line []byte
 	return append(dst, `"}`...), hash
 }
 
-// Sum sets dst to the hash, in hex, that line should carry: over all of it but
-// the member hash. It reports false, and leaves dst alone, if line does not
-// end in that member.
+// Sum sets dst to the hash, in hex, that line should carry: that of the line
+// without its member hash. If line does not end in that member, Sum reports
+// false and leaves dst alone.
 func Sum(line []byte, dst *[64]byte) bool {
 	covered := len(line) - hashTail
 	if covered < 0 || string(line[covered:covered+len(hashKey)]) != hashKey ||
@@ -204,7 +205,7 @@ func Sum(line []byte, dst *[64]byte) bool {
 
 var closing = []byte{'}'}
 
-// encodeHex makes eight digits at a time, of four bytes.
+// encodeHex makes eight digits of four bytes at a time.
 func encodeHex(dst *[64]byte, sum *[sha256.Size]byte) {
 	for i := 0; i < len(sum); i += 4 {
 		w := uint64(binary.LittleEndian.Uint32(sum[i:]))

@@ -21,17 +21,17 @@ type Fields struct {
 	PrevHash, Hash                                         []byte
 }
 
-// Scan splits line, without its newline, into f.
+// Scan splits line, which has no newline, into f.
 //
-// It passes nothing but the form that [AppendLine] gives: each member of the
-// event, its decision and its response in its place, none missing, doubled,
-// unknown, or there though empty; no white space between them; an id that is a
-// ULID; values of the right kind; nothing after the closing brace. Of request
-// and approval it sees only that they are objects whose brackets and quotes
-// are balanced. It does not check the hash: that is for [Sum].
+// It takes only the form that [AppendLine] gives: each member of the event, its
+// decision and its response in its place; none missing, doubled or unknown, and
+// no optional one empty; no white space between them; an id that is a ULID;
+// values of the right kind; nothing after the closing brace. Request and
+// approval must be objects whose brackets and quotes are balanced; Scan looks no
+// further into them. It does not check the hash: that is for [Sum].
 //
-// The error is a [*SyntaxError] that says what was expected, and f has then no
-// meaning. Scan does not allocate otherwise.
+// The error is a [*SyntaxError] that says what was expected; f then has no
+// meaning. Without an error Scan allocates nothing.
 func Scan(line []byte, f *Fields) error {
 	s := lineScanner{line: line}
 	ok := s.lit(`{"id":"`) && s.ulid(&f.ID) &&
@@ -59,12 +59,12 @@ func Scan(line []byte, f *Fields) error {
 	return nil
 }
 
-// lineScanner goes through a line. Its methods move pos past what they are
-// named after, or report false and leave the reason for fault.
+// lineScanner goes through a line. Each method moves pos past what the method is
+// named after; or it reports false, and fault tells why.
 type lineScanner struct {
 	line []byte
 	pos  int
-	want string // the last argument of lit or key, which are to be inlined and so make no error
+	want string // the last argument of lit or key; they are inlined, and leave it to fault to make their error
 	err  *SyntaxError
 }
 
@@ -73,7 +73,7 @@ func (s *lineScanner) fail(offset int, msg string) bool {
 	return false
 }
 
-// has is for one byte or two: inlined, it is one comparison.
+// has is meant for one byte or two: inlined, it is one comparison.
 func (s *lineScanner) has(lit string) bool {
 	return len(s.line)-s.pos >= len(lit) && string(s.line[s.pos:s.pos+len(lit)]) == lit
 }
@@ -87,7 +87,7 @@ func (s *lineScanner) lit(lit string) bool {
 	return true
 }
 
-// hasKey is has for 8 to 24 bytes, compared as two or three words.
+// hasKey is has for 8 to 24 bytes, which it compares as two or three words.
 func (s *lineScanner) hasKey(lit string) bool {
 	n := len(lit)
 	if len(s.line)-s.pos < n {
@@ -110,7 +110,7 @@ func (s *lineScanner) fault() *SyntaxError {
 	if s.err != nil {
 		return s.err
 	}
-	i := 0 // of the first byte that is not want's
+	i := 0 // the index in want of the first byte that differs
 	for i < len(s.want) && s.pos+i < len(s.line) && s.line[s.pos+i] == s.want[i] {
 		i++
 	}
@@ -242,7 +242,7 @@ func (s *lineScanner) natural(f *[]byte) bool {
 	return s.integer(f)
 }
 
-// object passes an object of which only brackets and quotes are looked at.
+// object passes an object, and looks only at its brackets and quotes.
 func (s *lineScanner) object(f *[]byte) bool {
 	if !s.has("{") {
 		s.err = expected(s.line, s.pos, "an object")
@@ -281,7 +281,7 @@ func (s *lineScanner) object(f *[]byte) bool {
 	return s.fail(s.pos, "object without its closing brace")
 }
 
-// quoted is the index of the quote that closes the string that b begins inside of, or -1.
+// quoted returns the index of the quote that closes a string, or -1. b begins inside that string.
 func quoted(b []byte) int {
 	for i := 0; ; i++ {
 		n := bytes.IndexByte(b[i:], '"')
@@ -342,32 +342,14 @@ func (s *lineScanner) response(r *responseFields) bool {
 		s.optionalTexts(`,"flags":`, &r.flags) && s.lit(`}`)
 }
 
-// ulid passes 26 digits of Crockford's base 32, in upper case: 128 bits, so the first is at most 7.
 func (s *lineScanner) ulid(f *[]byte) bool {
-	if len(s.line)-s.pos >= 26 {
-		id := s.line[s.pos : s.pos+26]
-		var bad byte
-		for _, c := range id {
-			bad |= notCrockford[c]
-		}
-		if bad == 0 && id[0] <= '7' {
-			*f = id
-			s.pos += 26
-			return true
-		}
+	if end := s.pos + 26; end <= len(s.line) && ValidID(s.line[s.pos:end]) {
+		*f = s.line[s.pos:end]
+		s.pos = end
+		return true
 	}
 	return s.fail(s.pos, "expected a ULID")
 }
-
-var notCrockford = func() (bad [256]byte) {
-	for c := range bad {
-		bad[c] = 1
-	}
-	for _, c := range "0123456789ABCDEFGHJKMNPQRSTVWXYZ" {
-		bad[c] = 0
-	}
-	return bad
-}()
 
 func (s *lineScanner) hash(f *[]byte) bool {
 	if len(s.line)-s.pos >= 64 && isHex(s.line[s.pos:s.pos+64]) {

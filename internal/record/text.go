@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"math/bits"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -82,8 +83,21 @@ func String(value []byte) (string, error) {
 	return Text(value[1 : end-1]), nil
 }
 
+// Words decodes value, which must be valid JSON: a string, or an array of
+// strings as one with spaces between them, as a person reads a command.
+func Words(value []byte) (string, error) {
+	if value[0] != '[' {
+		return String(value)
+	}
+	var list []string
+	if err := (member{value: value}).texts(&list); err != nil {
+		return "", err
+	}
+	return strings.Join(list, " "), nil
+}
+
 // Text is what raw, the inside of a JSON string as [Scan] passed it, stands
-// for. What is cut off in the middle of an escape stays as it is.
+// for. An escape that is cut off at the end of raw stays as it is.
 func Text(raw []byte) string {
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return string(raw)
@@ -166,8 +180,8 @@ func unicodeEscape(b []byte) (r rune, ok bool) {
 }
 
 // scanString checks the JSON string whose opening quote is src[i]. It returns
-// the index after its closing quote and whether it has an escape; or, when
-// fault is set, where that is.
+// the index after the closing quote, and whether the string has an escape. When
+// fault is set, end is the index of the fault.
 func scanString(src []byte, i int) (end int, escaped bool, fault string) {
 	for i++; ; {
 		for i+8 <= len(src) {

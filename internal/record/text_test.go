@@ -104,3 +104,18 @@ func TestTextOfNoEscape(t *testing.T) {
 		}
 	}
 }
+
+func TestWords(t *testing.T) {
+	for src, want := range map[string]string{
+		`""`: "", `"a\"b"`: `a"b`, `[]`: "", `["rm"]`: "rm", `[ "rm" , "-r\u0066", ""]`: "rm -rf ",
+	} {
+		if got, err := record.Words([]byte(src)); err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", src, got, err, want)
+		}
+	}
+	for _, src := range []string{`1`, `null`, `{}`, `["a",1]`, `[["a"]]`, `[null]`} {
+		if got, err := record.Words([]byte(src)); err == nil {
+			t.Errorf("%s: %q", src, got)
+		}
+	}
+}

@@ -1,7 +1,7 @@
 package record
 
-// Eight bytes are looked at together, as one word: a string costs about 1 ns
-// for each 8 bytes in place of 4.
+// Strings are scanned eight bytes at a time, as one word: that takes about 1 ns
+// for eight bytes, where byte by byte takes 4 ns.
 const (
 	ones  = 0x0101010101010101
 	highs = 0x8080808080808080
@@ -14,14 +14,15 @@ func word[T string | []byte](s T, i int) uint64 {
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
-// special marks, with its high bit, the lowest byte of w that cannot stand in
-// a JSON string as plain ASCII: a control, a quote, a backslash, or one of a
-// longer character. Marks above the lowest may be wrong: a subtraction borrows.
+// special finds the bytes of w that can't stand in a JSON string as plain ASCII:
+// controls, quotes, backslashes, and those of longer characters. It sets the
+// high bit of the lowest such byte. Bits above that one may be wrong, because a
+// subtraction borrows.
 func special(w uint64) uint64 {
 	return (w | (w - ' '*ones) | ((w ^ '"'*ones) - ones) | ((w ^ '\\'*ones) - ones)) & highs
 }
 
-// isHex reports whether b is lower-case hex. Its length must be a multiple of 8.
+// isHex reports whether b is lower-case hex. The length of b must be a multiple of 8.
 func isHex(b []byte) bool {
 	good, all := uint64(highs), uint64(0)
 	for i := 0; i+8 <= len(b); i += 8 {

@@ -1,6 +1,10 @@
 package sse
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/rampartlog/rampart/internal/record"
+)
 
 // hashDigits is how many digits of an event's hash a position carries.
 const hashDigits = 16
@@ -24,13 +28,8 @@ func ParsePosition(s string) (id, hash string, ok bool) {
 		return "", "", true
 	}
 	id, hash, dot := strings.Cut(s, ".")
-	if !isULID(id) || dot && (len(hash) != hashDigits || strings.Trim(hash, "0123456789abcdef") != "") {
+	if !record.ValidID(id) || dot && (len(hash) != hashDigits || strings.Trim(hash, "0123456789abcdef") != "") {
 		return "", "", false
 	}
 	return id, hash, true
-}
-
-// isULID: 26 digits of Crockford's base 32 in upper case, 128 bits at most.
-func isULID(s string) bool {
-	return len(s) == 26 && s[0] <= '7' && strings.Trim(s, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") == ""
 }

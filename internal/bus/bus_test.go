@@ -1,0 +1,136 @@
+package bus_test
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"go.uber.org/goleak"
+
+	"github.com/rampartlog/rampart/internal/bus"
+	"github.com/rampartlog/rampart/internal/ledger"
+	"github.com/rampartlog/rampart/internal/record"
+	"github.com/rampartlog/rampart/internal/sse"
+	"github.com/rampartlog/rampart/internal/vfs/vfstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// records are n events as a ledger takes them.
+func records(t *testing.T, n int) []ledger.Record {
+	t.Helper()
+	out := make([]ledger.Record, n)
+	for i := range out {
+		e := record.Event{Timestamp: "2026-03-03T10:15:30Z", Agent: "claude-code", Tool: "exec", Action: "allow"}
+		var err error
+		if out[i].Body, _, err = e.AppendBody(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+// take reads frames until n were given, as "type position".
+func take(t *testing.T, s *bus.Subscriber, n int) (got []string) {
+	for len(got) < n {
+		run, wait, err := s.Next(t.Context())
+		if err != nil {
+			t.Error(err)
+			return got
+		}
+		if wait != nil {
+			<-wait
+		}
+		for rest := run.Bytes; len(rest) > 0; {
+			var frame []byte
+			frame, rest, _ = sse.Cut(rest)
+			f, ok := sse.Parse(frame)
+			if !ok {
+				t.Errorf("no frame: %q", frame)
+			}
+			got = append(got, f.Type+" "+string(f.ID))
+		}
+	}
+	return got
+}
+
+// A position can be durable, and known from a query, before it is announced.
+func TestResumeAheadOfTheAnnouncement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bus.New(bus.Options{})
+		defer b.Close()
+		position := func(p ledger.Record) string { return string(sse.AppendPosition(nil, p.ID, p.Hash)) }
+		batch := ledger.Batch{Records: records(t, 2)}
+		taken := make(chan []string, 1)
+		l, err := ledger.Open("", &ledger.Options{FS: vfstest.New(), Announce: func(n []ledger.Notice) {
+			go func() {
+				s, resume, err := b.Subscribe(t.Context(), position(batch.Records[0]))
+				if resume != bus.OK || err != nil {
+					t.Error(resume, err)
+					taken <- nil
+					return
+				}
+				defer s.Leave()
+				taken <- take(t, s, 2)
+			}()
+			synctest.Wait() // the subscriber has found its place, and waits
+			b.Announce(n)
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if err := b.Attach(l); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Append(t.Context(), &batch); err != nil {
+			t.Fatal(err)
+		}
+		got := <-taken
+		if want := "approvals "; len(got) != 2 || got[0] != want || got[1] != "audit "+position(batch.Records[1]) {
+			t.Errorf("got %q, want approvals, then the second event", got)
+		}
+	})
+}
+
+// One that asks for a place gets what the log holds behind it, however its frame
+// was announced, and each once.
+func TestFollowsTheLedgerIntoMemory(t *testing.T) {
+	b := bus.New(bus.Options{})
+	defer b.Close()
+	l, err := ledger.Open("", &ledger.Options{FS: vfstest.New(), Announce: b.Announce})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := b.Attach(l); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	add := func(n int) {
+		batch := ledger.Batch{Records: records(t, n)}
+		if err := l.Append(t.Context(), &batch); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range batch.Records {
+			want = append(want, "audit "+string(sse.AppendPosition(nil, p.ID, p.Hash)))
+		}
+	}
+	add(3)
+	s, resume, err := b.Subscribe(t.Context(), sse.Start)
+	if resume != bus.OK || err != nil {
+		t.Fatal(resume, err)
+	}
+	defer s.Leave()
+	want = append(want, "approvals ")
+	got := take(t, s, 4)
+	add(2)
+	got = append(got, take(t, s, 2)...)
+	if len(got) != len(want) {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("message %d: got %q, want %q", i+1, got[i], want[i])
+		}
+	}
+}
