@@ -26,69 +26,6 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
-// openChain opens a chain that is closed and verified when the test ends.
-func openChain(t testing.TB, dir string, opts *rampart.AuditOptions) *rampart.AuditChain {
-	t.Helper()
-	c, err := rampart.OpenAuditChain(dir, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if c.Err() == nil {
-			if r, err := c.Verify(context.Background()); err != nil || !r.OK() {
-				t.Errorf("at the end of the test the log does not verify: %+v %v", r, err)
-			}
-		}
-		if err := c.Close(); err != nil && !errors.Is(err, rampart.ErrFailed) {
-			t.Errorf("close: %v", err)
-		}
-	})
-	return c
-}
-
-func event(i int) rampart.AuditEvent {
-	return rampart.AuditEvent{
-		Timestamp: time.Date(2026, 3, 3, 10, 15, 30, i, time.UTC),
-		Agent:     "claude-code", Session: "myapp/main", Tool: "exec",
-		Request:  json.RawMessage(fmt.Sprintf(`{"command":"git status","n":%d}`, i)),
-		Decision: rampart.Decision{Action: "allow", MatchedPolicies: []string{"allow-git"}, EvaluationTimeUS: 8, Message: "git command allowed"},
-	}
-}
-
-func appendN(t testing.TB, c *rampart.AuditChain, n int) []rampart.AuditEvent {
-	t.Helper()
-	var out []rampart.AuditEvent
-	for i := range n {
-		e, err := c.Append(t.Context(), event(i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, e)
-	}
-	return out
-}
-
-func all(t testing.TB, c *rampart.AuditChain, q rampart.Query) []string {
-	t.Helper()
-	var out []string
-	for r, err := range c.Query(context.Background(), q) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, string(r))
-	}
-	return out
-}
-
-func segments(t testing.TB, dir string) []string {
-	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, "*.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return names
-}
-
 func lines(t testing.TB, dir string) []string {
 	t.Helper()
 	var out []string
@@ -364,26 +301,6 @@ func crashed(t testing.TB, dir string) string {
 		}
 	}
 	return out
-}
-
-func glob(t testing.TB, dir, pattern string) []string {
-	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, pattern))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return names
-}
-
-func edit(t testing.TB, name string, change func([]byte) []byte) {
-	t.Helper()
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, change(data), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // A tail torn at any byte was never acknowledged: it is cut off, and what was

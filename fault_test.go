@@ -12,13 +12,6 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
-var errDisk = errors.New("input/output error")
-
-func memChain(t testing.TB, fs *vfstest.FS) *rampart.AuditChain {
-	t.Helper()
-	return openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(3000).WithFS(fs))
-}
-
 func TestFailedSyncIsFinalUntilReopened(t *testing.T) {
 	for _, drop := range []bool{false, true} {
 		fs := vfstest.New()

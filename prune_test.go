@@ -29,58 +29,6 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
-// soon is after every event that a test appends.
-func soon() time.Time { return time.Now().Add(time.Hour) }
-
-func prune(t testing.TB, c *rampart.AuditChain, before time.Time) uint64 {
-	t.Helper()
-	n, err := c.Prune(context.Background(), before)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-func verified(t testing.TB, c *rampart.AuditChain, anchors ...rampart.Anchor) rampart.Report {
-	t.Helper()
-	r, err := c.Verify(context.Background(), anchors...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-// files are the directory's own, by name, without the lock.
-func files(t testing.TB, dir string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	for _, name := range glob(t, dir, "*") {
-		if strings.HasSuffix(name, ".tmp") { // a sidecar that is being written, and may be gone at once
-			continue
-		}
-		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() && info.Size() < 1<<30 && filepath.Base(name) != "LOCK" {
-			data, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out[filepath.Base(name)] = string(data)
-		}
-	}
-	return out
-}
-
-// write makes a directory of those files.
-func write(t testing.TB, files map[string]string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
 // What stays is the newest, in whole segments, and proves what went: by the
 // statement on the log, by the file, which is a copy of it, and by hand.
 func TestPruneDropsWhatIsOlder(t *testing.T) {

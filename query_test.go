@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,59 +16,6 @@ import (
 
 	"github.com/rampartlog/rampart"
 )
-
-// varied fills c with events that differ in every indexed field, in batches,
-// with timestamps that mostly rise.
-func varied(t testing.TB, c *rampart.AuditChain, rnd *rand.Rand, n int) []rampart.AuditEvent {
-	t.Helper()
-	pick := func(s ...string) string { return s[rnd.IntN(len(s))] }
-	at := time.Date(2026, 3, 3, 0, 0, 0, 0, time.UTC)
-	var out []rampart.AuditEvent
-	for len(out) < n {
-		var batch []rampart.AuditEvent
-		for range 1 + rnd.IntN(40) {
-			at = at.Add(time.Duration(rnd.IntN(600)-60) * time.Second)
-			e := event(len(out))
-			e.Timestamp = at
-			e.Agent = pick("claude-code", "codex", "a\"b\u2028", "gemini")
-			e.Session = pick("", "x", "y/main")
-			e.Tool = pick("exec", "read", "write")
-			e.RunID = pick("", "run_1", "run_2")
-			e.Decision.Action = pick("allow", "allow", "allow", "deny", "ask")
-			batch = append(batch, e)
-		}
-		saved, err := c.AppendAll(t.Context(), batch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, saved...)
-	}
-	return out
-}
-
-// plain is the query as a loop over all events.
-func plain(events []rampart.AuditEvent, q rampart.Query) (ids []string) {
-	in := func(v string, want []string) bool { return len(want) == 0 || slices.Contains(want, v) }
-	for _, e := range events {
-		if in(e.Agent, q.Agent) && in(e.Session, q.Session) && in(e.Tool, q.Tool) && in(e.Decision.Action, q.Action) && in(e.RunID, q.RunID) &&
-			(q.Since.IsZero() || !e.Timestamp.Before(q.Since)) && (q.Until.IsZero() || e.Timestamp.Before(q.Until)) &&
-			e.ID > q.After && (q.Before == "" || e.ID < q.Before) {
-			ids = append(ids, e.ID)
-		}
-	}
-	if !q.Ascending {
-		slices.Reverse(ids)
-	}
-	return ids
-}
-
-func ids(t testing.TB, c *rampart.AuditChain, q rampart.Query) (ids []string) {
-	t.Helper()
-	for _, r := range all(t, c, q) {
-		ids = append(ids, rampart.Record(r).ID())
-	}
-	return ids
-}
 
 // Every query gives what a loop over all events gives, with the indexes of the
 // log's life, with none, and with damaged ones.
@@ -262,22 +208,6 @@ func TestDatesAndTotalsGoByTheTimestamp(t *testing.T) {
 	if got.Events != 4 || err != nil {
 		t.Errorf("%+v %v", got, err)
 	}
-}
-
-// everyOf is the intervals of Totals as a loop over all events for each of them.
-func everyOf(events []rampart.AuditEvent, since, until time.Time, every time.Duration) []rampart.Interval {
-	out := []rampart.Interval{}
-	for from := since; from.Before(until); from = from.Add(every) {
-		i := rampart.Interval{From: from.UTC(), ByAction: map[string]uint64{}}
-		for _, e := range events {
-			if !e.Timestamp.Before(from) && e.Timestamp.Before(from.Add(every)) && e.Timestamp.Before(until) {
-				i.Events++
-				i.ByAction[e.Decision.Action]++
-			}
-		}
-		out = append(out, i)
-	}
-	return out
 }
 
 func TestTotalsEvery(t *testing.T) {
