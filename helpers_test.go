@@ -2,6 +2,7 @@ package rampart_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -394,4 +396,13 @@ func auditFrames(t testing.TB, c *rampart.AuditChain, events []rampart.AuditEven
 
 func batchFrame(run, id string) string {
 	return "data: {\"type\":\"audit_batch\",\"run_id\":\"" + run + "\"}\nid: " + id + "\n\n"
+}
+
+var hashMember = regexp.MustCompile(`,"hash":"([0-9a-f]{64})"\}$`)
+
+// rehash gives a line the hash that fits it, as somebody would who edits one
+// line and knows how lines are hashed.
+func rehash(line string) string {
+	body := hashMember.ReplaceAllString(line, "}")
+	return fmt.Sprintf(`%s,"hash":"%x"}`, strings.TrimSuffix(body, "}"), sha256.Sum256([]byte(body)))
 }

@@ -1,6 +1,4 @@
-//go:build pending
-
-package rampart_test
+package ledger_test
 
 import (
 	"context"
@@ -11,17 +9,18 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/failure"
+	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
 // hold keeps the committer busy with an append until release is called.
-func hold(t *testing.T, c *rampart.AuditChain) (release func()) {
+func hold(t *testing.T, c *chain) (release func()) {
 	t.Helper()
 	held, let := make(chan struct{}), make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
-		_, err := c.AppendHooked(context.Background(), func([]rampart.AuditEvent) { close(held); <-let }, event(0))
+		_, err := c.appendChecked(context.Background(), event(0), func() { close(held); <-let })
 		done <- err
 	}()
 	<-held
@@ -33,42 +32,53 @@ func hold(t *testing.T, c *rampart.AuditChain) (release func()) {
 	}
 }
 
-// The context limits the wait for a turn: nothing is stored then. What the
-// committer has taken is reported whatever the context says.
+// The context limits the wait for a turn: nothing is stored then. Once an append
+// has its turn, by itself or in the committer's hands, its outcome is reported
+// whatever the context says.
 func TestContextLimitsTheWaitForATurnAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := memChain(t, vfstest.New())
-		ctx, cancel := context.WithCancel(t.Context())
-		taken := make(chan error, 1)
-		let := make(chan struct{})
-		go func() {
-			_, err := c.AppendHooked(ctx, func([]rampart.AuditEvent) { <-let }, event(0))
-			taken <- err
-		}()
-		synctest.Wait()
-		waiting := make(chan error, 1)
-		go func() {
-			_, err := c.Append(ctx, event(1))
-			waiting <- err
-		}()
-		synctest.Wait()
-		cancel()
-		if err := <-waiting; !errors.Is(err, context.Canceled) {
-			t.Errorf("waiting for a turn: %v", err)
-		}
-		close(let)
-		if err := <-taken; err != nil {
-			t.Errorf("taken: %v", err)
-		}
-		if n := c.Stats().Events; n != 1 {
-			t.Errorf("%d events", n)
-		}
-	})
+	for _, alone := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			c := memChain(t, vfstest.New())
+			ctx, cancel := context.WithCancel(t.Context())
+			want := uint64(1)
+			release := func() {}
+			if !alone { // another writer makes it wait for the committer
+				release = hold(t, c)
+				want++
+			}
+			taken := make(chan error, 1)
+			let := make(chan struct{})
+			go func() {
+				_, err := c.appendChecked(ctx, event(1), func() { <-let })
+				taken <- err
+			}()
+			synctest.Wait()
+			release()
+			synctest.Wait()
+			waiting := make(chan error, 1)
+			go func() {
+				_, err := c.Append(ctx, event(2))
+				waiting <- err
+			}()
+			synctest.Wait()
+			cancel()
+			if err := <-waiting; !errors.Is(err, context.Canceled) {
+				t.Errorf("alone %t: waiting for a turn: %v", alone, err)
+			}
+			close(let)
+			if err := <-taken; err != nil {
+				t.Errorf("alone %t: taken: %v", alone, err)
+			}
+			if n := c.Stats().Events; n != want {
+				t.Errorf("alone %t: %d events, want %d", alone, n, want)
+			}
+		})
+	}
 }
 
 func TestQueueIsBoundedInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := openChain(t, "", rampart.AuditOptions{}.WithFS(vfstest.New()))
+		c := openChain(t, "", &ledger.Options{FS: vfstest.New()})
 		release := hold(t, c)
 		large := event(1)
 		large.Decision.Message = strings.Repeat("x", 1<<20-1000)
@@ -82,7 +92,7 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if q := c.QueuedBytes(); q > rampart.MaxQueued || q < rampart.MaxQueued-1<<20 {
+		if q := c.QueuedBytes(); q > ledger.MaxQueued || q < ledger.MaxQueued-1<<20 {
 			t.Errorf("%d bytes wait", q)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -111,7 +121,7 @@ func TestCloseFinishesWhatWasAdmitted(t *testing.T) {
 		closed := make(chan error, 1)
 		go func() { closed <- c.Close() }()
 		synctest.Wait()
-		if _, err := c.Append(t.Context(), event(2)); !errors.Is(err, rampart.ErrClosed) {
+		if _, err := c.Append(t.Context(), event(2)); !errors.Is(err, failure.ErrClosed) {
 			t.Errorf("after Close began: %v", err)
 		}
 		release()
@@ -126,11 +136,11 @@ func TestCloseFinishesWhatWasAdmitted(t *testing.T) {
 func TestSyncIntervalMakesDurableWithinTheInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := vfstest.New()
-		opts := rampart.AuditOptions{Sync: rampart.SyncInterval, SyncEvery: 5 * time.Second}.WithFS(fs)
+		opts := &ledger.Options{Sync: ledger.SyncInterval, SyncEvery: 5 * time.Second, FS: fs}
 		c := openChain(t, "", opts)
 		saved := appendN(t, c, 2)
 		survive := func() int {
-			again, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithFS(fs.Recover(vfstest.Lost, 0)))
+			again, err := open("", &ledger.Options{FS: fs.Recover(vfstest.Lost, 0)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -147,7 +157,7 @@ func TestSyncIntervalMakesDurableWithinTheInterval(t *testing.T) {
 		fs.FailSync(1, errDisk, false)
 		appendN(t, c, 1)
 		<-time.After(6 * time.Second)
-		if err := c.Err(); !errors.Is(err, rampart.ErrFailed) {
+		if err := c.Err(); !errors.Is(err, failure.ErrFailed) {
 			t.Errorf("after a failed sync: %v", err)
 		}
 	})
@@ -155,9 +165,9 @@ func TestSyncIntervalMakesDurableWithinTheInterval(t *testing.T) {
 
 // What queries cost in memory does not grow with the log.
 func TestIndexesInMemoryAreBounded(t *testing.T) {
-	c := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(400).WithFS(vfstest.New()))
-	saved := appendN(t, c, 2*rampart.MaxIndexes)
-	if n := len(ids(t, c, rampart.Query{Filter: rampart.Filter{Agent: []string{"claude-code"}}})); n != len(saved) {
+	c := openChain(t, "", &ledger.Options{SegmentSize: 400, FS: vfstest.New()})
+	saved := appendN(t, c, 2*ledger.MaxIndexes)
+	if n := len(ids(t, c, ledger.Query{Filter: ledger.Filter{Agent: []string{"claude-code"}}})); n != len(saved) {
 		t.Errorf("%d events found, want %d", n, len(saved))
 	}
 	for _, e := range saved {
@@ -165,7 +175,7 @@ func TestIndexesInMemoryAreBounded(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := c.LoadedIndexes(); n > rampart.MaxIndexes {
+	if n := c.LoadedIndexes(); n > ledger.MaxIndexes {
 		t.Errorf("%d indexes in memory", n)
 	}
 }
@@ -173,30 +183,30 @@ func TestIndexesInMemoryAreBounded(t *testing.T) {
 // A query for values that a segment does not have loads none of its index.
 func TestQueryPassesOverSegmentsWithoutTheirIndex(t *testing.T) {
 	fs := vfstest.New()
-	opts := rampart.AuditOptions{}.WithSegmentSize(400).WithFS(fs)
+	opts := &ledger.Options{SegmentSize: 400, FS: fs}
 	c := openChain(t, "", opts)
-	saved := appendN(t, c, 2*rampart.MaxIndexes)
+	saved := appendN(t, c, 2*ledger.MaxIndexes)
 	rare := event(0)
 	rare.Agent = "rare"
 	want, err := c.Append(t.Context(), rare)
 	if err != nil {
 		t.Fatal(err)
 	}
-	appendN(t, c, 2*rampart.MaxIndexes)
+	appendN(t, c, 2*ledger.MaxIndexes)
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
 	c = openChain(t, "", opts)
-	for name, q := range map[string]rampart.Query{
-		"absent":       {Filter: rampart.Filter{Agent: []string{"nobody"}}},
-		"one absent":   {Filter: rampart.Filter{Agent: []string{saved[0].Agent}, Tool: []string{"nothing"}}},
-		"other fields": {Filter: rampart.Filter{Agent: []string{saved[0].Tool}}},
+	for name, q := range map[string]ledger.Query{
+		"absent":       {Filter: ledger.Filter{Agent: []string{"nobody"}}},
+		"one absent":   {Filter: ledger.Filter{Agent: []string{saved[0].Agent}, Tool: []string{"nothing"}}},
+		"other fields": {Filter: ledger.Filter{Agent: []string{saved[0].Tool}}},
 	} {
 		if got := ids(t, c, q); len(got) > 0 || c.LoadedIndexes() > 0 {
 			t.Errorf("%s: %d events, %d indexes in memory", name, len(got), c.LoadedIndexes())
 		}
 	}
-	if got := ids(t, c, rampart.Query{Filter: rampart.Filter{Agent: []string{"nobody", "rare"}}}); len(got) != 1 || got[0] != want.ID || c.LoadedIndexes() != 1 {
+	if got := ids(t, c, ledger.Query{Filter: ledger.Filter{Agent: []string{"nobody", "rare"}}}); len(got) != 1 || got[0] != want.ID || c.LoadedIndexes() != 1 {
 		t.Errorf("rare: %v, %d indexes in memory", got, c.LoadedIndexes())
 	}
 }
@@ -205,7 +215,7 @@ func TestQueryPassesOverSegmentsWithoutTheirIndex(t *testing.T) {
 // reads of them is not counted: nobody would ever let go of it.
 func TestQueryThatOutlivesAPruningKeepsNoValues(t *testing.T) {
 	fs := vfstest.New()
-	opts := rampart.AuditOptions{}.WithSegmentSize(400).WithFS(fs)
+	opts := &ledger.Options{SegmentSize: 400, FS: fs}
 	c := openChain(t, "", opts)
 	appendN(t, c, 20)
 	if err := c.Close(); err != nil {
@@ -215,7 +225,7 @@ func TestQueryThatOutlivesAPruningKeepsNoValues(t *testing.T) {
 	appendN(t, c, 1)
 	first := true
 	agents := []string{event(0).Agent, "nobody"}
-	for _, err := range c.Query(t.Context(), rampart.Query{Filter: rampart.Filter{Agent: agents}}) {
+	for _, err := range c.Query(t.Context(), ledger.Query{Filter: ledger.Filter{Agent: agents}}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,7 +237,7 @@ func TestQueryThatOutlivesAPruningKeepsNoValues(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ids(t, c, rampart.Query{Filter: rampart.Filter{Agent: []string{"nobody"}}})
+	ids(t, c, ledger.Query{Filter: ledger.Filter{Agent: []string{"nobody"}}})
 	if counted, kept := c.KeptValues(); counted != kept {
 		t.Errorf("%d bytes are counted, %d are kept", counted, kept)
 	}
@@ -236,22 +246,30 @@ func TestQueryThatOutlivesAPruningKeepsNoValues(t *testing.T) {
 // A server may recover from a panic in a request: the log then says that it
 // failed, and closes.
 func TestPanicInALoneWriteFailsTheLog(t *testing.T) {
-	c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithFS(vfstest.New()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	func() {
-		defer func() {
-			if recover() == nil {
-				t.Error("no panic")
-			}
+	for when, panics := range map[string]struct {
+		announce func([]ledger.Notice)
+		check    func()
+	}{
+		"linked":  {check: func() { panic("linked") }},
+		"durable": {announce: func([]ledger.Notice) { panic("durable") }},
+	} {
+		c, err := open("", &ledger.Options{FS: vfstest.New(), Announce: panics.announce})
+		if err != nil {
+			t.Fatal(err)
+		}
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", when)
+				}
+			}()
+			c.appendChecked(t.Context(), event(0), panics.check)
 		}()
-		c.AppendHooked(t.Context(), func([]rampart.AuditEvent) { panic("hook") }, event(0))
-	}()
-	if _, err := c.Append(t.Context(), event(1)); !errors.Is(err, rampart.ErrFailed) {
-		t.Errorf("append after a panic: %v", err)
-	}
-	if err := c.Close(); !errors.Is(err, rampart.ErrFailed) {
-		t.Errorf("close after a panic: %v", err)
+		if _, err := c.Append(t.Context(), event(1)); !errors.Is(err, failure.ErrFailed) {
+			t.Errorf("%s: append after a panic: %v", when, err)
+		}
+		if err := c.Close(); !errors.Is(err, failure.ErrFailed) {
+			t.Errorf("%s: close after a panic: %v", when, err)
+		}
 	}
 }

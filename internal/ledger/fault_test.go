@@ -1,4 +1,4 @@
-package rampart_test
+package ledger_test
 
 import (
 	"errors"
@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/failure"
+	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
@@ -19,23 +21,23 @@ func TestFailedSyncIsFinalUntilReopened(t *testing.T) {
 		saved := appendN(t, c, 3)
 		head := c.Head()
 		fs.FailSync(1, errDisk, drop)
-		if _, err := c.Append(t.Context(), event(3)); !errors.Is(err, rampart.ErrFailed) || !errors.Is(err, errDisk) {
+		if _, err := c.Append(t.Context(), event(3)); !errors.Is(err, failure.ErrFailed) || !errors.Is(err, errDisk) {
 			t.Fatalf("append: %v", err)
 		}
-		if _, err := c.Append(t.Context(), event(4)); !errors.Is(err, rampart.ErrFailed) || !errors.Is(c.Err(), rampart.ErrFailed) {
+		if _, err := c.Append(t.Context(), event(4)); !errors.Is(err, failure.ErrFailed) || !errors.Is(c.Err(), failure.ErrFailed) {
 			t.Errorf("after the failure: %v, %v", err, c.Err())
 		}
-		if c.Head() != head || len(all(t, c, rampart.Query{})) != 3 {
+		if c.Head() != head || len(all(t, c, ledger.Query{})) != 3 {
 			t.Error("what was not durable is visible")
 		}
 		if n := c.Stats().Errors["sync"]; n != 1 {
 			t.Errorf("%d sync errors counted", n)
 		}
-		if err := c.Close(); !errors.Is(err, rampart.ErrFailed) {
+		if err := c.Close(); !errors.Is(err, failure.ErrFailed) {
 			t.Errorf("close: %v", err)
 		}
 		again := memChain(t, fs.Recover(vfstest.Lost, 1))
-		if d := cmp.Diff(plain(saved, rampart.Query{}), ids(t, again, rampart.Query{})); d != "" {
+		if d := cmp.Diff(plain(saved, ledger.Query{}), ids(t, again, ledger.Query{})); d != "" {
 			t.Error(d)
 		}
 		appendN(t, again, 2)
@@ -45,11 +47,11 @@ func TestFailedSyncIsFinalUntilReopened(t *testing.T) {
 func TestFullDiskRefusesAndGoesOnWhenThereIsSpace(t *testing.T) {
 	fs := vfstest.New()
 	c := memChain(t, fs)
-	want := plain(appendN(t, c, 3), rampart.Query{Ascending: true})
+	want := plain(appendN(t, c, 3), ledger.Query{Ascending: true})
 	fs.SetFull(1500)
 	for range 2 {
 		_, err := c.Append(t.Context(), event(3))
-		if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, rampart.ErrFailed) {
+		if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, failure.ErrFailed) {
 			t.Fatalf("append: %v", err)
 		}
 	}
@@ -57,14 +59,14 @@ func TestFullDiskRefusesAndGoesOnWhenThereIsSpace(t *testing.T) {
 		t.Errorf("a full disk is not final: %v", err)
 	}
 	fs.SetFull(-1)
-	want = append(want, plain(appendN(t, c, 9), rampart.Query{Ascending: true})...)
-	if d := cmp.Diff(want, ids(t, c, rampart.Query{Ascending: true})); d != "" {
+	want = append(want, plain(appendN(t, c, 9), ledger.Query{Ascending: true})...)
+	if d := cmp.Diff(want, ids(t, c, ledger.Query{Ascending: true})); d != "" {
 		t.Error(d)
 	}
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	if d := cmp.Diff(want, ids(t, memChain(t, fs.Recover(vfstest.Lost, 1)), rampart.Query{Ascending: true})); d != "" {
+	if d := cmp.Diff(want, ids(t, memChain(t, fs.Recover(vfstest.Lost, 1)), ledger.Query{Ascending: true})); d != "" {
 		t.Error(d)
 	}
 }
@@ -76,7 +78,7 @@ func TestFailedCutIsFinal(t *testing.T) {
 	appendN(t, c, 1)
 	fs.FailAt(1, errDisk, true)
 	fs.FailAt(2, errDisk, false)
-	if _, err := c.Append(t.Context(), event(1)); !errors.Is(err, rampart.ErrFailed) {
+	if _, err := c.Append(t.Context(), event(1)); !errors.Is(err, failure.ErrFailed) {
 		t.Error(err)
 	}
 }
@@ -94,10 +96,10 @@ func TestRefusedWriteDoesNotComeBack(t *testing.T) {
 			c := memChain(t, fs)
 			appendN(t, c, 2)
 			fs.FailAt(1, errDisk, true)
-			if _, err := c.AppendAll(t.Context(), batch); !errors.Is(err, errDisk) || errors.Is(err, rampart.ErrFailed) {
+			if _, err := c.AppendAll(t.Context(), batch); !errors.Is(err, errDisk) || errors.Is(err, failure.ErrFailed) {
 				t.Fatal(err)
 			}
-			if n := len(all(t, memChain(t, fs.Recover(fate, seed)), rampart.Query{})); n != 2 {
+			if n := len(all(t, memChain(t, fs.Recover(fate, seed)), ledger.Query{})); n != 2 {
 				t.Fatalf("%s, seed %d: %d events, want 2", fate, seed, n)
 			}
 		}
@@ -109,13 +111,13 @@ func TestPowerCutUnderSyncIntervalLosesOrIsRefused(t *testing.T) {
 	refused := false
 	for seed := range uint64(20) {
 		fs := vfstest.New()
-		appendN(t, openChain(t, "", rampart.AuditOptions{Sync: rampart.SyncInterval, SyncEvery: time.Hour}.WithFS(fs)), 10)
-		c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithFS(fs.Recover(vfstest.Reordered, seed)))
+		appendN(t, openChain(t, "", &ledger.Options{Sync: ledger.SyncInterval, SyncEvery: time.Hour, FS: fs}), 10)
+		c, err := open("", &ledger.Options{FS: fs.Recover(vfstest.Reordered, seed)})
 		if err == nil {
 			c.Close()
 			continue
 		}
-		var corrupt *rampart.CorruptError
+		var corrupt *failure.CorruptError
 		if refused = errors.As(err, &corrupt); !refused {
 			t.Fatal(err)
 		}
@@ -150,7 +152,7 @@ func TestKilledBeforeNamesAreDurable(t *testing.T) {
 		for n := 1; ; n++ {
 			fs := begin()
 			fs.CrashAt(n)
-			c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(500).WithFS(fs))
+			c, err := open("", &ledger.Options{SegmentSize: 500, FS: fs})
 			acked := 0
 			for err == nil && acked < 3 { // each in a segment of its own
 				if _, err = c.Append(t.Context(), event(acked)); err == nil {
@@ -166,7 +168,7 @@ func TestKilledBeforeNamesAreDurable(t *testing.T) {
 			next := fs.Kill()
 			saved := appendN(t, memChain(t, next), 2)
 			for fate := vfstest.Lost; fate <= vfstest.Reordered; fate++ {
-				got := ids(t, memChain(t, next.Recover(fate, 1)), rampart.Query{Ascending: true})
+				got := ids(t, memChain(t, next.Recover(fate, 1)), ledger.Query{Ascending: true})
 				if len(got) < acked+2 || got[len(got)-1] != saved[1].ID {
 					t.Fatalf("%s, operation %d, %v: %d events, want %d and these two more", name, n, fate, len(got), acked)
 				}
@@ -182,7 +184,7 @@ func TestKilledBeforeNamesAreDurable(t *testing.T) {
 func TestFaultThenKillThenPowerCut(t *testing.T) {
 	live := func(fs *vfstest.FS) (acked []string) {
 		for round := range 3 {
-			c, err := rampart.OpenAuditChain("", rampart.AuditOptions{}.WithSegmentSize(500).WithFS(fs))
+			c, err := open("", &ledger.Options{SegmentSize: 500, FS: fs})
 			if err != nil {
 				return acked
 			}
@@ -229,11 +231,11 @@ func TestFaultThenKillThenPowerCut(t *testing.T) {
 // the way of every later one, until the log was opened again.
 func TestSegmentThatWasLeftOver(t *testing.T) {
 	fs := vfstest.New()
-	c := openChain(t, "", rampart.AuditOptions{}.WithSegmentSize(500).WithFS(fs))
+	c := openChain(t, "", &ledger.Options{SegmentSize: 500, FS: fs})
 	appendN(t, c, 2)
 	fs.FailAt(2, errDisk, false) // its sync
 	fs.FailAt(3, errDisk, false) // its removal
-	if _, err := c.Append(t.Context(), event(2)); !errors.Is(err, errDisk) || errors.Is(err, rampart.ErrFailed) {
+	if _, err := c.Append(t.Context(), event(2)); !errors.Is(err, errDisk) || errors.Is(err, failure.ErrFailed) {
 		t.Fatal(err)
 	}
 	appendN(t, c, 3)
@@ -244,7 +246,7 @@ func TestSegmentThatWasLeftOver(t *testing.T) {
 func TestFailedSyncAtCloseLeavesNoMark(t *testing.T) {
 	for _, drop := range []bool{false, true} {
 		fs := vfstest.New()
-		c, err := rampart.OpenAuditChain("", rampart.AuditOptions{Sync: rampart.SyncInterval, SyncEvery: time.Hour}.WithFS(fs))
+		c, err := open("", &ledger.Options{Sync: ledger.SyncInterval, SyncEvery: time.Hour, FS: fs})
 		if err != nil {
 			t.Fatal(err)
 		}

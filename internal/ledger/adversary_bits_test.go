@@ -1,4 +1,4 @@
-package rampart_test
+package ledger_test
 
 import (
 	"context"
@@ -11,6 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/byhand"
+	"github.com/rampartlog/rampart/internal/failure"
+	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
@@ -37,7 +40,7 @@ func (l logFiles) lines() (out []logLine) {
 }
 
 // upTo is the report on a log that is good up to its line k, counted from 0.
-func (l logFiles) upTo(t testing.TB, k int, v rampart.Verdict) rampart.Report {
+func (l logFiles) upTo(t testing.TB, k int, v ledger.Verdict) ledger.Report {
 	r := l.verify(t)
 	lines := l.lines()
 	r.Verdict, r.Events = v, uint64(k)
@@ -49,7 +52,7 @@ func (l logFiles) upTo(t testing.TB, k int, v rampart.Verdict) rampart.Report {
 }
 
 // at says what is wrong with a report that should have that verdict, on line.
-func (line logLine) at(r, want rampart.Report) string {
+func (line logLine) at(r, want ledger.Report) string {
 	f := r.Fault
 	r.Fault = nil
 	if r == want && f != nil && f.Segment == line.segment && f.Line == line.n && f.Offset == int64(line.offset) && f.Expected != "" && f.Found != "" {
@@ -59,10 +62,10 @@ func (line logLine) at(r, want rampart.Report) string {
 }
 
 // openMem opens a log, unless it is corrupt.
-func openMem(t testing.TB, fs *vfstest.FS) (*rampart.AuditChain, *rampart.CorruptError) {
+func openMem(t testing.TB, fs *vfstest.FS) (*chain, *failure.CorruptError) {
 	t.Helper()
-	c, err := rampart.OpenAuditChain("", rampart.AuditOptions{Sync: rampart.SyncNever}.WithSegmentSize(goldenSegment).WithFS(fs))
-	var corrupt *rampart.CorruptError
+	c, err := open("", &ledger.Options{Sync: ledger.SyncNever, SegmentSize: goldenSegment, FS: fs})
+	var corrupt *failure.CorruptError
 	if err != nil && !errors.As(err, &corrupt) {
 		t.Fatal(err)
 	}
@@ -96,7 +99,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 			live := line.segment == lines[len(lines)-1].segment
 			t.Run(fmt.Sprint(g.name, line.before+1), func(t *testing.T) {
 				t.Parallel()
-				tampered, torn := stored.upTo(t, line.before, rampart.VerdictTampered), stored.upTo(t, line.before, rampart.VerdictTornTail)
+				tampered, torn := stored.upTo(t, line.before, ledger.VerdictTampered), stored.upTo(t, line.before, ledger.VerdictTornTail)
 				bad := []byte(stored[line.segment])
 				var looked, tails, tried, opened int
 				for i := range line.text {
@@ -118,7 +121,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 						if wrong := line.at(damaged.verify(t), want); wrong != "" {
 							t.Fatalf("%s: %s", where, wrong)
 						}
-						if bit == at%8 && byHand(damaged) == nil {
+						if bit == at%8 && byhand.Check(damaged) == nil {
 							t.Fatalf("%s: by hand it is whole", where)
 						}
 						// Opening takes a hundred times as long.
@@ -131,7 +134,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 							line.before == 0 && g.pruned > 0 // with which PRUNED must agree
 						c, corrupt := openMem(t, how.of(damaged).disk(t))
 						switch {
-						case want.Verdict == rampart.VerdictTornTail && how.name != "closed":
+						case want.Verdict == ledger.VerdictTornTail && how.name != "closed":
 							if corrupt != nil || c.Stats().Events != uint64(line.before) || c.Stats().Torn == 0 {
 								t.Fatalf("%s, %s: a torn tail is not cut off: %v", where, how.name, corrupt)
 							}
@@ -161,7 +164,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 
 // honestReaders reads a log with a damaged line in every way. What it is given
 // is what was written, or shows that it is not.
-func honestReaders(t *testing.T, where string, c *rampart.AuditChain, lines []logLine, damaged logLine, newline bool) {
+func honestReaders(t *testing.T, where string, c *chain, lines []logLine, damaged logLine, newline bool) {
 	t.Helper()
 	written := map[string]bool{}
 	for _, l := range lines {
@@ -169,17 +172,17 @@ func honestReaders(t *testing.T, where string, c *rampart.AuditChain, lines []lo
 	}
 	for _, ascending := range []bool{true, false} {
 		given, bad := 0, 0
-		for r, err := range c.Query(context.Background(), rampart.Query{Ascending: ascending}) {
+		for r, err := range c.Query(context.Background(), ledger.Query{Ascending: ascending}) {
 			switch {
 			case err != nil:
 				bad++
-				var corrupt *rampart.CorruptError
+				var corrupt *failure.CorruptError
 				if !errors.As(err, &corrupt) || corrupt.Segment != damaged.segment {
 					t.Fatalf("%s: query: %v, want a CorruptError of %s", where, err, damaged.segment)
 				}
 			case written[string(r)]:
 				given++
-			case lineByHand(string(r)).bad == "":
+			case byhand.Parse(string(r)).Bad == "":
 				t.Fatalf("%s: query gives what nobody wrote: %s", where, r)
 			default:
 				bad++
@@ -191,8 +194,8 @@ func honestReaders(t *testing.T, where string, c *rampart.AuditChain, lines []lo
 	}
 	id := rampart.Record(strings.TrimSuffix(damaged.text, "\n")).ID()
 	r, err := c.Get(context.Background(), id)
-	var corrupt *rampart.CorruptError
-	if !errors.Is(err, rampart.ErrNotFound) && (!errors.As(err, &corrupt) || corrupt.Segment != damaged.segment) {
+	var corrupt *failure.CorruptError
+	if !errors.Is(err, failure.ErrNotFound) && (!errors.As(err, &corrupt) || corrupt.Segment != damaged.segment) {
 		t.Fatalf("%s: Get: %s %v, want ErrNotFound or a CorruptError", where, r, err)
 	}
 }
@@ -210,7 +213,7 @@ func TestEveryFlippedBitOfPRUNEDIsFound(t *testing.T) {
 			damaged := stored.with("PRUNED", bad)
 			bad[at] ^= 1 << bit
 			r := damaged.verify(t)
-			if r.Verdict != rampart.VerdictTampered || r.Fault.Segment != "PRUNED" || r.Fault.Line != 1 || r.Events != 0 || byHand(damaged) == nil {
+			if r.Verdict != ledger.VerdictTampered || r.Fault.Segment != "PRUNED" || r.Fault.Line != 1 || r.Events != 0 || byhand.Check(damaged) == nil {
 				t.Fatalf("bit %d of byte %d: %+v", bit, at, r)
 			}
 			c, corrupt := openMem(t, damaged.disk(t))

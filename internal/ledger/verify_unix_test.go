@@ -1,6 +1,6 @@
 //go:build unix
 
-package rampart_test
+package ledger_test
 
 import (
 	"os"
@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/ledger"
 )
 
 // Verifying an archive waited for ever for the other end of a FIFO in it.
@@ -26,8 +26,8 @@ func TestVerifyDoesNotWaitForAFIFO(t *testing.T) {
 		}
 	})
 	defer late.Stop()
-	r, err := rampart.VerifyChain(t.Context(), os.DirFS(dir))
-	if err != nil || r.Verdict != rampart.VerdictUnreadable {
+	r, err := verifyFS(t.Context(), os.DirFS(dir))
+	if err != nil || r.Verdict != ledger.VerdictUnreadable {
 		t.Errorf("%+v %v", r, err)
 	}
 }
