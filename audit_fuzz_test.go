@@ -1,3 +1,5 @@
+// Keeps "The record" of docs/security.md: no honest log is called bad, whatever Append was given.
+
 package rampart_test
 
 import (

@@ -17,7 +17,8 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// The golden logs have approvals, which make them. internal/ledger reads them.
+// goldenDir has the golden logs, which internal/ledger reads. They are made
+// here, since they have approvals.
 const goldenDir = "internal/ledger/testdata/golden/v1"
 
 // goldenSegment is small enough that each golden log has several segments.
@@ -96,8 +97,8 @@ func appendGolden(t *testing.T, r *rampart.Rampart) {
 	appendBulk(t, r.Chain, 5, 10)
 }
 
-// What is appended gets the lines that it got when the golden logs were made.
-// Only ids, hashes and the time of appending may differ.
+// Events get the lines today that they got when the golden logs were made, but
+// for ids and hashes.
 func TestGoldenLogsAreMadeAgain(t *testing.T) {
 	for _, name := range []string{"whole", "pruned"} {
 		dir := t.TempDir()
@@ -108,8 +109,8 @@ func TestGoldenLogsAreMadeAgain(t *testing.T) {
 	}
 }
 
-// normal is a log's files without sidecars, and with the same in place of every
-// id and of what the hashes are.
+// normal returns a log's files without sidecars, and with the same text in place
+// of every id and every hash.
 func normal(log map[string]string) map[string]string {
 	out := map[string]string{}
 	for name, data := range log {
@@ -121,7 +122,7 @@ func normal(log map[string]string) map[string]string {
 	return out
 }
 
-// The queue is on the log, whatever version of the format that has.
+// The queue is read from a log of any released version of the format.
 func TestGoldenApprovals(t *testing.T) {
 	for _, name := range []string{"whole", "pruned"} {
 		closed := files(t, filepath.Join(goldenDir, name))

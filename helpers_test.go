@@ -113,7 +113,7 @@ func all(t testing.TB, c *rampart.AuditChain, q rampart.Query) []string {
 	return out
 }
 
-// plain is the query as a loop over all events.
+// plain answers a query by a loop over all events.
 func plain(events []rampart.AuditEvent, q rampart.Query) (ids []string) {
 	in := func(v string, want []string) bool { return len(want) == 0 || slices.Contains(want, v) }
 	for _, e := range events {
@@ -137,7 +137,8 @@ func ids(t testing.TB, c *rampart.AuditChain, q rampart.Query) (ids []string) {
 	return ids
 }
 
-// everyOf is the intervals of Totals as a loop over all events for each of them.
+// everyOf counts the intervals of Totals by a loop over all events for each of
+// them.
 func everyOf(events []rampart.AuditEvent, since, until time.Time, every time.Duration) []rampart.Interval {
 	out := []rampart.Interval{}
 	for from := since; from.Before(until); from = from.Add(every) {
@@ -199,7 +200,7 @@ func edit(t testing.TB, name string, change func([]byte) []byte) {
 	}
 }
 
-// files are the directory's own, by name, without the lock.
+// files returns what the files of a log hold, by name, without the lock.
 func files(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -400,8 +401,8 @@ func batchFrame(run, id string) string {
 
 var hashMember = regexp.MustCompile(`,"hash":"([0-9a-f]{64})"\}$`)
 
-// rehash gives a line the hash that fits it, as somebody would who edits one
-// line and knows how lines are hashed.
+// rehash gives a line the hash that fits it, as somebody does who edits a line
+// and knows how lines are hashed.
 func rehash(line string) string {
 	body := hashMember.ReplaceAllString(line, "}")
 	return fmt.Sprintf(`%s,"hash":"%x"}`, strings.TrimSuffix(body, "}"), sha256.Sum256([]byte(body)))

@@ -1,3 +1,5 @@
+// Keeps "The record" of docs/security.md: any change within it is named, down to the bit.
+
 package ledger_test
 
 import (
@@ -39,7 +41,7 @@ func (l logFiles) lines() (out []logLine) {
 	return out
 }
 
-// upTo is the report on a log that is good up to its line k, counted from 0.
+// upTo is the report on a log whose first k lines are good.
 func (l logFiles) upTo(t testing.TB, k int, v ledger.Verdict) ledger.Report {
 	r := l.verify(t)
 	lines := l.lines()
@@ -51,7 +53,8 @@ func (l logFiles) upTo(t testing.TB, k int, v ledger.Verdict) ledger.Report {
 	return r
 }
 
-// at says what is wrong with a report that should have that verdict, on line.
+// at says how a report differs from want with a fault in that line, or
+// returns "".
 func (line logLine) at(r, want ledger.Report) string {
 	f := r.Fault
 	r.Fault = nil
@@ -61,7 +64,7 @@ func (line logLine) at(r, want ledger.Report) string {
 	return fmt.Sprintf("%+v %v\nwant %+v in %s line %d (byte %d)", r, f, want, line.segment, line.n, line.offset)
 }
 
-// openMem opens a log, unless it is corrupt.
+// openMem opens a log, or returns the fault for which opening refuses it.
 func openMem(t testing.TB, fs *vfstest.FS) (*chain, *failure.CorruptError) {
 	t.Helper()
 	c, err := open("", &ledger.Options{Sync: ledger.SyncNever, SegmentSize: goldenSegment, FS: fs})
@@ -84,13 +87,15 @@ var closings = []struct {
 	{"no sidecars", logFiles.unindexed, func(line logLine, live bool) bool { return line.first || line.last || live }},
 }
 
-// A changed bit is found in the line that holds it; one of a newline in the line
-// that this ended. Opening finds it in what it reads. What it does not read, the
-// open log's own verification finds, and readers are given the other lines as
-// they are, and the changed one as an error or with a hash that does not fit.
+// Verification finds a changed bit in the line that holds it, and that of a
+// newline in the line which the newline ended. Opening finds it in the lines
+// that opening reads. In any other line the open log's own verification finds
+// it; readers get all other lines as they were written, and for the changed one
+// an error or a hash that does not fit.
 //
-// These alone may be a torn tail: the very last newline, and a space or an @ of
-// the last write that became a zero. They are cut off, unless the log was closed.
+// Three changes alone may be a torn tail: one of the very last newline, and a
+// space or an @ of the last write that became a zero. Opening cuts them off,
+// unless the log was closed.
 func TestEveryFlippedBitIsFound(t *testing.T) {
 	for _, g := range goldenLogs {
 		stored := golden(t, g.name)
@@ -162,8 +167,8 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 	}
 }
 
-// honestReaders reads a log with a damaged line in every way. What it is given
-// is what was written, or shows that it is not.
+// honestReaders reads a log with a damaged line in every way. Each line that it
+// gets was written, or has a hash that does not fit.
 func honestReaders(t *testing.T, where string, c *chain, lines []logLine, damaged logLine, newline bool) {
 	t.Helper()
 	written := map[string]bool{}

@@ -1,3 +1,5 @@
+// Keeps "The record" of docs/security.md: segments removed, renamed or exchanged are named, and sidecars are a cache.
+
 package ledger_test
 
 import (
@@ -46,7 +48,9 @@ func otherWhole(t *testing.T) (l logFiles) {
 	return files(t, dir)
 }
 
-// What is done to whole files is found, or changes nothing that was written.
+// Whatever is done to whole files is named. Two changes are not: a cut at the
+// end, which anchors show, and another place between lines where one file ends
+// and the next begins.
 func TestEverySegmentTamperedWith(t *testing.T) {
 	stored, lines := goldenWhole(t)
 	other := otherWhole(t)
@@ -106,8 +110,8 @@ func TestEverySegmentTamperedWith(t *testing.T) {
 	}
 }
 
-// A sidecar is a cache: whatever bit of it is not what was written, and whatever
-// other one stands in its place, the log opens, is whole, and has all its events.
+// A sidecar is a cache. With any bit of it changed, or with another sidecar in
+// its place, the log opens, is whole and has all its events.
 func TestEverySidecarTamperedWith(t *testing.T) {
 	stored, lines := goldenWhole(t)
 	other := otherWhole(t)
@@ -163,8 +167,8 @@ func TestEverySidecarTamperedWith(t *testing.T) {
 	t.Logf("%d bits", tried)
 }
 
-// One that was forged, checksum and all, can hide events from queries, as
-// docs/format.md says. It changes none, and nothing for a verification.
+// A forged sidecar with a right checksum can hide events from queries, as
+// docs/format.md says. It changes no event, and verification does not read it.
 func TestForgedSidecar(t *testing.T) {
 	stored, lines := goldenWhole(t)
 	names := stored.names()
@@ -223,7 +227,7 @@ func TestForgedSidecar(t *testing.T) {
 	}
 }
 
-// What is no file in the place of a segment is not read, nor waited for.
+// A directory in the place of a segment is refused, and never read.
 func TestNoFileInPlaceOfASegment(t *testing.T) {
 	stored, _ := goldenWhole(t)
 	for _, name := range stored.names() {
@@ -242,14 +246,14 @@ func TestNoFileInPlaceOfASegment(t *testing.T) {
 	}
 }
 
-// Opening reads the ends of the segments, and so sees by itself what does not
-// follow there.
+// Opening reads the ends of the segments, and sees by itself that two do not
+// follow one another.
 func TestOpeningHoldsSegmentsTogether(t *testing.T) {
 	stored, _ := goldenWhole(t)
 	other := otherWhole(t)
 	n := stored.names()
-	// The first id of the second segment, and of all after it the links, as if
-	// the clock had been set back.
+	// The second segment begins with an older id, as if the clock had been set
+	// back, and all links after it are made right.
 	olderId := maps.Clone(stored)
 	prev := ""
 	for i, name := range n[1:] {

@@ -1,3 +1,5 @@
+// Keeps "The record" of docs/security.md: any change within it is named, and two verifications agree on it.
+
 package ledger_test
 
 import (
@@ -12,8 +14,8 @@ import (
 )
 
 // FuzzTampered edits, splices and moves lines of an honest log at random, and
-// may hash it anew. VerifyChain agrees with a verification by hand, and opening
-// takes nothing that they don't, where it reads.
+// may hash them anew. VerifyFS agrees with the verification by hand, and opening
+// takes no fault in the segment that it reads whole.
 func FuzzTampered(f *testing.F) {
 	stored, _ := goldenWhole(f)
 	stored = stored.unclosed()

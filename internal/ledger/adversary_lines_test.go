@@ -1,3 +1,5 @@
+// Keeps "The record" of docs/security.md: no line is edited, moved, dropped or doubled unnamed, and anchors show a cut.
+
 package ledger_test
 
 import (
@@ -64,9 +66,9 @@ func (l logLine) anchor() ledger.Anchor {
 	return ledger.Anchor{ID: r.ID(), Hash: r.Hash()}
 }
 
-// found wants a verdict, in a segment and line, from VerifyChain; its agreement
-// by hand; and of opening the same place, or one behind it, as it does not read
-// all of the segments before the last, nor count their lines.
+// found wants VerifyFS to give that verdict for that segment and line, and the
+// verification by hand to agree. Opening must name the same place or a later
+// one: it neither reads nor counts all lines of the segments before the last.
 func found(t *testing.T, what string, l logFiles, verdict ledger.Verdict, segment string, line int) {
 	t.Helper()
 	r := l.verify(t)
@@ -98,8 +100,8 @@ func found(t *testing.T, what string, l logFiles, verdict ledger.Verdict, segmen
 	c.Close()
 }
 
-// rewritten wants a log that was written anew from a line on to be whole, but
-// for whoever noted down that line, or one after it.
+// rewritten wants a log that somebody wrote anew from a line on to be whole, but
+// not with an anchor of that line or a later one.
 func rewritten(t *testing.T, what string, l logFiles, lines []logLine, from int) {
 	t.Helper()
 	if r := l.verify(t); !r.OK() {
@@ -170,8 +172,9 @@ func TestEveryLineMovedIsFound(t *testing.T) {
 	found(t, "as it was", stored, ledger.VerdictOK, "", 0)
 }
 
-// Who edits one line and hashes it again breaks the next one's link; who does so
-// with the last one, or with all that follow, is found by anchors alone.
+// Somebody who edits a line and hashes it again breaks the link of the next
+// line. An edit of the last line, or of all lines from one on, is shown by
+// anchors alone.
 func TestEveryLineEditedAndHashedAgain(t *testing.T) {
 	_, lines := goldenWhole(t)
 	edits := map[string]func(string) string{
@@ -209,7 +212,8 @@ func TestEveryLineEditedAndHashedAgain(t *testing.T) {
 	}
 }
 
-// What a linked and hashed line says of its place is held against its neighbours.
+// A line may be linked and hashed right, and its id is still held against its
+// neighbours'.
 func TestIdsAltered(t *testing.T) {
 	_, lines := goldenWhole(t)
 	for k, l := range lines {
@@ -236,7 +240,7 @@ func TestIdsAltered(t *testing.T) {
 	}
 }
 
-// object is one of a line, with where its members stand.
+// object is an object within a line, and where its members stand.
 type object struct {
 	path    string
 	end     int // of its closing brace
@@ -248,7 +252,7 @@ type span struct {
 	from, to int
 }
 
-// objectsOf are the objects of a line at every depth.
+// objectsOf returns the objects of a line, at every depth.
 func objectsOf(t *testing.T, line string) (out []object) {
 	d := json.NewDecoder(strings.NewReader(line))
 	d.UseNumber()
@@ -284,8 +288,8 @@ func objectsOf(t *testing.T, line string) (out []object) {
 	return out
 }
 
-// free reports whether only an anchor holds what stands there: what is within
-// request and approval is anybody's who can write the log anew.
+// free reports whether anything may stand at that path. Request and approval are
+// kept as they came: only an anchor shows that one was written anew.
 func free(path string) bool {
 	return strings.HasPrefix(path, "/request") || strings.HasPrefix(path, "/approval")
 }
@@ -361,7 +365,8 @@ func (x logTexts) with(l logLine, line string) logFiles {
 	return x.files()
 }
 
-// White space may stand nowhere, though JSON allows it.
+// White space that JSON allows is refused wherever it stands. Within request and
+// approval, once the log was hashed anew, an anchor alone shows it.
 func TestWhiteSpaceAtEveryLegalPosition(t *testing.T) {
 	_, lines := goldenWhole(t)
 	cases := 0
@@ -407,13 +412,14 @@ func TestWhiteSpaceAtEveryLegalPosition(t *testing.T) {
 	t.Logf("%d cases", cases)
 }
 
-// escaped reports whether a backslash takes the quote at that place its meaning.
+// escaped reports whether an odd number of backslashes stands before the quote
+// at that place.
 func escaped(line string, at int) bool {
 	n := len(line[:at]) - len(strings.TrimRight(line[:at], `\`))
 	return n%2 == 1
 }
 
-// What editors and copying do to a file of lines.
+// Editors and copying change the ends of lines, and each such change is named.
 func TestEveryLineEndTamperedWith(t *testing.T) {
 	_, lines := goldenWhole(t)
 	for k, l := range lines {
@@ -442,8 +448,8 @@ func TestEveryLineEndTamperedWith(t *testing.T) {
 	}
 }
 
-// A line of more than 1 MiB, which no chain writes, was ok to VerifyChain, and
-// refused by opening.
+// VerifyChain took a line of more than 1 MiB, which no log writes and opening
+// refuses.
 func TestLineLongerThanAnEventCanBe(t *testing.T) {
 	_, lines := goldenWhole(t)
 	for _, k := range []int{0, 4, len(lines) - 1} {
@@ -461,8 +467,8 @@ func TestLineLongerThanAnEventCanBe(t *testing.T) {
 	}
 }
 
-// A log cut off at any byte, the later segments with it, is whole, or has a torn
-// tail, and who noted down an event that is gone knows that it was cut.
+// A log that is cut off at any byte, and has no later segments, is whole or has
+// a torn tail. An anchor of an event that is gone shows the cut.
 func TestCutAtEveryByte(t *testing.T) {
 	stored, lines := goldenWhole(t)
 	for k, l := range lines {

@@ -1,5 +1,7 @@
 //go:build unix
 
+// Keeps "The record" of docs/security.md: links are refused in the place of the log's files, and no FIFO is opened.
+
 package ledger_test
 
 import (
@@ -13,9 +15,8 @@ import (
 	"github.com/rampartlog/rampart/internal/ledger"
 )
 
-// A link is read by a verification, as archives may be made of them, and what it
-// leads to is held against the rest; opening refuses it, and either refuses a
-// FIFO without waiting for its other end.
+// Verification follows a link, since archives may be made of links. Opening
+// refuses one. Both refuse a FIFO, and do not wait for its other end.
 func TestLinkOrFIFOInPlaceOfAFile(t *testing.T) {
 	for _, log := range []string{"v1/whole", "v1/pruned"} {
 		stored := golden(t, log)

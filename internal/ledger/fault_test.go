@@ -1,3 +1,5 @@
+// Keeps cases 3, 5 to 8 and 19 of docs/durability.md: after a fault nothing acknowledged is lost, and nothing refused is back.
+
 package ledger_test
 
 import (
@@ -106,7 +108,8 @@ func TestRefusedWriteDoesNotComeBack(t *testing.T) {
 	}
 }
 
-// Only SyncNever owned to this.
+// Only the doc of SyncNever said that a power cut may leave a log which Open
+// refuses.
 func TestPowerCutUnderSyncIntervalLosesOrIsRefused(t *testing.T) {
 	refused := false
 	for seed := range uint64(20) {
@@ -127,12 +130,12 @@ func TestPowerCutUnderSyncIntervalLosesOrIsRefused(t *testing.T) {
 	}
 }
 
-// A segment that a killed process had made, or had put in the place of one with
-// a torn tail, and whose name was not yet durable, was written to as if it
-// were: a power cut then took away all that had been acknowledged in it.
+// A killed process may leave a segment that it made, or put in the place of one
+// with a torn tail, before the name was durable. The next process wrote to that
+// segment, and a power cut then took away all that had been acknowledged in it.
 func TestKilledBeforeNamesAreDurable(t *testing.T) {
-	// The last operation of the first life is a write that stays, torn; its two
-	// events are those of an earlier Close.
+	// In the first life two events are closed properly. Then a third is written,
+	// and stays torn.
 	torn := func() *vfstest.FS {
 		fs := vfstest.New()
 		c := memChain(t, fs)
@@ -177,10 +180,11 @@ func TestKilledBeforeNamesAreDurable(t *testing.T) {
 	}
 }
 
-// An empty segment whose name a failed sync of the directory had lost to every
-// later one was gone on with: the power cut after the next life took it away,
-// with what had been acknowledged in it. So each operation fails, the process is
-// killed up to three later, the next one appends, and then the power goes.
+// The log went on with an empty segment whose name a failed sync of the
+// directory had lost: no later sync makes that name durable. The power cut after
+// the next life took the segment away, with what had been acknowledged in it. So
+// each operation fails once, the process is killed up to three operations later,
+// the next process appends, and then the power goes.
 func TestFaultThenKillThenPowerCut(t *testing.T) {
 	live := func(fs *vfstest.FS) (acked []string) {
 		for round := range 3 {
@@ -228,7 +232,7 @@ func TestFaultThenKillThenPowerCut(t *testing.T) {
 }
 
 // A segment that could be neither synced nor removed when it was made stood in
-// the way of every later one, until the log was opened again.
+// the way of every later append, until the log was opened again.
 func TestSegmentThatWasLeftOver(t *testing.T) {
 	fs := vfstest.New()
 	c := openChain(t, "", &ledger.Options{SegmentSize: 500, FS: fs})
@@ -241,8 +245,8 @@ func TestSegmentThatWasLeftOver(t *testing.T) {
 	appendN(t, c, 3)
 }
 
-// What a failed sync at Close had not made durable must not be taken for that by
-// the next opening, which would build upon it.
+// A sync that fails at Close leaves lines that are not durable. The next opening
+// must not take them for durable and build upon them.
 func TestFailedSyncAtCloseLeavesNoMark(t *testing.T) {
 	for _, drop := range []bool{false, true} {
 		fs := vfstest.New()

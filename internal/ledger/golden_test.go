@@ -1,3 +1,5 @@
+// Keeps "The record" of docs/security.md: no honest log is called bad, whichever version of the format wrote it.
+
 package ledger_test
 
 import (
@@ -19,8 +21,9 @@ import (
 // goldenSegment is small enough that each golden log has several segments.
 const goldenSegment = 2200
 
-// goldenLogs are those that a chain of each version of the format has left
-// behind, closed properly, with their heads. They are never made again.
+// goldenLogs were written by each version of the format and closed properly.
+// They are never made again: TestMakeGolden of the root makes those of a new
+// version.
 var goldenLogs = []struct {
 	name      string
 	pruned    uint64
@@ -36,8 +39,7 @@ func golden(t testing.TB, name string) logFiles {
 	t.Helper()
 	l := logFiles(files(t, filepath.Join("testdata", "golden", filepath.FromSlash(name))))
 	for _, line := range l.lines() {
-		text := strings.TrimSuffix(line.text, "\n")
-		byhand.Remember(text)
+		byhand.Remember(strings.TrimSuffix(line.text, "\n"))
 	}
 	return l
 }
@@ -92,7 +94,7 @@ func (l logFiles) verify(t testing.TB, anchors ...ledger.Anchor) ledger.Report {
 	return r
 }
 
-// disk is the log in memory, as a process finds it that opens it.
+// disk is the log in memory, as the next process finds it.
 func (l logFiles) disk(t testing.TB) *vfstest.FS {
 	t.Helper()
 	fs := vfstest.New()
@@ -111,8 +113,8 @@ func (l logFiles) disk(t testing.TB) *vfstest.FS {
 	return fs
 }
 
-// A log that any released version of the format left behind is read, verified
-// and gone on with for ever.
+// A log of any released version of the format is read, verified and appended to
+// for ever.
 func TestGoldenLogs(t *testing.T) {
 	for _, g := range goldenLogs {
 		stored := golden(t, g.name)

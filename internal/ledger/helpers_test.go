@@ -252,7 +252,7 @@ func ids(t testing.TB, c *chain, q ledger.Query) (ids []string) {
 	return ids
 }
 
-// plain is the query as a loop over all events.
+// plain answers a query by a loop over all events.
 func plain(events []rampart.AuditEvent, q ledger.Query) (ids []string) {
 	in := func(v string, want []string) bool { return len(want) == 0 || slices.Contains(want, v) }
 	for _, e := range events {
@@ -316,7 +316,7 @@ func edit(t testing.TB, name string, change func([]byte) []byte) {
 
 func segmentName(first int) string { return fmt.Sprintf("%020d.jsonl", first) }
 
-// files are the directory's own, by name, without the lock.
+// files returns what the files of a log hold, by name, without the lock.
 func files(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -388,8 +388,8 @@ func verdictOf(t testing.TB, dir string) ledger.Verdict {
 	return r.Verdict
 }
 
-// rehash gives a line the hash that fits it, as somebody would who edits one
-// line and knows how lines are hashed.
+// rehash gives a line the hash that fits it, as somebody does who edits a line
+// and knows how lines are hashed.
 func rehash(line string) string {
 	body := hashMember.ReplaceAllString(line, "}")
 	return fmt.Sprintf(`%s,"hash":"%x"}`, strings.TrimSuffix(body, "}"), sha256.Sum256([]byte(body)))

@@ -135,8 +135,9 @@ func TestReopenGoesOnWhereItStopped(t *testing.T) {
 	}
 }
 
-// The bubble's clock is decades behind that of the first events, and stands
-// still, for more writes than the part of an id that counts them has room for.
+// The bubble's clock is decades behind the time of the first events, and stands
+// still. The log then makes more writes than the part of an id that counts them
+// has room for.
 func TestClockStepsBack(t *testing.T) {
 	if every > 1 {
 		t.Skip("one goroutine, and long under the race detector")

@@ -1,3 +1,5 @@
+// Keeps cases 2, 8, 14, 16 and 18 of docs/durability.md: what a crash leaves is opened, and what no crash leaves is refused.
+
 package ledger_test
 
 import (
@@ -72,7 +74,7 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 	}
 }
 
-// Every file whose name ends in .tmp was removed, whoever it belonged to.
+// Opening removed every file whose name ends in .tmp, whoever had made it.
 func TestOpeningRemovesItsOwnLeftoversAlone(t *testing.T) {
 	dir := t.TempDir()
 	for name, stays := range map[string]bool{
@@ -94,8 +96,8 @@ func TestOpeningRemovesItsOwnLeftoversAlone(t *testing.T) {
 	}
 }
 
-// The last event of a log that was closed was cut off, as never acknowledged,
-// by whoever changed a byte of it and opened the log.
+// Somebody changed a byte of the last event of a closed log. Opening cut the
+// event off, as one that was never acknowledged.
 func TestChangedEndOfAClosedLogIsRefused(t *testing.T) {
 	for _, change := range []func([]byte) []byte{
 		func(b []byte) []byte { return bytes.Replace(b, []byte(`"n":2`), []byte(`"n":7`), 1) },
@@ -132,8 +134,8 @@ func TestZerosAtTheTailAreTorn(t *testing.T) {
 	}
 }
 
-// A last line that somebody edited, or wrote, behind a daemon that was killed was
-// cut off as an unfinished write, and the evidence with it.
+// Somebody edited the last line, or wrote one, after the daemon was killed.
+// Opening cut it off as an unfinished write, and the evidence with it.
 func TestEditedLastLineIsNoTornTail(t *testing.T) {
 	dir := t.TempDir()
 	c := openChain(t, dir, nil)
@@ -165,9 +167,9 @@ func TestEditedLastLineIsNoTornTail(t *testing.T) {
 }
 
 // A disk may keep later sectors of an unfinished write and lose earlier ones.
-// The write was never acknowledged, so the log opens without it; the same
-// damage one write earlier hit acknowledged events, and is refused. Verifying
-// agrees; it called every such hole tampering.
+// The write was never acknowledged, so the log opens without it. The same damage
+// one write earlier hit acknowledged events, and is refused. Verification
+// agrees; it used to call every such hole tampering.
 func TestTornWriteIsToldFromDamageBeforeIt(t *testing.T) {
 	dir := t.TempDir()
 	c := openChain(t, dir, nil)
@@ -230,8 +232,8 @@ func TestTornWriteIsToldFromDamageBeforeIt(t *testing.T) {
 	}
 }
 
-// A sidecar that fits its segment in number and size alone was believed: the
-// log was called corrupt for it, or Open panicked.
+// Opening believed a sidecar that fits its segment in number and size alone. It
+// called the log corrupt, or panicked.
 func TestForeignSidecarIsNotBelieved(t *testing.T) {
 	dir := t.TempDir()
 	c := openChain(t, dir, &ledger.Options{SegmentSize: 1000})
@@ -284,7 +286,7 @@ func TestForeignSidecarIsNotBelieved(t *testing.T) {
 	}
 }
 
-// A sparse file is as long as its maker likes, and was read into memory as a
+// A sparse file is as long as its maker likes. Opening read it into memory as a
 // whole, which ended the process.
 func TestHugeSegmentIsRefused(t *testing.T) {
 	dir := t.TempDir()
@@ -306,8 +308,8 @@ func TestHugeSegmentIsRefused(t *testing.T) {
 	}
 }
 
-// The fault of a line that only its time gave away came without its place, and
-// was no CorruptError.
+// A line with an impossible time is refused by its place. The error was no
+// CorruptError, and named no place.
 func TestImpossibleTimeIsRefusedByName(t *testing.T) {
 	dir := t.TempDir()
 	c := openChain(t, dir, &ledger.Options{SegmentSize: 1000})
@@ -370,8 +372,9 @@ func TestDamageIsRefusedByName(t *testing.T) {
 	}
 }
 
-// Lines that somebody took from the end of a closed log or wrote there anew, or
-// its last file removed, went unnoticed, though the sidecar knew of them.
+// Somebody takes lines from the end of a closed log, writes them anew, or
+// removes the last file. Opening did not notice, though the sidecar knows of
+// those lines.
 func TestShorterThanAtItsClose(t *testing.T) {
 	for name, c := range map[string]struct {
 		touch func(path string)
@@ -430,8 +433,9 @@ func TestShorterThanAtItsClose(t *testing.T) {
 	}
 }
 
-// Once a log had outgrown a sidecar that was not its own, or no longer, an
-// honest torn tail within what that claimed was taken for damage.
+// A sidecar of another log, or from before the log was cut, claims more bytes
+// than the log had. Once the log had grown, opening took an honest torn tail
+// within those bytes for damage.
 func TestSidecarOfSomethingElse(t *testing.T) {
 	closed := func() string { // a log of nine events
 		dir := t.TempDir()

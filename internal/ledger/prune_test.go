@@ -1,3 +1,5 @@
+// Keeps case 9 of docs/durability.md, and "The record" of docs/security.md: pruning is on the chain itself.
+
 package ledger_test
 
 import (
@@ -21,6 +23,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/oklog/ulid/v2"
 
 	"github.com/rampartlog/rampart"
 	"github.com/rampartlog/rampart/internal/failure"
@@ -29,8 +32,8 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
-// What stays is the newest, in whole segments, and proves what went: by the
-// statement on the log, by the file, which is a copy of it, and by hand.
+// The newest segments stay, and prove what went: by the event that states it, by
+// the file PRUNED, which is a copy of that event, and by hand.
 func TestPruneDropsWhatIsOlder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -143,12 +146,13 @@ func TestPruneWithNothingToDoWritesNothing(t *testing.T) {
 	}
 }
 
-// A full disk, a cancelled context: nothing is dropped that is not on record.
+// Nothing is dropped that is not on record, whatever fails before: the context,
+// the append of the event, or the file.
 func TestPruneThatCannotBeRecordedDropsNothing(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	// pwrite and fdatasync of the event; create, pwrite, fdatasync and rename of
-	// the file, and fsync of the directory.
+	// The operations are pwrite and fdatasync of the event; create, pwrite,
+	// fdatasync and rename of the file; and fsync of the directory.
 	for n := range 8 {
 		fs := vfstest.New()
 		c := memChain(t, fs)
@@ -175,6 +179,26 @@ func TestPruneThatCannotBeRecordedDropsNothing(t *testing.T) {
 		if got, err := c.Prune(t.Context(), soon()); (got == 0 || err != nil) != (n == 2) || n == 2 && !errors.Is(err, failure.ErrFailed) {
 			t.Errorf("operation %d, tried again: %d events, %v", n, got, err)
 		}
+	}
+}
+
+// Prune asks for the approvals that were unanswered at that time, and keeps the
+// segments from the first of them on. Without an answer it drops nothing.
+func TestPruneKeepsWhatIsUnanswered(t *testing.T) {
+	c := memChain(t, vfstest.New())
+	saved := appendN(t, c, 30)
+	soon := soon()
+	if n, err := c.Ledger.Prune(t.Context(), soon, func(context.Context, string) ([]string, error) { return nil, errDisk }); n != 0 || !errors.Is(err, errDisk) {
+		t.Errorf("%d events, %v", n, err)
+	}
+	n, err := c.Ledger.Prune(t.Context(), soon, func(_ context.Context, before string) ([]string, error) {
+		if at, err := ulid.ParseStrict(before); err != nil || at.Time() != ulid.Timestamp(soon) {
+			t.Errorf("before %s, %v", before, err)
+		}
+		return []string{saved[20].ID, saved[12].ID}, nil
+	})
+	if err != nil || n == 0 || n > 12 || n <= 12-6 { // a segment has six events
+		t.Errorf("%d events, %v; want those of the segments before number 13", n, err)
 	}
 }
 
@@ -215,9 +239,10 @@ func TestFilesThatStayAreRemovedLater(t *testing.T) {
 	}
 }
 
-// A directory whose sync failed shows the new PRUNED, which no later sync makes
-// durable. The next opening removed what that says was dropped, and a power cut
-// then left a log without its front and without what explains it.
+// After a failed sync the directory shows the new PRUNED, and no later sync
+// makes that name durable. The next opening removed the segments that PRUNED
+// says were dropped, and a power cut then left a log without its front and
+// without PRUNED.
 func TestPRUNEDIsDurableBeforeItIsActedOn(t *testing.T) {
 	for _, again := range []bool{false, true} {
 		fs := vfstest.New()
@@ -248,7 +273,7 @@ func TestPRUNEDIsDurableBeforeItIsActedOn(t *testing.T) {
 	}
 }
 
-// The statement is durable before what it states, whatever the policy.
+// The event of a pruning is durable before the segments go, whatever the policy.
 func TestPruneUnderWeakSync(t *testing.T) {
 	for _, policy := range []ledger.SyncPolicy{ledger.SyncNever, ledger.SyncInterval} {
 		fs := vfstest.New()
@@ -299,14 +324,14 @@ func TestPruneAndAnchors(t *testing.T) {
 			}
 		}
 	}
-	// What can't be checked hides nothing that can.
+	// An anchor that can't be checked hides no fault that can.
 	if r, err := verifyFS(t.Context(), os.DirFS(torn), anchor(0)); err != nil || r.Verdict != ledger.VerdictTornTail {
 		t.Errorf("%+v %v", r, err)
 	}
 }
 
-// A log that was pruned and then altered is found out, by opening too, which
-// leaves all as it is.
+// Verification names what was altered in a pruned log. Opening refuses what it
+// sees of that, and then leaves all files as they are.
 func TestPrunedLogAltered(t *testing.T) {
 	build := func() (files_ map[string]string, older string) {
 		dir := t.TempDir()
@@ -414,8 +439,8 @@ func TestPrunedLogAltered(t *testing.T) {
 	}
 }
 
-// Whatever stands in PRUNED, the log is whole with nothing but the bytes that the
-// pruning wrote.
+// A log is whole with the very bytes in PRUNED that its pruning wrote, and with
+// no others.
 func FuzzPRUNED(f *testing.F) {
 	dir := f.TempDir()
 	c := openChain(f, dir, &ledger.Options{SegmentSize: 2000})
@@ -440,8 +465,8 @@ func FuzzPRUNED(f *testing.F) {
 	})
 }
 
-// While a log is open its own verification looks at the file, too: the next
-// opening would refuse it.
+// The verification of an open log looks at PRUNED too: without that file the
+// next opening fails.
 func TestVerifySeesThatPRUNEDIsGone(t *testing.T) {
 	dir := t.TempDir()
 	c, err := open(dir, &ledger.Options{SegmentSize: 2000})
@@ -471,7 +496,8 @@ func TestVerifySeesThatPRUNEDIsGone(t *testing.T) {
 		c.Close()
 		t.Error("opened with a directory in place of PRUNED")
 	}
-	// It is a copy of a line of the log, and can be made from that again.
+	// PRUNED is a copy of a line of the log, and can be made from that line
+	// again.
 	os.Remove(name)
 	for _, line := range lines(t, dir) {
 		if strings.Contains(line, `"tool":"prune"`) {
@@ -484,8 +510,8 @@ func TestVerifySeesThatPRUNEDIsGone(t *testing.T) {
 	openChain(t, dir, nil)
 }
 
-// Segments that come back from an archive are a whole log without PRUNED, and
-// what a crash left over with it.
+// Segments that come back from an archive are a whole log once PRUNED is gone.
+// Beside PRUNED they count as left over by a crash, and are removed.
 func TestPrunedSegmentsThatCameBack(t *testing.T) {
 	dir := t.TempDir()
 	c := openChain(t, dir, &ledger.Options{SegmentSize: 2000})
@@ -517,8 +543,8 @@ func TestPrunedSegmentsThatCameBack(t *testing.T) {
 	}
 }
 
-// A query goes on over all that it began with, without a gap; what it needed is
-// removed afterwards.
+// A query goes on over all events that it began with, without a gap. The next
+// pruning removes the files that the query needed.
 func TestReadersKeepWhatTheyBeganWith(t *testing.T) {
 	dir := t.TempDir()
 	c := openChain(t, dir, &ledger.Options{SegmentSize: 2000})
@@ -576,8 +602,8 @@ func (h *hooked) Create(name string) (vfs.File, error) {
 	return h.FS.Create(name)
 }
 
-// meanwhile runs fn beside the caller, and gives it time to end, or to get
-// where it has to wait for the caller.
+// meanwhile runs fn beside the caller, and gives fn time to end, or to reach the
+// point where it waits for the caller.
 func meanwhile(fn func()) (ended chan struct{}) {
 	ended = make(chan struct{})
 	go func() {
@@ -595,7 +621,7 @@ func meanwhile(fn func()) (ended chan struct{}) {
 	return ended
 }
 
-// Close waits for a pruning: the directory must not be free while files are
+// Close waits for a pruning: nobody else may open the directory while files are
 // still removed from it.
 func TestCloseWaitsForAPruning(t *testing.T) {
 	h := &hooked{FS: vfstest.New(), name: "PRUNED.tmp"}
@@ -625,11 +651,12 @@ func TestCloseWaitsForAPruning(t *testing.T) {
 	}
 }
 
-// What a verification reads of the file and what it sees of the log are of one
-// moment: a log that is pruned meanwhile is not called altered.
+// A verification sees PRUNED and the log as they were at one moment: a log that
+// is pruned meanwhile is not called altered.
 func TestVerifyWhileTheLogIsPruned(t *testing.T) {
 	h := &hooked{FS: vfstest.New(), name: "PRUNED"}
-	// The statement goes to a segment of its own.
+	// Each segment is full after one write, so that the event of the pruning has
+	// one of its own.
 	c := openChain(t, "", &ledger.Options{SegmentSize: 1, FS: h})
 	for range 2 { // without the file, and with it
 		appendN(t, c, 30)
@@ -659,7 +686,7 @@ func TestVerifyWhileTheLogIsPruned(t *testing.T) {
 	}
 }
 
-// listed is a directory that calls after it was listed.
+// listed is a directory that calls after each time it was listed.
 type listed struct {
 	fs.FS
 	after func()

@@ -14,8 +14,8 @@ import (
 	"github.com/rampartlog/rampart/internal/ledger"
 )
 
-// Every query gives what a loop over all events gives, with the indexes of the
-// log's life, with none, and with damaged ones.
+// Every query gives what a loop over all events gives: with the indexes that the
+// log wrote, with none, and with damaged ones.
 func TestQueryAgreesWithALoopOverAllEvents(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	dir := t.TempDir()
@@ -98,8 +98,8 @@ func TestPagesAreExactWhileEventsArrive(t *testing.T) {
 	}
 }
 
-// Events that came while older segments were being read were shown when the
-// iteration reached the live one.
+// An iteration showed events that had come since it began, once it reached the
+// live segment.
 func TestQuerySeesTheLogAsItWasWhenItBegan(t *testing.T) {
 	for _, q := range []ledger.Query{{Ascending: true}, {}, {Ascending: true, Before: "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"}} {
 		c := openChain(t, t.TempDir(), &ledger.Options{SegmentSize: 1000})

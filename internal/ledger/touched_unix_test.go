@@ -1,5 +1,7 @@
 //go:build unix
 
+// Keeps case 17 of docs/durability.md: nothing is acknowledged that goes to a file which somebody touched.
+
 package ledger_test
 
 import (
@@ -15,7 +17,7 @@ import (
 )
 
 // A log went on writing into a file that had been removed, moved or saved over
-// by an editor, and acknowledged what was gone with the process.
+// by an editor, and acknowledged lines that were gone with the process.
 func TestSegmentTouchedWhileOpen(t *testing.T) {
 	saveOver := func(path string, change func([]byte) []byte) error {
 		data, err := os.ReadFile(path)
@@ -74,7 +76,8 @@ func TestSegmentTouchedWhileOpen(t *testing.T) {
 	}
 }
 
-// So did one that was closed before anything was written to it.
+// Close reported no error where the file was gone and nothing had been written
+// since.
 func TestSegmentRemovedBeforeClose(t *testing.T) {
 	dir := t.TempDir()
 	c, err := open(dir, nil)

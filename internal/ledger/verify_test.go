@@ -1,3 +1,5 @@
+// Keeps case 12 of docs/durability.md, and "The record" of docs/security.md: each kind of change has its verdict and place.
+
 package ledger_test
 
 import (
@@ -41,7 +43,8 @@ func TestVerdictsAreToldApart(t *testing.T) {
 		"another hash":           {func([]string) {}, []ledger.Anchor{{ID: saved[3].ID, Hash: saved[4].Hash}}, ledger.VerdictTruncated, 0},
 		"unknown anchor":         {func([]string) {}, []ledger.Anchor{{ID: "01J9K8M7N6P500000000000000"}}, ledger.VerdictTruncated, 0},
 		"half a line at the end": {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, nil, ledger.VerdictTornTail, 0},
-		// Was called a torn tail, "never acknowledged", against the anchor's evidence.
+		// This was called a torn tail, which is never acknowledged, against the
+		// anchor's evidence.
 		"half a line at the end, anchor":        {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, []ledger.Anchor{anchor(16)}, ledger.VerdictTruncated, 0},
 		"half a line at the end, anchor before": {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, []ledger.Anchor{anchor(15)}, ledger.VerdictTornTail, 0},
 		"zeros at the end":                      {func(f []string) { edit(t, f[last], func(b []byte) []byte { return append(b, make([]byte, 99)...) }) }, nil, ledger.VerdictTornTail, 0},
@@ -111,9 +114,10 @@ func TestVerdictsAreToldApart(t *testing.T) {
 	}
 }
 
-// What a disk left of a write of more than a block, 1 MiB, was taken for
-// tampering unless its hole was in the last one, and what is no hole of one
-// write for a torn tail when it was longer than two lines can be.
+// A write may be longer than a block of the verification, 1 MiB. What a disk
+// left of it was called tampering unless the hole was in the last block. A hole
+// longer than two lines can be was called a torn tail even where it began in an
+// earlier write.
 func TestTornWriteOfManyBlocks(t *testing.T) {
 	dir := t.TempDir()
 	c, err := open(dir, &ledger.Options{Sync: ledger.SyncNever})
@@ -172,7 +176,7 @@ func TestTornWriteOfManyBlocks(t *testing.T) {
 	}
 }
 
-// A file that claims more than a chain writes was a torn tail to VerifyChain,
+// VerifyChain called a file that is longer than any log writes a torn tail,
 // while opening refuses it.
 func TestHugeTailIsNoTornTail(t *testing.T) {
 	dir := t.TempDir()
@@ -186,8 +190,8 @@ func TestHugeTailIsNoTornTail(t *testing.T) {
 	}
 }
 
-// A log that somebody cut behind the back of the chain that has it open was
-// called whole, or its end one that was never acknowledged.
+// Somebody cuts a log while it is open. Its verification called it whole, or
+// called its last line one that was never acknowledged.
 func TestVerifyKnowsHowFarTheLogWent(t *testing.T) {
 	for verdict, left := range map[ledger.Verdict]int{ledger.VerdictTruncated: 0, ledger.VerdictTampered: 100} {
 		dir := t.TempDir()

@@ -1,5 +1,7 @@
 //go:build unix
 
+// Keeps "The record" of docs/security.md: what is no file is not opened.
+
 package ledger_test
 
 import (
