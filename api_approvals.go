@@ -104,8 +104,9 @@ func (a *api) postApproval(w http.ResponseWriter, r *http.Request, c guard.Crede
 	}{p.ID, p.Status, p.ExpiresAt})
 }
 
-// requestOf is the request as sent, or made of the command and the path.
-// Given beside it they must say what it says: a person is shown the request.
+// requestOf returns the request as sent; if there is none, it makes one of the
+// command and the path. A command or a path beside a request must say what the
+// request says, because a person is shown the request.
 func requestOf(request json.RawMessage, command, path *string) (json.RawMessage, error) {
 	if request == nil {
 		if command == nil && path == nil {

@@ -42,8 +42,8 @@ func (a *api) postEvents(w http.ResponseWriter, r *http.Request, c guard.Credent
 	}{ids})
 }
 
-// readEvents reads the event of a JSON body, or the events of NDJSON and on
-// which line each of them stands.
+// readEvents reads the one event of a JSON body, or the events of NDJSON. Of
+// NDJSON it also returns the line that each event stands on.
 func readEvents(w http.ResponseWriter, r *http.Request, c guard.Credential) (events []AuditEvent, lines []int, err error) {
 	many := false
 	limit := int64(httpio.MaxObject)
@@ -86,7 +86,8 @@ func parseEvent(src []byte, agent string) (AuditEvent, error) {
 	return out, nil
 }
 
-// parseTime is strict about the form of a time, which time.Parse is not.
+// parseTime reads a time that comes from outside or from an event's approval
+// member. It is stricter than time.Parse, see [record.ValidTime].
 func parseTime(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil || !record.ValidTime(s) {
@@ -95,8 +96,8 @@ func parseTime(s string) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-// parseLines is parseEvent for NDJSON, and says on which line each event
-// stands. Its errors name the line.
+// parseLines is parseEvent for NDJSON. It also returns the line that each event
+// stands on. Its errors name the line.
 func parseLines(body []byte, agent string) (events []AuditEvent, lines []int, err error) {
 	n := 0
 	for line := range bytes.Lines(body) {
@@ -347,7 +348,7 @@ func (a *api) getVerify(w http.ResponseWriter, r *http.Request, _ guard.Credenti
 	return httpio.WriteJSON(w, http.StatusOK, out)
 }
 
-// verify verifies the log, one caller after the other: it takes all cores.
+// verify verifies the log for one caller at a time, because that takes all cores.
 func (a *api) verify(ctx context.Context, anchors []Anchor) (Report, error) {
 	select {
 	case a.verifying <- struct{}{}:

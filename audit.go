@@ -334,15 +334,6 @@ func (c *AuditChain) Prune(ctx context.Context, before time.Time) (events uint64
 	return events, public(err)
 }
 
-// Names of the operations that [AuditStats.Errors] counts.
-const (
-	OpWrite  = "write"
-	OpSync   = "sync"
-	OpCreate = "create" // of a segment
-	OpIndex  = "index"
-	OpPrune  = "prune"
-)
-
 // AuditStats are figures of an [AuditChain] at one moment.
 type AuditStats struct {
 	Events   uint64 // that the log holds

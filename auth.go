@@ -66,7 +66,8 @@ func (a *Auth) config() guard.Config {
 	return c
 }
 
-// guard is of a's contents as they are now. It panics with Validate's error.
+// guard makes a guard of what a holds at this moment. It panics with Validate's
+// error.
 func (a *Auth) guard() *guard.Guard {
 	g, err := guard.New(a.config())
 	if err != nil {

@@ -176,7 +176,7 @@ func TestAuthenticateHook(t *testing.T) {
 	w.as("").expect(200, "", "HEAD", "/v1/events/stream?token="+ticket, "")
 }
 
-// Every path is kept from foreign pages, that of no route included.
+// Every path is kept from foreign pages, also one that no route has.
 func TestHost(t *testing.T) {
 	auth := testAuth()
 	auth.AllowHosts = []string{"Rampart.example"}

@@ -107,6 +107,29 @@ type CorruptError struct {
 
 func (e *CorruptError) Error() string { return (*failure.CorruptError)(e).Error() }
 
+// Names by which figures count.
+const (
+	// Reasons for which a stream ended: [StreamStats.Closed].
+	ClosedClient       = "client"        // it left
+	ClosedWriteTimeout = "write_timeout" // it took nothing
+	ClosedWriteError   = "write_error"
+	ClosedShutdown     = "shutdown"
+	ClosedError        = "error" // of the log
+
+	// Results of resuming: [StreamStats.Resumes].
+	ResumeOK        = "ok"        // the events after the position follow
+	ResumeUnknown   = "unknown"   // well-formed, not in this log, or no longer
+	ResumeMalformed = "malformed" // no position
+	ResumeMismatch  = "mismatch"  // in this log with another hash, or beyond its head
+
+	// Operations of the log that failed: [AuditStats.Errors].
+	OpWrite  = "write"
+	OpSync   = "sync"
+	OpCreate = "create" // of a segment
+	OpIndex  = "index"
+	OpPrune  = "prune"
+)
+
 // Options configures [Open]. Nil, and each zero value, is the documented default.
 type Options struct {
 	Audit     AuditOptions // without a Bus: Open makes one

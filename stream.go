@@ -37,21 +37,6 @@ type StreamStats struct {
 	WitnessMismatches uint64               // clients that had seen what the log no longer holds
 }
 
-// Reasons for which a stream ends, by which [StreamStats.Closed] counts, and
-// results of resuming, by which [StreamStats.Resumes] does.
-const (
-	ClosedClient       = "client"        // it left
-	ClosedWriteTimeout = "write_timeout" // it took nothing
-	ClosedWriteError   = "write_error"
-	ClosedShutdown     = "shutdown"
-	ClosedError        = "error" // of the log
-
-	ResumeOK        = "ok"        // the events after the position follow
-	ResumeUnknown   = "unknown"   // well-formed, not in this log, or no longer
-	ResumeMalformed = "malformed" // no position
-	ResumeMismatch  = "mismatch"  // in this log with another hash, or beyond its head
-)
-
 // Stream is the http.Handler for GET /v1/events/stream: Server-Sent Events for
 // any number of watchers, each at its own pace, as docs/stream.md has it.
 //

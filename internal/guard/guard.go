@@ -33,7 +33,7 @@ type Credential struct {
 	Scope Scope
 }
 
-// Config is what rampart.Auth says, which documents the fields.
+// Config has the fields of rampart.Auth, which documents them.
 type Config struct {
 	AdminToken   string
 	AgentTokens  map[string]string

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 
 	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/segment"
@@ -13,24 +13,24 @@ import (
 )
 
 // createSegment makes an empty segment whose name survives a crash.
-func createSegment(fs vfs.FS, first uint64) (vfs.File, error) {
+func createSegment(fsys vfs.FS, first uint64) (vfs.File, error) {
 	name := segment.Name(first)
-	f, err := fs.Create(name)
-	if errors.Is(err, os.ErrExist) && isEmpty(fs, name) {
+	f, err := fsys.Create(name)
+	if errors.Is(err, fs.ErrExist) && isEmpty(fsys, name) {
 		// It could be neither synced nor removed when it was made.
-		if err = fs.Remove(name); err == nil {
-			f, err = fs.Create(name)
+		if err = fsys.Remove(name); err == nil {
+			f, err = fsys.Create(name)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	if err = f.Sync(); err == nil {
-		err = fs.SyncDir()
+		err = fsys.SyncDir()
 	}
 	if err != nil {
 		f.Close()
-		if rm := fs.Remove(name); rm != nil {
+		if rm := fsys.Remove(name); rm != nil {
 			err = fmt.Errorf("%w; and removing it again: %w", err, rm)
 		}
 		return nil, err
@@ -38,8 +38,8 @@ func createSegment(fs vfs.FS, first uint64) (vfs.File, error) {
 	return f, nil
 }
 
-func isEmpty(fs vfs.FS, name string) bool {
-	f, err := fs.Open(name)
+func isEmpty(fsys vfs.FS, name string) bool {
+	f, err := fsys.Open(name)
 	if err != nil {
 		return false
 	}
@@ -55,9 +55,9 @@ const asideSuffix = ".tmp"
 // Windows replaces none that is open.
 //
 //	open(tmp, O_CREAT|O_EXCL); pwrite; fdatasync; rename(tmp, name); fsync(dir)
-func replaceFile(fs vfs.FS, name string, src io.ReadCloser, size int64) error {
+func replaceFile(fsys vfs.FS, name string, src io.ReadCloser, size int64) error {
 	aside := name + asideSuffix
-	f, err := fs.Create(aside)
+	f, err := fsys.Create(aside)
 	if err != nil {
 		src.Close()
 		return err
@@ -73,13 +73,13 @@ func replaceFile(fs vfs.FS, name string, src io.ReadCloser, size int64) error {
 		err = e
 	}
 	if err == nil {
-		err = fs.Rename(aside, name)
+		err = fsys.Rename(aside, name)
 	}
 	if err != nil {
-		fs.Remove(aside) // or at the next opening
+		fsys.Remove(aside) // or at the next opening
 		return err
 	}
-	return fs.SyncDir()
+	return fsys.SyncDir()
 }
 
 // sizeOf returns the size of a segment's file.

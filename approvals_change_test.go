@@ -1,0 +1,285 @@
+package rampart_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/vfs"
+	"github.com/rampartlog/rampart/internal/vfs/vfstest"
+)
+
+// heldFS makes files whose writes wait while turn is full.
+type heldFS struct {
+	*vfstest.FS
+	turn   chan struct{} // a mutex that a synctest bubble sees waiting
+	writes int           // that have begun
+}
+
+func (f *heldFS) Create(name string) (vfs.File, error) {
+	file, err := f.FS.Create(name)
+	return heldFile{file, f}, err
+}
+
+func (f *heldFS) OpenWrite(name string) (vfs.File, error) {
+	file, err := f.FS.OpenWrite(name)
+	return heldFile{file, f}, err
+}
+
+type heldFile struct {
+	vfs.File
+	fs *heldFS
+}
+
+func (f heldFile) WriteAt(p []byte, off int64) (int, error) {
+	f.fs.writes++
+	f.fs.turn <- struct{}{}
+	defer func() { <-f.fs.turn }()
+	return f.File.WriteAt(p, off)
+}
+
+// heldQueue returns a queue whose log's next write waits until release is
+// called. What is changed until then comes into one write, the one after it.
+func heldQueue(t *testing.T, opts *rampart.ApprovalOptions) (c *rampart.AuditChain, a *rampart.Approvals, fs *heldFS, hold func() (release func())) {
+	t.Helper()
+	fs = &heldFS{FS: vfstest.New(), turn: make(chan struct{}, 1)}
+	c = openChain(t, "", rampart.AuditOptions{}.WithFS(fs))
+	return c, newQueue(t, c, opts), fs, func() func() {
+		fs.turn <- struct{}{}
+		done := make(chan error, 1)
+		go func() {
+			_, err := c.Append(context.Background(), event(0))
+			done <- err
+		}()
+		synctest.Wait()
+		return func() {
+			<-fs.turn
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}
+	}
+}
+
+// Changes wait for no other change to be durable: those that come together are
+// made so together.
+func TestChangesShareAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, fs, hold := heldQueue(t, nil)
+		release := hold()
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() { request(t, a, question(i)) })
+		}
+		synctest.Wait()
+		release()
+		wg.Wait()
+		if n := len(a.List(rampart.ApprovalFilter{})); n != 20 || fs.writes != 2 {
+			t.Errorf("%d approvals in %d writes, want 20 in 2", n, fs.writes)
+		}
+	})
+}
+
+// Of several answers in one write the first wins, and the log has no other.
+func TestAnswersInOneWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, _, hold := heldQueue(t, nil)
+		p := request(t, a, question(1))
+		release := hold()
+		errs := make([]error, 4)
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() {
+				if i == 3 {
+					_, errs[i] = a.ResolveAll(t.Context(), rampart.BulkResolution{Resolution: no, RunID: p.RunID, IDs: []string{p.ID}})
+				} else {
+					_, errs[i] = a.Resolve(t.Context(), p.ID, []rampart.Resolution{yes, no, yes}[i])
+				}
+			})
+			synctest.Wait()
+		}
+		release()
+		wg.Wait()
+		if errs[0] != nil {
+			t.Error(errs[0])
+		}
+		for i, err := range errs[1:] {
+			wantErr(t, fmt.Sprint("answer ", i+2), err, rampart.ErrNotPending)
+		}
+		if n := len(all(t, c, rampart.Query{Filter: rampart.Filter{Action: []string{rampart.ActionApproved, rampart.ActionDenied}}})); n != 1 {
+			t.Errorf("%d answers on the log, want 1", n)
+		}
+	})
+}
+
+// A write that fails takes only its own changes with it: an answer that stood
+// behind another one is given then.
+func TestAnswerBehindOneThatFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, fs, hold := heldQueue(t, nil)
+		p := request(t, a, question(1))
+		release := hold()
+		var first, second error
+		var wg sync.WaitGroup
+		wg.Go(func() { _, first = a.Resolve(t.Context(), p.ID, yes) })
+		synctest.Wait()
+		wg.Go(func() { _, second = a.Resolve(t.Context(), p.ID, no) })
+		synctest.Wait()
+		fs.FailAt(3, errDisk, true) // the held write and its sync come first
+		release()
+		wg.Wait()
+		got, err := a.Get(t.Context(), p.ID)
+		if !errors.Is(first, errDisk) || second != nil || err != nil || got.Status != rampart.Denied {
+			t.Errorf("first: %v, second: %v, then %s, %v; want the disk's error, none, and denied", first, second, got.Status, err)
+		}
+	})
+}
+
+// The deadline counts where the answer would stand, not when it was given.
+func TestAnswerThatWaitsPastTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, _, hold := heldQueue(t, nil)
+		p := request(t, a, question(1))
+		time.Sleep(time.Until(p.ExpiresAt) - time.Millisecond)
+		release := hold()
+		var err error
+		var wg sync.WaitGroup
+		wg.Go(func() { _, err = a.Resolve(t.Context(), p.ID, yes) })
+		synctest.Wait()
+		time.Sleep(2 * time.Millisecond)
+		release()
+		wg.Wait()
+		wantErr(t, "an answer behind the deadline", err, rampart.ErrNotPending)
+		if got, err := a.Get(t.Context(), p.ID); err != nil || got.Status != rampart.Expired {
+			t.Errorf("%s, %v, want expired", got.Status, err)
+		}
+	})
+}
+
+// One call is asked about once, and the bound holds, also within one write.
+func TestRequestsInOneWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, _, hold := heldQueue(t, &rampart.ApprovalOptions{MaxPending: 3})
+		request(t, a, question(0))
+		release := hold()
+		ids, errs := make([]string, 6), make([]error, 6)
+		var wg sync.WaitGroup
+		for i := range ids {
+			wg.Go(func() {
+				var p rampart.Approval
+				p, errs[i] = a.Request(t.Context(), question(1+i/2)) // each call twice
+				ids[i] = p.ID
+			})
+			synctest.Wait()
+		}
+		release()
+		wg.Wait()
+		if errs[0] != nil || errs[2] != nil || ids[0] != ids[1] || ids[2] != ids[3] || ids[0] == ids[2] {
+			t.Errorf("ids %q, errors %v; want one approval for each of the first two calls", ids, errs)
+		}
+		for _, err := range errs[4:] {
+			wantErr(t, "a third call", err, rampart.ErrLimit)
+		}
+		if n := len(a.List(rampart.ApprovalFilter{})); n != 3 {
+			t.Errorf("%d are pending, want 3", n)
+		}
+	})
+}
+
+func TestChainHasOneQueue(t *testing.T) {
+	c, a := memQueue(t, vfstest.New(), nil)
+	_, err := rampart.NewApprovals(t.Context(), c, nil)
+	wantErr(t, "a second queue", err, rampart.ErrInvalid)
+	p := request(t, a, question(1)) // the first is none the worse
+	a.Close()
+	b := newQueue(t, c, nil)
+	a.Close() // again, and it leaves the second one alone
+	if _, err := b.Resolve(t.Context(), p.ID, yes); err != nil {
+		t.Error(err)
+	}
+	if got, err := b.Get(t.Context(), p.ID); err != nil || got.Status != rampart.Approved {
+		t.Errorf("%s, %v, want approved", got.Status, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.Close()
+	if _, err := rampart.NewApprovals(ctx, c, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("rebuilding without time: %v", err)
+	}
+	newQueue(t, c, nil) // the one that failed holds nothing
+}
+
+// The queue follows the log, whoever wrote to it.
+func TestQueueFollowsForeignLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a := memQueue(t, vfstest.New(), nil)
+		foreign := func(member string) {
+			t.Helper()
+			e := event(0)
+			e.Approval = json.RawMessage(member)
+			if err := c.AppendAsQueue(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		asked := func() string {
+			foreign(`{"status":"pending","expires_at":"` + time.Now().Add(time.Minute).UTC().Format(time.RFC3339) + `","credential":"n2","request_sha256":"00"}`)
+			return c.Head().ID
+		}
+		id := asked()
+		if p := a.List(rampart.ApprovalFilter{}); len(p) != 1 || p[0].ID != id || p[0].Credential != "n2" {
+			t.Errorf("asked elsewhere: %v", p)
+		}
+		p := request(t, a, question(1))
+		waited := make(chan rampart.Approval, 1)
+		go func() {
+			got, err := a.Wait(t.Context(), p.ID)
+			if err != nil {
+				t.Error(err)
+			}
+			waited <- got
+		}()
+		synctest.Wait()
+		foreign(`{"id":"` + p.ID + `","status":"denied","resolved_by":"bob","credential":"n2"}`)
+		if got := <-waited; got.Status != rampart.Denied || got.ResolvedBy != "bob" {
+			t.Errorf("answered elsewhere: %s by %q", got.Status, got.ResolvedBy)
+		}
+		_, err := a.Resolve(t.Context(), p.ID, yes)
+		wantErr(t, "a second answer", err, rampart.ErrNotPending)
+		time.Sleep(time.Minute) // what was asked elsewhere expires here
+		synctest.Wait()
+		if got, err := a.Get(t.Context(), id); err != nil || got.Status != rampart.Expired {
+			t.Errorf("at its deadline: %s, %v", got.Status, err)
+		}
+		if st := a.Stats(); st.Created != 2 || st.Resolved[rampart.Denied] != 1 || st.Resolved[rampart.Expired] != 1 || st.Wait.Count != 2 {
+			t.Errorf("figures: %+v", st)
+		}
+	})
+}
+
+// An approval line that the queue does not understand may have been a denial.
+func TestQueueThatCannotFollowTakesNoChange(t *testing.T) {
+	c, a := memQueue(t, vfstest.New(), nil)
+	p := request(t, a, question(1))
+	e := event(0)
+	e.Approval = json.RawMessage(`{"id":"` + p.ID + `","status":"vetoed"}`)
+	if err := c.AppendAsQueue(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Resolve(t.Context(), p.ID, yes); err == nil || !strings.Contains(err.Error(), "vetoed") {
+		t.Errorf("approved nevertheless: %v", err)
+	}
+	if _, err := a.Request(t.Context(), question(2)); err == nil || !strings.Contains(err.Error(), "vetoed") {
+		t.Errorf("asked nevertheless: %v", err)
+	}
+	if _, err := c.Append(t.Context(), event(1)); err != nil {
+		t.Errorf("the log goes on: %v", err)
+	}
+}
