@@ -62,9 +62,9 @@ func (a *Approvals) commit(ctx context.Context, c change) (ids []string, err err
 	if err := a.chain.ledger.Append(ctx, b); err != nil {
 		return nil, err
 	}
-	ids = make([]string, len(b.Places))
-	for i := range b.Places {
-		ids[i] = b.Places[i].ID
+	ids = make([]string, len(b.Records))
+	for i := range b.Records {
+		ids[i] = b.Records[i].ID
 	}
 	return ids, nil
 }

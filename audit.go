@@ -116,12 +116,12 @@ func (c *AuditChain) Append(ctx context.Context, e AuditEvent) (AuditEvent, erro
 	if err := c.ledger.Append(ctx, b); err != nil {
 		return AuditEvent{}, err
 	}
-	e.place(&b.Places[0])
+	e.place(&b.Records[0])
 	return e, nil
 }
 
 // place sets what the log gave e.
-func (e *AuditEvent) place(p *ledger.Place) { e.ID, e.PrevHash, e.Hash = p.ID, p.PrevHash, p.Hash }
+func (e *AuditEvent) place(r *ledger.Record) { e.ID, e.PrevHash, e.Hash = r.ID, r.PrevHash, r.Hash }
 
 // AppendAll appends events in one write: they follow one another in the log,
 // and when it returns all are stored or none. A crash before that may leave the
@@ -144,8 +144,8 @@ func (c *AuditChain) AppendAll(ctx context.Context, events []AuditEvent) ([]Audi
 	if err := c.ledger.Append(ctx, b); err != nil {
 		return nil, err
 	}
-	for i := range b.Places {
-		saved[i].place(&b.Places[i])
+	for i := range b.Records {
+		saved[i].place(&b.Records[i])
 	}
 	return saved, nil
 }
@@ -156,14 +156,14 @@ func newBatch(events []AuditEvent) (*ledger.Batch, error) {
 	if n > ledger.MaxBatch {
 		return nil, fmt.Errorf("%w: %d events in one append, at most %d are taken; append them in parts", ErrInvalid, n, ledger.MaxBatch)
 	}
-	b := &ledger.Batch{Bodies: make([][]byte, n)}
+	b := &ledger.Batch{Records: make([]ledger.Record, n)}
 	size := 0
 	for i := range events {
 		body, err := encode(&events[i])
 		if err != nil {
 			return nil, invalid(i, n, "%v", err)
 		}
-		b.Bodies[i] = body
+		b.Records[i].Body = body
 		if size += len(body) + ledger.LineOverhead + 1; size > ledger.MaxAppend {
 			return nil, fmt.Errorf("%w: more than %d bytes in one append; append them in parts", ErrInvalid, ledger.MaxAppend)
 		}

@@ -10,26 +10,25 @@ import (
 
 const module = "github.com/rampartlog/rampart"
 
-// TestDependencies keeps what a host inherits to what docs/dependencies.md names.
+// TestDependencies keeps what an import of the module's packages pulls in to what
+// docs/dependencies.md names.
 func TestDependencies(t *testing.T) {
-	allowed := []string{
-		"github.com/oklog/ulid/v2",
-		"github.com/r3labs/sse/v2",
-		"golang.org/x/net",
-		"gopkg.in/cenkalti/backoff.v1",
-	}
-	used := make(map[string]bool)
-	for _, p := range imports(t, "-deps", ".") {
-		i := slices.IndexFunc(allowed, func(m string) bool { return within(p, m) })
-		if i >= 0 {
-			used[allowed[i]] = true
-		} else if !within(p, module) {
-			t.Errorf("import %q pulls in %s: every host inherits it; do without, or give the reason in docs/dependencies.md and name it here", module, p)
+	root := []string{"github.com/oklog/ulid/v2"}
+	client := append([]string{"github.com/r3labs/sse/v2", "golang.org/x/net", "gopkg.in/cenkalti/backoff.v1"}, root...)
+	for dir, allowed := range map[string][]string{".": root, "./client": client} {
+		used := make(map[string]bool)
+		for _, p := range imports(t, "-deps", dir) {
+			i := slices.IndexFunc(allowed, func(m string) bool { return within(p, m) })
+			if i >= 0 {
+				used[allowed[i]] = true
+			} else if !within(p, module) {
+				t.Errorf("import of %s pulls in %s: every host inherits it; do without, or give the reason in docs/dependencies.md and name it here", dir, p)
+			}
 		}
-	}
-	for _, m := range allowed {
-		if !used[m] {
-			t.Errorf("%s is allowed and not used: strike it here and in docs/dependencies.md", m)
+		for _, m := range allowed {
+			if !used[m] {
+				t.Errorf("%s is allowed for %s and not used: strike it here and in docs/dependencies.md", m, dir)
+			}
 		}
 	}
 }
@@ -81,7 +80,8 @@ func TestImportsRunDown(t *testing.T) {
 	}
 }
 
-// TestInternalImports keeps each internal package, and the page's, to its one job.
+// TestInternalImports keeps each internal package, the client and the page's
+// package to its one job.
 func TestInternalImports(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -101,6 +101,7 @@ func TestInternalImports(t *testing.T) {
 		{"internal/stream", "it answers from the bus, and knows no token and no route", []string{"os", "crypto", module}},
 		{"internal/httpio", "it carries bodies and answers, and knows no route and no log", []string{"os", "syscall", "crypto", "github.com/oklog", module}},
 		{"internal/guard", "it lets requests in, and does not look at what they ask", []string{"os", "syscall", "log", "encoding/json", "github.com/oklog", module}},
+		{"client", "it knows a server by its answers, not by its files", append(inModule("dashboard", "internal/vfs", "internal/segment", "internal/framelog", "internal/bus", "internal/stream", "internal/guard", "internal/httpio"), "os")},
 		{"dashboard", "it serves files, and finds the API from the browser", []string{"os", "golang.org", "gopkg.in", "github.com"}},
 	} {
 		for _, p := range imports(t, "./"+c.name) {
@@ -112,6 +113,13 @@ func TestInternalImports(t *testing.T) {
 			}
 		}
 	}
+}
+
+func inModule(dirs ...string) (paths []string) {
+	for _, d := range dirs {
+		paths = append(paths, module+"/"+d)
+	}
+	return paths
 }
 
 // imports lists packages outside the standard library with -deps, and all

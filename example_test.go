@@ -70,7 +70,7 @@ func Example_mounted() {
 	drain, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if srv.Shutdown(drain) != nil {
-		srv.Close() // of peers that take no answer
+		srv.Close() // some peers do not read their answer
 	}
 	if err := r.Close(); err != nil { // last: all that was appended is on disk
 		log.Fatal(err)

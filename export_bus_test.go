@@ -24,7 +24,7 @@ func (c *AuditChain) AppendBatch(ctx context.Context, runID string, events ...Au
 		return nil, err
 	}
 	for i := range saved {
-		saved[i].place(&b.Places[i])
+		saved[i].place(&b.Records[i])
 	}
 	return saved, nil
 }

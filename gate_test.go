@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
@@ -349,13 +351,23 @@ func TestGateRunsOnceForOneYes(t *testing.T) {
 	})
 }
 
+// agentClient is a client with an agent's token of a server in memory.
+func agentClient(t *testing.T, h http.Handler) *client.Client {
+	t.Helper()
+	c, err := client.New("http://rampart", &client.Options{Token: agentToken, HTTP: newSite(t, h, nil).client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func TestGateWithAFullQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := newGate(t, vfstest.New())
 		for i := range 3 {
 			request(t, r.Approvals, question(i))
 		}
-		for name, recorder := range map[string]rampart.Recorder{"embedded": r.Recorder(), "of a client": newRemote(t, r.Handler(testAuth())).client(agentToken)} {
+		for name, recorder := range map[string]rampart.Recorder{"embedded": r.Recorder(), "of a client": agentClient(t, r.Handler(testAuth()))} {
 			g.Recorder = recorder
 			tool := &ran{}
 			e, err := g.Do(t.Context(), toolCall("ask"), tool.run)
@@ -371,7 +383,7 @@ func TestGateWithAFullQueue(t *testing.T) {
 func TestGateOfAClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, g := newGate(t, vfstest.New())
-		g.Recorder = newRemote(t, r.Handler(testAuth())).client(agentToken)
+		g.Recorder = agentClient(t, r.Handler(testAuth()))
 		tool := &ran{resp: rampart.Response{DurationMS: 7}}
 		do := func(action string) (rampart.AuditEvent, error) {
 			call := toolCall(action)

@@ -15,9 +15,9 @@
 // bus and a stream for a host that has a log of its own.
 //
 // [Gate] stands in a host's program between an agent's calls and its tools: it
-// asks the host's policy, records, waits for a person, and runs. [Client] is for
-// programs that follow or use a server: its events resume by themselves and are
-// checked one by one.
+// asks the host's policy, records, waits for a person, and runs. Package client
+// is for programs that follow or use a server: its events resume by themselves
+// and are checked one by one.
 //
 // # What holds
 //

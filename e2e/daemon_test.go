@@ -168,8 +168,8 @@ func (d *daemon) restart() {
 
 func (d *daemon) url(path string) string { return "http://" + d.address + d.prefix + path }
 
-// client keeps no connections: a daemon that is started again would find them cut.
-var client = &http.Client{Timeout: 2 * patience, Transport: &http.Transport{DisableKeepAlives: true}}
+// httpClient keeps no connections, since a restart of the daemon cuts them.
+var httpClient = &http.Client{Timeout: 2 * patience, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // send sends a request as the admin. Its error is that of the connection, or
 // the status when that is none of success.
@@ -185,7 +185,7 @@ func (d *daemon) send(method, path, body string) (string, error) {
 	case body != "":
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := client.Do(req)
+	resp, err := httpClient.Do(req)
 	if err != nil {
 		return "", err
 	}

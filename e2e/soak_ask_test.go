@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
 // askKinds are what an approval's message says that it is for, and what becomes of it.
@@ -96,7 +97,7 @@ func (q *queue) survived(w *world) {
 type asker struct {
 	*world
 	index  int
-	client *rampart.Client
+	client *client.Client
 	calls  int
 	slow   sync.WaitGroup
 }
@@ -194,7 +195,8 @@ const person = "maria"
 // answer answers one approval until that is durable.
 func (w *world) answer(id string, status rampart.ApprovalStatus) {
 	w.insist("answer", func() error {
-		return answered(w.admin.ResolveApproval(w.watching, id, rampart.Resolution{Status: status, ResolvedBy: person, Reason: "soak"}))
+		_, err := w.admin.ResolveApproval(w.watching, id, rampart.Resolution{Status: status, ResolvedBy: person, Reason: "soak"})
+		return answered(err)
 	})
 }
 

@@ -160,7 +160,7 @@ func (w *world) catchUp() {
 		}
 		last = append(last, e)
 	}
-	ids, err := w.admin.AppendAll(w.t.Context(), last)
+	ids, err := w.admin.RecordAll(w.t.Context(), last)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func (w *world) sums() string {
 func left(t *testing.T, descriptors float64) {
 	t.Helper()
 	var stacks bytes.Buffer
-	client.CloseIdleConnections()
+	httpClient.CloseIdleConnections()
 	for deadline := time.Now().Add(patience); ; {
 		stacks.Reset()
 		pprof.Lookup("goroutine").WriteTo(&stacks, 2)

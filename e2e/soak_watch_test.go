@@ -68,7 +68,7 @@ func watchersOf(w *world) []*watcher {
 		{name: "raw, denied or asked", by: (*watcher).read, filter: rampart.Filter{Action: []string{"deny", "ask"}}},
 		{name: "raw, two agents", by: (*watcher).read, filter: rampart.Filter{Agent: []string{"single-1", "files"}}},
 		{name: "raw, answers to one", by: (*watcher).read, filter: rampart.Filter{Agent: []string{askerName(0)}, Action: []string{"approved", "denied", "expired"}}},
-		{name: "raw, no approvals", by: (*watcher).read, types: []string{rampart.TypeAudit, rampart.TypeAuditBatch}},
+		{name: "raw, no approvals", by: (*watcher).read, types: []string{string(rampart.TypeAudit), string(rampart.TypeAuditBatch)}},
 		{name: "r3labs", by: (*watcher).listen},
 		{name: "stalls, reads on", by: (*watcher).read, habit: habit{read: 0.1, stall: 0.25}},
 		{name: "stalls, is cut off", by: (*watcher).read, habit: habit{read: 0.1, stall: 0.9}},
@@ -387,7 +387,7 @@ func (x *watcher) message(data []byte, id string) (resumed bool, err error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return false, err
 	}
-	switch m.Type {
+	switch rampart.EventType(m.Type) {
 	case rampart.TypeConnected:
 		x.connected(id)
 	case rampart.TypeApprovals:

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
 // world is a daemon and all that goes on around it during a soak.
@@ -24,7 +25,7 @@ type world struct {
 	base   string        // the daemon's URL
 	key    string        // the admin's token
 	http   *http.Client
-	admin  *rampart.Client
+	admin  *client.Client
 	tally  tally
 
 	archive  string // the segments as they were when the daemon last stood still
@@ -67,8 +68,8 @@ func newWorld(t *testing.T, name string, length time.Duration, args ...string) *
 
 func tokenOf(name string) string { return name + "-0123456789abcdef0123456789abcdef" }
 
-func (w *world) client(token string) *rampart.Client {
-	c, err := rampart.NewClient(w.base, &rampart.ClientOptions{Token: token, HTTP: w.http})
+func (w *world) client(token string) *client.Client {
+	c, err := client.New(w.base, &client.Options{Token: token, HTTP: w.http})
 	if err != nil {
 		panic(err)
 	}

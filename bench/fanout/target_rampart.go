@@ -26,7 +26,7 @@ func chainTarget() target {
 			return &running{
 				Handler: r.Handler(&rampart.Auth{AdminToken: token}),
 				Publish: func(_ uint64, payload []byte) error {
-					_, err := r.Append(context.Background(), rampart.AuditEvent{
+					_, err := r.Chain.Append(context.Background(), rampart.AuditEvent{
 						Agent: "claude-code", Session: "app", Tool: "exec", Request: payload,
 						Decision: rampart.Decision{Action: "allow", EvaluationTimeUS: 8},
 					})

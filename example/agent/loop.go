@@ -11,7 +11,7 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// task is what a model might ask for, given an honest task and a bad idea.
+// task returns the calls of a model that has an honest task and one bad idea.
 func task() io.Reader {
 	return strings.NewReader(`{"tool":"write","request":{"path":"greet.sh","content":"echo hello from the scratch directory\n"}}
 {"tool":"exec","request":{"command":"ls -l"}}
@@ -22,8 +22,7 @@ func task() io.Reader {
 `)
 }
 
-// agent is the loop between a model, which wants tools to be called, and the
-// gate before them.
+// agent passes the calls that a model asks for to the gate, and answers the model.
 type agent struct {
 	gate  *rampart.Gate
 	tools tools
@@ -34,15 +33,16 @@ type agent struct {
 // answer is what the model is told of a call.
 type answer struct {
 	Call        int      `json:"call"`
-	Action      string   `json:"action"` // ran, or why it did not
+	Action      string   `json:"action"` // "ran", or the decision that kept the call from running
 	Output      string   `json:"output,omitempty"`
 	ExitCode    *int     `json:"exit_code,omitempty"`
 	Error       string   `json:"error,omitempty"`
 	Suggestions []string `json:"suggestions,omitempty"`
 }
 
-// work makes one call after the other. What is refused, or fails, is an answer
-// like any other; an error ends the work, since nothing may run unrecorded.
+// work makes one call after the other. A call that is refused, or that fails, gets
+// an answer like any other. If a call can't be recorded, work ends with the error:
+// nothing may run unrecorded.
 func (a *agent) work(ctx context.Context, calls io.Reader) error {
 	lines := json.NewDecoder(calls)
 	for n := 1; ; n++ {

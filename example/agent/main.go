@@ -1,21 +1,21 @@
 // Agent is a small tool-calling agent that embeds Rampart: every call goes
 // through a [rampart.Gate], which asks the policy in policy.go, waits for a
-// person where that says so, and records what was decided and what came of it.
+// person if the policy says so, and records the decision and the outcome.
 // The same process serves the live stream and the approvals.
 //
-//	go run ./example/agent               plays a task, for which you are asked once
+//	go run ./example/agent               plays a task, and asks you once
 //	go run ./example/agent -calls FILE   takes its calls from a file, or from - (standard input)
 //
-// A line of calls is what a model would ask for, one JSON object each:
+// FILE has what a model would ask for, one JSON object in a line:
 //
 //	{"tool":"exec","request":{"command":"ls"}}
 //	{"tool":"write","request":{"path":"notes.txt","content":"hello\n"}}
 //	{"tool":"read","request":{"path":"notes.txt"}}
 //
-// The answer to each is printed as a line of JSON. Files are read and written
-// in a scratch directory alone; commands begin there, and may do what your user
-// may, which is why most of them ask. An agent in earnest runs them as a user
-// that can read neither the token nor the log.
+// The answer to each call is printed as a line of JSON. The agent reads and writes
+// files in a scratch directory only. Commands start there, but may do whatever
+// your user may: that is why the policy has you asked about most of them. A real
+// agent would run them as a user that can read neither the token nor the log.
 package main
 
 import (
@@ -126,7 +126,7 @@ func run(ctx context.Context, c config, in io.Reader, out io.Writer) (err error)
 	return nil
 }
 
-// announce says what waits for an answer, and how to give it.
+// announce prints the approvals that wait for an answer, and how to give it.
 func announce(ctx context.Context, r *rampart.Rampart, after string, out io.Writer, tokenFile, url string) {
 	announced := map[string]bool{}
 	for e, err := range r.Bus.Subscribe(ctx, after) {
@@ -147,7 +147,7 @@ func announce(ctx context.Context, r *rampart.Rampart, after string, out io.Writ
 	}
 }
 
-// source is where the calls come from.
+// source opens the file of calls.
 func source(name string, in io.Reader) (io.ReadCloser, error) {
 	switch name {
 	case "":

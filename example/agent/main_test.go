@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,7 +34,7 @@ type session struct {
 	dir    string
 	calls  *io.PipeWriter
 	out    *bufio.Reader
-	person *rampart.Client
+	person *client.Client
 	ended  chan error
 }
 
@@ -62,7 +63,7 @@ func start(t *testing.T) *session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.person, err = rampart.NewClient(url, &rampart.ClientOptions{Token: strings.TrimSpace(string(token))}); err != nil {
+	if s.person, err = client.New(url, &client.Options{Token: strings.TrimSpace(string(token))}); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(watch, string(token)) {
@@ -96,7 +97,7 @@ func (s *session) answer() answer {
 	return a
 }
 
-// asked reads what is printed of a question, and returns its id.
+// asked reads the two lines that are printed for a question, and returns its id.
 func (s *session) asked() string {
 	s.t.Helper()
 	question, how := s.line(), s.line()
@@ -107,7 +108,7 @@ func (s *session) asked() string {
 	return m[1]
 }
 
-// finish ends the work and returns what the log says of it.
+// finish ends the work and returns the actions of all events on the log.
 func (s *session) finish() (actions []string) {
 	s.t.Helper()
 	s.calls.Close()
@@ -167,7 +168,7 @@ func TestAgentStaysInItsDirectory(t *testing.T) {
 	for _, path := range []string{"../outside", outside, "a/../../outside"} {
 		s.call("write", fmt.Sprintf(`{"path":%q,"content":"x"}`, path))
 		if strings.Contains(path, "..") {
-			if err := s.person.ResolveApproval(t.Context(), s.asked(), rampart.Resolution{Status: rampart.Approved}); err != nil {
+			if _, err := s.person.ResolveApproval(t.Context(), s.asked(), rampart.Resolution{Status: rampart.Approved}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -210,7 +211,7 @@ func TestAgentIsRefused(t *testing.T) {
 	}
 	for range 2 {
 		s.call("exec", `{"command":"touch ran"}`)
-		if err := s.person.ResolveApproval(t.Context(), s.asked(), rampart.Resolution{Status: rampart.Denied, ResolvedBy: "ann", Reason: "why?"}); err != nil {
+		if _, err := s.person.ResolveApproval(t.Context(), s.asked(), rampart.Resolution{Status: rampart.Denied, ResolvedBy: "ann", Reason: "why?"}); err != nil {
 			t.Fatal(err)
 		}
 		if a := s.answer(); a.Action != "denied" || !strings.Contains(a.Error, "denied by ann: why?") {
@@ -227,7 +228,8 @@ func TestAgentIsRefused(t *testing.T) {
 	}
 }
 
-// TestAgentAsks has a person watch the stream and say yes, as the printed lines say.
+// In TestAgentAsks a person watches the stream and says yes with the printed
+// commands.
 func TestAgentAsks(t *testing.T) {
 	s := start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -253,7 +255,7 @@ func TestAgentAsks(t *testing.T) {
 			if _, err := os.Stat(s.scratch("ran")); err == nil {
 				t.Error("it ran before there was an answer")
 			}
-			if err := s.person.ResolveApproval(ctx, pending[0].ID, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann"}); err != nil {
+			if _, err := s.person.ResolveApproval(ctx, pending[0].ID, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann"}); err != nil {
 				t.Error(err)
 			}
 			said <- pending[0].ID
@@ -308,7 +310,7 @@ func TestPolicyOfWrites(t *testing.T) {
 	}
 }
 
-// What a person is asked has no character that moves others about.
+// A printed question has no character that moves others about.
 func TestQuestionIsPlain(t *testing.T) {
 	s := start(t)
 	s.call("exec", "{\"command\":\"touch \u202e \u009b2J\"}")
@@ -317,7 +319,7 @@ func TestQuestionIsPlain(t *testing.T) {
 		t.Errorf("asked: %q", question)
 	}
 	id := regexp.MustCompile(`approvals/(\w{26})/resolve`).FindStringSubmatch(how)[1]
-	if err := s.person.ResolveApproval(t.Context(), id, rampart.Resolution{Status: rampart.Denied}); err != nil {
+	if _, err := s.person.ResolveApproval(t.Context(), id, rampart.Resolution{Status: rampart.Denied}); err != nil {
 		t.Fatal(err)
 	}
 	s.answer()
@@ -348,7 +350,7 @@ func TestTaskIsPlayed(t *testing.T) {
 	}
 }
 
-// locked is a writer for several goroutines.
+// locked is a writer that several goroutines may use.
 type locked struct {
 	mu sync.Mutex
 	w  io.Writer

@@ -8,15 +8,15 @@ import (
 )
 
 var (
-	// A program that only looks, with plain words behind it: no shell syntax
-	// that could begin another, and no path that leaves the scratch directory.
+	// A program that only reads, followed by plain words: no shell syntax that
+	// could start another program, and no path out of the scratch directory.
 	harmless    = regexp.MustCompile(`^(ls|pwd|wc|head|echo)( [\w-][\w.-]*)*$`)
 	destructive = regexp.MustCompile(`\brm\b.*\s(-\w*[rf]\w*\s+)+(--\S+\s+)*(/|~|\$HOME)(\s|\*|$)|\bmkfs\b|\bdd\b.*\bof=/dev/|:\(\)\s*\{`)
 	hidden      = regexp.MustCompile(`(^|[/\\])\.`)
 	pipedShell  = regexp.MustCompile(`\b(curl|wget)\b.*\|\s*(sudo\s+)?(ba|z|da)?sh\b`)
 )
 
-// policy is this host's own: Rampart has none. It knows little for certain,
+// policy is this host's own, since Rampart has none. It decides what is clear,
 // and has a person asked about the rest.
 func policy(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
 	request, err := parse(call.Request)

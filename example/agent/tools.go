@@ -16,22 +16,22 @@ import (
 )
 
 const (
-	maxOutput   = 64 << 10 // bytes of a call's output that the model is given
+	maxOutput   = 64 << 10 // bytes of output that the model gets of a call
 	commandTime = 2 * time.Minute
 )
 
-// tools are what the agent can do, in its scratch directory.
+// tools are the agent's tools. They work in its scratch directory.
 type tools struct{ scratch *os.Root }
 
-// parse reads a request, for the policy and the tools alike. Names count with
-// their case: a person is shown what "command" says, and not what "Command" does.
+// parse reads a request, for the policy and for the tools. Names are matched with
+// their case: a person is shown "command", so "Command" must not run.
 func parse(request json.RawMessage) (members map[string]string, err error) {
 	err = json.Unmarshal(request, &members)
 	return members, err
 }
 
-// call does what the request says. It is given the bytes that were recorded
-// and, where a person was asked, approved.
+// call runs a request: the same bytes that were recorded and, if a person was
+// asked, approved.
 func (t tools) call(ctx context.Context, tool string, request json.RawMessage) (output string, resp rampart.Response, err error) {
 	r, err := parse(request)
 	if err != nil {
@@ -57,13 +57,13 @@ func (t tools) exec(ctx context.Context, command string) (string, rampart.Respon
 	cmd.Dir = t.scratch.Name()
 	var out limited
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.WaitDelay = time.Second // for a child of the command that holds its output open
+	cmd.WaitDelay = time.Second // in case a child of the command holds its output open
 	err := cmd.Run()
 	var exit *exec.ExitError
 	var resp rampart.Response
 	if errors.As(err, &exit) || err == nil {
 		code := cmd.ProcessState.ExitCode()
-		resp.ExitCode, err = &code, ctx.Err() // that a command fails is no failure of the tool
+		resp.ExitCode, err = &code, ctx.Err() // a command that fails is no fault of the tool
 	}
 	if out.cut {
 		resp.Flags = append(resp.Flags, "output_cut")
@@ -71,8 +71,8 @@ func (t tools) exec(ctx context.Context, command string) (string, rampart.Respon
 	return out.String(), resp, err
 }
 
-// read and write reach nothing outside the scratch directory, whatever links
-// or dots a path has.
+// read and write reach nothing outside the scratch directory, whatever links or
+// dots a path has: tools.scratch is an os.Root.
 func (t tools) read(path string) (string, error) {
 	f, err := t.scratch.Open(path)
 	if err != nil {

@@ -12,11 +12,11 @@ import (
 type call struct {
 	tool    string
 	request json.RawMessage
-	line    string // what rules are matched against
+	line    string // rules are matched against it
 }
 
-// kinds are the terms for Claude Code's tools, and the member that says what a
-// call of the tool is about. What is not here is "other".
+// kinds gives Rampart's term for each of Claude Code's tools, and the member that
+// says what a call is about. A tool that is not here is "other".
 var kinds = map[string]struct{ tool, subject string }{
 	"Bash": {"exec", "command"}, "PowerShell": {"exec", "command"},
 	"Read": {"read", "file_path"}, "Write": {"write", "file_path"},
@@ -27,9 +27,9 @@ var kinds = map[string]struct{ tool, subject string }{
 	"TodoWrite": {"todo", ""},
 }
 
-// newCall maps a call. The arguments stay byte for byte what they are, but for
-// the name of the member that holds the path. Where the request's members don't
-// tell which tool it was, they go into its member "arguments", beside "name".
+// newCall maps a call. The arguments are kept byte for byte, except for the name
+// of the member that holds the path. If the arguments don't tell which tool was
+// called, the request has the tool in "name" and the arguments in "arguments".
 func newCall(toolName string, args json.RawMessage) call {
 	if len(args) == 0 || string(args) == "null" {
 		args = json.RawMessage("{}")
@@ -57,8 +57,8 @@ func newCall(toolName string, args json.RawMessage) call {
 	if subject != nil && json.Unmarshal(subject.raw(args), &s) == nil {
 		c.line = c.tool + ": " + s
 	}
-	// A person is shown what a request's command or path says: one that this
-	// tool does not look at must not stand for the call.
+	// A person is shown the request's command or path. One that this tool does
+	// not use must not stand for the call.
 	if c.tool != "exec" && (find(members, "command") != nil || find(members, "path") != nil) {
 		return c
 	}
@@ -72,7 +72,7 @@ func newCall(toolName string, args json.RawMessage) call {
 	return c
 }
 
-// member says where a member of an object stands in its text.
+// member is the place of a member in the text of an object.
 type member struct {
 	name                    string
 	key, keyEnd, value, end int
@@ -80,7 +80,7 @@ type member struct {
 
 func (m *member) raw(object []byte) json.RawMessage { return object[m.value:m.end] }
 
-// membersOf finds the members of an object, unless object is none.
+// membersOf finds the members of an object. It returns nothing for other JSON.
 func membersOf(object json.RawMessage) (members []member, ok bool) {
 	dec := json.NewDecoder(bytes.NewReader(object))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
@@ -89,7 +89,7 @@ func membersOf(object json.RawMessage) (members []member, ok bool) {
 	for dec.More() {
 		var m member
 		var value json.RawMessage
-		// Between members stand white space and a comma.
+		// White space and a comma separate members.
 		before := int(dec.InputOffset())
 		m.key = before + bytes.IndexByte(object[before:], '"')
 		t, err := dec.Token()
@@ -107,7 +107,7 @@ func membersOf(object json.RawMessage) (members []member, ok bool) {
 	return members, true
 }
 
-// find returns the last member of that name: the one that counts in JavaScript.
+// find returns the last member of that name, which is the one that JavaScript uses.
 func find(members []member, name string) *member {
 	for i := range slices.Backward(members) {
 		if members[i].name == name {
@@ -117,9 +117,9 @@ func find(members []member, name string) *member {
 	return nil
 }
 
-// text is s as JSON.
+// text returns s as JSON.
 func text(s string) string {
-	b, _ := json.Marshal(s) // a string always can be
+	b, _ := json.Marshal(s) // never fails for a string
 	return string(b)
 }
 

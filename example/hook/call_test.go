@@ -17,8 +17,8 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// TestRecordedInputs wants each tool's call on record in Rampart's terms, its
-// arguments byte for byte, and shows what rules are matched against.
+// TestRecordedInputs wants each tool's call on record in Rampart's terms, with its
+// arguments byte for byte. It also shows the line that rules are matched against.
 func TestRecordedInputs(t *testing.T) {
 	code := 137
 	ran := func(code *int, ms int64, flags ...string) *rampart.Response {
@@ -27,7 +27,7 @@ func TestRecordedInputs(t *testing.T) {
 	for name, c := range map[string]struct {
 		tool     string
 		request  string
-		line     string // what a rule has to match
+		line     string // a rule has to match it
 		response *rampart.Response
 		message  string
 	}{
@@ -97,7 +97,8 @@ func TestRecordedInputs(t *testing.T) {
 	}
 }
 
-// quoteMeta takes a text for what it is; a lone byte can't stand in an expression.
+// quoteMeta returns an expression for the text. A byte that is not UTF-8 can't
+// stand in an expression.
 func quoteMeta(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -106,8 +107,8 @@ func quoteMeta(s string) string {
 	return b.String()
 }
 
-// TestOddArguments wants even what no tool has said to take on record, and
-// never under a rule's feet.
+// TestOddArguments wants arguments that no tool takes on record too, and wants
+// them not to slip past a rule.
 func TestOddArguments(t *testing.T) {
 	deep := strings.Repeat("[", 100) + strings.Repeat("]", 100)
 	omitted := func(s string) string {
@@ -150,8 +151,8 @@ func TestOddArguments(t *testing.T) {
 	}
 }
 
-// TestDecoys wants rules to see, and people to be shown, what the tool will do,
-// whatever else its arguments say.
+// TestDecoys wants rules to match, and people to be shown, what the tool will do,
+// whatever else is in its arguments.
 func TestDecoys(t *testing.T) {
 	for _, c := range []struct{ name, tool, args, line, command string }{
 		{"a command beside a path", "Read", `{"command":"ls","file_path":"/home/dev/.rampart/token"}`, "read: /home/dev/.rampart/token", ""},
@@ -179,8 +180,8 @@ func TestDecoys(t *testing.T) {
 	site.hook(`{"hook_event_name":"PreToolUse","tool_name":"Bash","tool_input":{"command":"ls","command":"id"}}`, "-deny", "^exec: id$").want(t, 0, "deny")
 }
 
-// TestHuge wants a call on record that no event has room for: with the digest of
-// the file's text in its place.
+// TestHuge wants a call on record that is too large for an event, with the digest
+// of the file's text in place of the text.
 func TestHuge(t *testing.T) {
 	t.Parallel()
 	site := newSite(t, rampart.SyncAlways)
@@ -192,7 +193,7 @@ func TestHuge(t *testing.T) {
 		}
 		digest := fmt.Sprintf(`{"omitted_bytes":%d,"sha256":"%x"}`, len(content), sha256.Sum256([]byte(content)))
 		for _, event := range []string{"PreToolUse", "PostToolUse"} {
-			// Two members are too large, and only one has to give way.
+			// Two members are large, and replacing one is enough.
 			input := fmt.Sprintf(`{"hook_event_name":%q,"tool_name":"Edit","tool_input":{"file_path":"/a","old_string":%q,"new_string":%s,"n":1.0}}`,
 				event, strings.Repeat("y", 100<<10), encoded)
 			before := len(site.records())
@@ -282,8 +283,8 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// TestRealToolCalls turns real agents' calls back into what Claude Code would
-// have said, and wants all of them on record as they were.
+// TestRealToolCalls gives the hook real agents' calls in Claude Code's form, and
+// wants all of them on record as they were.
 func TestRealToolCalls(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join("..", "..", "..", "shared", "data", "toolcalls.jsonl"))
 	if err != nil {
@@ -318,7 +319,7 @@ func TestRealToolCalls(t *testing.T) {
 			if name, args = parts.Name, parts.Arguments; parts.Server != "" {
 				name = "mcp__" + parts.Server + "__" + parts.Name
 			}
-			// Some have members of the data's own beside them.
+			// In the data, some have other members beside the arguments.
 			if request = fmt.Appendf(nil, `{"name":%q,"arguments":%s}`, name, args); parts.Server != "" {
 				request = c.Request
 			}

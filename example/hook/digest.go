@@ -7,11 +7,12 @@ import (
 	"slices"
 )
 
-// maxRequest leaves room for the rest of an event, which has 1 MiB at most.
+// maxRequest leaves room for the rest of an event: an event has 1 MiB at most.
 const maxRequest = 1<<20 - 64<<10
 
-// shrink brings an object to maxRequest: its largest members give way to their
-// digests. A file that is too large to be on record can so be held against it.
+// shrink cuts an object down to maxRequest by replacing its largest members with
+// their digests. A file that is too large for the log can still be compared with
+// its digest.
 func shrink(object json.RawMessage) json.RawMessage {
 	size := len(object)
 	if size <= maxRequest {
@@ -23,7 +24,7 @@ func shrink(object json.RawMessage) json.RawMessage {
 	}
 	largest := slices.Clone(members)
 	slices.SortStableFunc(largest, func(x, y member) int { return (y.end - y.value) - (x.end - x.value) })
-	digests := map[int]json.RawMessage{} // by where the value stands
+	digests := map[int]json.RawMessage{} // by the offset of the value
 	for _, m := range largest {
 		d := digest(m.raw(object))
 		if size <= maxRequest || len(d) >= m.end-m.value {
@@ -46,8 +47,8 @@ func shrink(object json.RawMessage) json.RawMessage {
 	return append(out, object[last:]...)
 }
 
-// digest stands for a value that is not on record: the length and SHA-256 of
-// the text, if it is a string, and otherwise of its JSON.
+// digest returns what the log has in place of a value: the length and SHA-256 of
+// a string's text, or of any other value's JSON.
 func digest(value json.RawMessage) json.RawMessage {
 	content := []byte(value)
 	var s string

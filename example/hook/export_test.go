@@ -1,5 +1,5 @@
 package main
 
-// Run is the program in this process, for what would take too long with a
+// Run runs the program in this process, for tests that would take too long with a
 // process for each call.
 var Run = run

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
 // hook answers one call of Claude Code.
@@ -48,7 +49,7 @@ func (h *hook) before() int {
 	return exitDone
 }
 
-// after records what came of the call, which nothing can undo any more.
+// after records the outcome of the call. Nothing can undo the call any more.
 func (h *hook) after() int {
 	e := h.event(newCall(h.in.ToolName, h.in.ToolInput))
 	e.Decision = rampart.Decision{Action: "ran"}
@@ -56,7 +57,7 @@ func (h *hook) after() int {
 	var response struct {
 		Interrupted bool `json:"interrupted"`
 	}
-	_ = json.Unmarshal(h.in.ToolResponse, &response) // each tool has a form of its own
+	_ = json.Unmarshal(h.in.ToolResponse, &response) // tools answer in different forms
 	if h.in.Event == postToolUseFailure {
 		r.Flags = append(r.Flags, "failed")
 		first, _, _ := strings.Cut(h.in.Error, "\n")
@@ -89,39 +90,39 @@ func (h *hook) event(c call) rampart.AuditEvent {
 	}
 }
 
-func (h *hook) client() (*rampart.Client, error) {
+func (h *hook) client() (*client.Client, error) {
 	token, err := h.token()
 	if err != nil {
 		return nil, err
 	}
-	return rampart.NewClient(h.url, &rampart.ClientOptions{Token: token})
+	return client.New(h.url, &client.Options{Token: token})
 }
 
-// record puts e on record. A request that an event can't have gives way to its
-// digest: what is on record is then less, and says so.
+// record puts e on record. If the log does not take the request, e has the
+// request's digest in its place.
 func (h *hook) record(e rampart.AuditEvent) error {
-	client, err := h.client()
+	c, err := h.client()
 	if err != nil {
 		return err
 	}
 	whole := e.Request
 	e.Request = shrink(whole)
-	err = h.append(client, e)
+	err = h.send(c, e)
 	if errors.Is(err, rampart.ErrInvalid) {
 		e.Request = digest(whole)
-		err = h.append(client, e)
+		err = h.send(c, e)
 	}
 	return err
 }
 
-func (h *hook) append(client *rampart.Client, e rampart.AuditEvent) error {
+func (h *hook) send(c *client.Client, e rampart.AuditEvent) error {
 	ctx, cancel := context.WithTimeout(context.Background(), h.timeout)
 	defer cancel()
-	_, err := client.Record(ctx, e)
+	_, err := c.Record(ctx, e)
 	return h.explain(err)
 }
 
-// explain says what to do about an error of the daemon's.
+// explain adds to an error of the daemon what to do about it.
 func (h *hook) explain(err error) error {
 	var unreachable *url.Error
 	switch {
@@ -135,7 +136,7 @@ func (h *hook) explain(err error) error {
 	return err
 }
 
-// deny refuses the call, on record or not.
+// deny refuses the call, also when that can't be recorded.
 func (h *hook) deny(e rampart.AuditEvent) int {
 	e.Decision.Action = "deny"
 	if err := h.record(e); err != nil {
@@ -146,7 +147,7 @@ func (h *hook) deny(e rampart.AuditEvent) int {
 
 // ask holds the call until a person has answered.
 func (h *hook) ask(e rampart.AuditEvent) int {
-	client, a, err := h.request(e)
+	c, a, err := h.request(e)
 	switch {
 	case errors.Is(err, rampart.ErrInvalid):
 		e.Decision.Message += "; a person can't be shown the call: " + plain(err)
@@ -154,11 +155,12 @@ func (h *hook) ask(e rampart.AuditEvent) int {
 	case err != nil:
 		return h.unanswered(e, err)
 	}
-	// The daemon ends the approval when h.wait is over, so that it is not left open
-	// when nobody waits any more; the rest of the time is for its word of that.
+	// The daemon ends the approval after h.wait, so that it does not stay open when
+	// nobody waits for it any more. The rest of the time is for the daemon to answer
+	// that it has expired.
 	ctx, cancel := context.WithTimeout(context.Background(), h.wait+time.Second+h.timeout)
 	defer cancel()
-	a, err = client.WaitApproval(ctx, a.ID)
+	a, err = c.WaitApproval(ctx, a.ID)
 	switch {
 	case err != nil && ctx.Err() == nil:
 		return h.unanswered(e, h.explain(err))
@@ -178,25 +180,25 @@ func (h *hook) ask(e rampart.AuditEvent) int {
 	return h.answer("allow", "Approved by "+a.ResolvedBy)
 }
 
-// request puts the question. ErrInvalid: the call is not one that can be put.
-func (h *hook) request(e rampart.AuditEvent) (*rampart.Client, rampart.Approval, error) {
+// request asks a person. ErrInvalid: the call can't be shown to one.
+func (h *hook) request(e rampart.AuditEvent) (*client.Client, rampart.Approval, error) {
 	if len(e.Request) > maxRequest {
 		return nil, rampart.Approval{}, fmt.Errorf("%w: it has %d bytes, and %d can be shown", rampart.ErrInvalid, len(e.Request), maxRequest)
 	}
-	client, err := h.client()
+	c, err := h.client()
 	if err != nil {
 		return nil, rampart.Approval{}, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), h.timeout)
 	defer cancel()
-	a, err := client.RequestApproval(ctx, rampart.ApprovalRequest{
+	a, err := c.RequestApproval(ctx, rampart.ApprovalRequest{
 		Agent: e.Agent, Session: e.Session, RunID: e.RunID, ToolCallID: e.ToolCallID, Tool: e.Tool, Request: e.Request,
 		Message: e.Decision.Message, MatchedPolicies: e.Decision.MatchedPolicies, TTL: h.wait,
 	})
-	return client, a, h.explain(err)
+	return c, a, h.explain(err)
 }
 
-// unanswered ends a call that nobody has said yes or no to.
+// unanswered ends a call to which nobody said yes or no.
 func (h *hook) unanswered(e rampart.AuditEvent, why error) int {
 	reason := e.Decision.Message + "; " + plain(why)
 	if h.noAnswer == "ask" {
@@ -205,7 +207,7 @@ func (h *hook) unanswered(e rampart.AuditEvent, why error) int {
 	return h.refuse(e, "Denied: "+reason)
 }
 
-// refuse answers deny, with what Claude can do about it.
+// refuse answers deny, and tells Claude what it can do instead.
 func (h *hook) refuse(e rampart.AuditEvent, reason string) int {
 	if s := e.Decision.Suggestions; len(s) > 0 {
 		reason += "\nInstead: " + strings.Join(s, "; ")
@@ -222,7 +224,7 @@ func (h *hook) answer(decision, reason string) int {
 	}
 	var line bytes.Buffer
 	enc := json.NewEncoder(&line)
-	enc.SetEscapeHTML(false) // for people who read it
+	enc.SetEscapeHTML(false) // people read it
 	err := enc.Encode(map[string]output{"hookSpecificOutput": {preToolUse, decision, reason}})
 	if err == nil {
 		_, err = h.stdout.Write(line.Bytes())
@@ -234,7 +236,7 @@ func (h *hook) answer(decision, reason string) int {
 	return exitDone
 }
 
-// broken ends a call that is not on record, as -fail says.
+// broken ends a call that could not be recorded, as -fail says.
 func (h *hook) broken(err error) int {
 	if code := h.in.block(); code == exitBlock && h.fail == "closed" {
 		h.complain("not on record, and therefore not run: " + plain(err))
@@ -244,5 +246,5 @@ func (h *hook) broken(err error) int {
 	return exitError
 }
 
-// plain is an error without the name of the package that it came from.
+// plain returns the error's text without the package's name.
 func plain(err error) string { return strings.TrimPrefix(err.Error(), "rampart: ") }

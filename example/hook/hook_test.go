@@ -13,8 +13,8 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// What a call is decided to be is on record, and Claude Code's own permissions
-// are not widened unless that was asked for.
+// Each decision is on record, and Claude Code's own permissions are not widened
+// unless -grant asks for it.
 func TestDecisions(t *testing.T) {
 	rules := []string{
 		"-allow", "^exec: git status$", "-allow", "push",
@@ -28,7 +28,7 @@ func TestDecisions(t *testing.T) {
 		flags    []string
 		action   string // on record
 		policies []string
-		decision string // to Claude Code
+		decision string // that Claude Code is told
 	}{
 		{"no rule", "ls", nil, "allow", nil, ""},
 		{"no rule, watched", "ls", s("-default", "watch"), "watch", nil, ""},
@@ -142,7 +142,7 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 }
 
-// A yes that the program can't be told of is none.
+// A yes that does not reach the program counts as none.
 func TestServerGoneWhileWaiting(t *testing.T) {
 	t.Parallel()
 	site := newSite(t, rampart.SyncAlways)
@@ -150,7 +150,7 @@ func TestServerGoneWhileWaiting(t *testing.T) {
 	q := site.question()
 	r := site.r
 	site.serve(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
-	// The wait that is under way must not bring the answer.
+	// The request that is waiting must not bring the answer.
 	if err := r.Approvals.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -171,20 +171,20 @@ func TestServerRestartsWhileWaiting(t *testing.T) {
 	site.end(done).want(t, 0, "allow", "ann")
 }
 
-// Waiting on would not help.
+// A hook whose token is no longer taken stops waiting: waiting on would not help.
 func TestTokenWithdrawnWhileWaiting(t *testing.T) {
 	t.Parallel()
 	site := newSite(t, rampart.SyncAlways)
 	done := site.start(command("git push", "toolu_1"), "-ask", "push")
 	site.question()
 	site.close()
-	site.openLog(rampart.SyncAlways) // with the old token served for a moment, it would go on waiting
+	site.openLog(rampart.SyncAlways) // the old token, served for a moment longer, would let it go on waiting
 	site.serve(site.r.Handler(&rampart.Auth{AdminToken: adminToken}))
 	site.end(done).want(t, 0, "deny", "-token-file "+site.tokenFile)
 }
 
-// The same hook in two settings files asks once; and what was approved under an
-// id is the only call that runs under it.
+// The same hook in two settings files asks once, and only the call that was
+// approved under an id runs under it.
 func TestOneQuestionForOneCall(t *testing.T) {
 	t.Parallel()
 	site := newSite(t, rampart.SyncAlways)
@@ -205,7 +205,7 @@ func TestOneQuestionForOneCall(t *testing.T) {
 	}
 }
 
-// A yes to reading a file is none to writing it.
+// A yes to reading a file is no yes to writing it.
 func TestApprovedForAnotherTool(t *testing.T) {
 	t.Parallel()
 	site := newSite(t, rampart.SyncAlways)
@@ -221,7 +221,7 @@ func TestApprovedForAnotherTool(t *testing.T) {
 	site.end(write).want(t, 0, "deny", "another call")
 }
 
-// A call that is not on record runs if that was asked for, and otherwise not.
+// A call that is not on record runs with -fail open, and otherwise not.
 func TestNotOnRecord(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
@@ -264,8 +264,8 @@ func TestNotOnRecord(t *testing.T) {
 			open := append(c.flags, "-fail", "open")
 			c.site.hook(ls, open...).want(t, 1, "", c.words, "not on record")
 
-			// What a rule denies is denied, and without a person's yes nothing
-			// that needs one runs, whatever -fail says.
+			// Whatever -fail says, a call that a rule denies is denied, and a call
+			// that needs a person's yes does not run without it.
 			o := c.site.hook(ls, append(open, "-deny", "ls")...)
 			o.want(t, 0, "deny", "-deny 'ls'")
 			if !strings.Contains(o.stderr, "not on record") {
@@ -306,7 +306,7 @@ func TestBadInput(t *testing.T) {
 		})
 	}
 	site.hook(testdata(t, "stop")).want(t, 0, "")
-	// What other events have in members of the same names is theirs.
+	// Other events may have members of the same names; they mean something else.
 	site.hook(`{"hook_event_name":"StopFailure","error":{"type":"x"},"tool_name":1}`).want(t, 0, "")
 	site.hook(`{"hook_event_name":"PostToolUse","tool_name":"Bash","duration_ms":"1"}`).want(t, 1, "", "not understood")
 	if n := len(site.records()); n != 0 {
@@ -340,7 +340,8 @@ func TestBadFlags(t *testing.T) {
 			if strings.Count(o.stderr, "\n") != 1 {
 				t.Errorf("Claude Code shows one line, and this is\n%s", o.stderr)
 			}
-			// After a call 2 would trouble Claude, and at its end keep it from stopping.
+			// After a call, exit code 2 would be shown to Claude; at Stop it would keep
+			// Claude from stopping.
 			site.hook(testdata(t, "ran-bash"), c.flags...).want(t, 1, "", c.words)
 			site.hook(testdata(t, "stop"), c.flags...).want(t, 1, "", c.words)
 			site.hook(`{"hook_event_name":"Stop","tool_name":1}`, c.flags...).want(t, 1, "", c.words)

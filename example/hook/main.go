@@ -1,24 +1,24 @@
-// Hook is the program that Claude Code's hooks call: it puts every tool call on
-// record, refuses those that a rule denies, and has a person asked about those
-// that a rule says to ask about. README.md says how to install it.
+// Hook is the program that Claude Code's hooks call. It puts every tool call on
+// record, refuses calls that a rule denies, and asks a person about calls that a
+// rule says to ask about. README.md says how to install it.
 //
-// What it relies on is what https://code.claude.com/docs/en/hooks said of Claude
-// Code 2.1 in August 2026.
+// It relies on what https://code.claude.com/docs/en/hooks said about Claude Code
+// 2.1 in August 2026.
 //
-// Of the object on stdin:
+// It reads these members of the object on stdin:
 //
-//	hook_event_name   PreToolUse, PostToolUse, PostToolUseFailure; others are none of its business
+//	hook_event_name   PreToolUse, PostToolUse, PostToolUseFailure; others are ignored
 //	session_id        becomes run_id
 //	tool_use_id       becomes tool_call_id; two of these hooks with one id ask one question
 //	tool_name         becomes tool; mcp__SERVER__NAME for the tools of MCP servers
 //	tool_input        becomes request
 //	cwd               gives session its default, unless CLAUDE_PROJECT_DIR is set
 //	duration_ms       optional, after the call
-//	tool_response     after the call; only its member interrupted is looked at
+//	tool_response     after the call; only its member interrupted is used
 //	error             after a call that failed; only its first line, "Exit code N" of a command
 //	is_interrupt      optional, after a call that failed
 //
-// Of what a hook may answer:
+// It uses these of a hook's answers:
 //
 //   - Exit 0 with nothing on stdout is no decision: Claude Code's own permission
 //     rules and prompts apply, as they would without a hook.
@@ -27,9 +27,9 @@
 //     Code's prompt, but not its deny and ask rules; "ask" shows the prompt.
 //   - Exit 2 before a call does not run it, and shows stderr to Claude.
 //   - Any other exit is an error that blocks nothing; the user sees the first
-//     line of stderr. So is a hook that takes longer than its timeout, 600 s
-//     unless the settings say otherwise (60 s before 2.1.3): it must never come
-//     to that.
+//     line of stderr. A hook that takes longer than its timeout blocks nothing
+//     either, so that this one must always be faster. The timeout is 600 s (60 s
+//     before 2.1.3), unless the settings say otherwise.
 package main
 
 import (
@@ -79,7 +79,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	inputErr := cmp.Or(readErr, in.parse(data))
 	if err != nil {
 		complain(plain(err))
-		return in.block() // what the rules are is unknown
+		return in.block() // the rules are unknown
 	}
 	h := hook{config: cfg, in: in, stdout: stdout, complain: complain}
 	switch {
@@ -93,12 +93,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return exitDone
 }
 
-// parse reads the command line. Help has been printed to out when it returns
-// flag.ErrHelp.
+// parse reads the command line. When it returns flag.ErrHelp, it has printed the
+// help to out.
 func parse(args []string, out io.Writer) (config, error) {
 	c := config{policy: policy{byDefault: "allow"}}
 	fs := flag.NewFlagSet("hook", flag.ContinueOnError)
-	var printed bytes.Buffer // the usage, which must not hide what is wrong
+	var printed bytes.Buffer // the usage: printed only on demand, lest it hide the error
 	fs.SetOutput(&printed)
 	fs.StringVar(&c.url, "url", cmp.Or(os.Getenv("RAMPART_URL"), "http://127.0.0.1:9090"), "the daemon's `URL`; by default $RAMPART_URL, if set")
 	fs.StringVar(&c.tokenFile, "token-file", "~/.rampart/token", "`file` that holds the token, an agent's or the admin's")
@@ -147,10 +147,10 @@ func (c *config) check(rest []string) error {
 	)
 }
 
-// token reads the token of the file.
+// token reads the token from the file.
 func (c *config) token() (string, error) {
 	path := c.tokenFile
-	if rest, ok := strings.CutPrefix(path, "~/"); ok { // no shell has seen it
+	if rest, ok := strings.CutPrefix(path, "~/"); ok { // no shell has expanded it
 		home, err := os.UserHomeDir()
 		if err != nil {
 			return "", fmt.Errorf("-token-file: %w", err)
@@ -174,7 +174,7 @@ const (
 	postToolUseFailure = "PostToolUseFailure"
 )
 
-// input is what Claude Code says on stdin.
+// input is the object that Claude Code writes to stdin.
 type input struct {
 	Event     string          `json:"hook_event_name"`
 	SessionID string          `json:"session_id"`
@@ -213,7 +213,7 @@ func (in *input) parse(data []byte) error {
 	return nil
 }
 
-// block is the exit code that keeps a call from being run. To other events 2
+// block returns the exit code that keeps a call from running. For other events 2
 // means something else: at Stop, that Claude must go on.
 func (in *input) block() int {
 	if in.Event == preToolUse || in.Event == "" {

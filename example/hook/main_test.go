@@ -1,5 +1,5 @@
 // The tests run the program as Claude Code does, against a real server in this
-// process, and look at what it answers and what is on record afterwards.
+// process, and check its answers and the log.
 package main_test
 
 import (
@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 	hook "github.com/rampartlog/rampart/example/hook"
 )
 
@@ -58,7 +59,7 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// site is a server that can be taken down and comes back where it was.
+// site is a server that can be stopped and started again at the same address.
 type site struct {
 	t         testing.TB
 	dir       string
@@ -104,7 +105,7 @@ func (s *site) open(sync rampart.SyncPolicy) {
 	s.serve(s.r.Handler(&rampart.Auth{AdminToken: adminToken, AgentTokens: map[string]string{"claude-code": agentToken}}))
 }
 
-// openLog opens the log and serves nothing yet.
+// openLog opens the log. It does not serve it yet.
 func (s *site) openLog(sync rampart.SyncPolicy) {
 	s.t.Helper()
 	r, err := rampart.Open(filepath.Join(s.dir, "audit"), &rampart.Options{Audit: rampart.AuditOptions{Sync: sync}})
@@ -120,7 +121,7 @@ func (s *site) serve(h http.Handler) {
 	s.handler = h
 }
 
-// close takes the server down; its address takes connections and cuts them.
+// close stops the server. Its address still accepts connections, and cuts them.
 func (s *site) close() {
 	s.t.Helper()
 	s.serve(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
@@ -138,16 +139,16 @@ func (s *site) write(name, content string) (path string) {
 	return path
 }
 
-func (s *site) admin() *rampart.Client {
+func (s *site) admin() *client.Client {
 	s.t.Helper()
-	c, err := rampart.NewClient(s.url, &rampart.ClientOptions{Token: adminToken})
+	c, err := client.New(s.url, &client.Options{Token: adminToken})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return c
 }
 
-// records are all events, as stored.
+// records returns all events as stored.
 func (s *site) records() []rampart.Record {
 	s.t.Helper()
 	var all []rampart.Record
@@ -173,7 +174,7 @@ func (s *site) events() []rampart.AuditEvent {
 	return all
 }
 
-// only is the one event on record.
+// only returns the one event on record.
 func (s *site) only() rampart.AuditEvent {
 	s.t.Helper()
 	all := s.events()
@@ -183,7 +184,7 @@ func (s *site) only() rampart.AuditEvent {
 	return all[0]
 }
 
-// question waits until something is asked, and returns it.
+// question waits for a question and returns it.
 func (s *site) question() rampart.Approval {
 	s.t.Helper()
 	select {
@@ -200,12 +201,12 @@ func (s *site) question() rampart.Approval {
 
 func (s *site) resolve(id string, r rampart.Resolution) {
 	s.t.Helper()
-	if err := s.admin().ResolveApproval(s.t.Context(), id, r); err != nil {
+	if _, err := s.admin().ResolveApproval(s.t.Context(), id, r); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-// outcome is how the program ended.
+// outcome is the result of the program.
 type outcome struct {
 	exit     int
 	decision string // of the answer; empty when there was none
@@ -213,7 +214,8 @@ type outcome struct {
 	stderr   string
 }
 
-// args are the site's flags before others. A busy machine has all its time.
+// args returns the site's flags, followed by others. Its -timeout is long, for
+// busy machines.
 func (s *site) args(flags []string) []string {
 	return append([]string{"-url", s.url, "-token-file", s.tokenFile, "-timeout", patience.String()}, flags...)
 }
@@ -235,7 +237,7 @@ func (s *site) hook(input string, flags ...string) outcome {
 	return s.outcome(cmd.ProcessState.ExitCode(), stdout.Bytes(), stderr.String())
 }
 
-// outcome wants nothing on stdout, or one answer as documented.
+// outcome reads what the program printed: nothing, or one answer as documented.
 func (s *site) outcome(exit int, stdout []byte, stderr string) outcome {
 	s.t.Helper()
 	for _, token := range []string{adminToken, agentToken} {
@@ -283,7 +285,7 @@ func (s *site) end(done <-chan outcome) outcome {
 	}
 }
 
-// want compares what matters; a reason and a message are searched for words.
+// want compares the outcome. Reasons and messages only have to contain some words.
 func (o outcome) want(t testing.TB, exit int, decision string, words ...string) {
 	t.Helper()
 	if o.exit != exit || o.decision != decision {
@@ -303,7 +305,7 @@ func (o outcome) want(t testing.TB, exit int, decision string, words ...string) 
 	}
 }
 
-// command is the input for a shell command.
+// command returns the input for a shell command.
 func command(text, toolUseID string) string {
 	return fmt.Sprintf(`{"session_id":"s1","cwd":"/home/dev/myapp","permission_mode":"default","hook_event_name":"PreToolUse","tool_name":"Bash","tool_input":{"command":%q},"tool_use_id":%q}`, text, toolUseID)
 }

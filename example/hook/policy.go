@@ -6,8 +6,8 @@ import (
 	"regexp"
 )
 
-// policy is the user's rules: of those that match, deny wins over ask and ask
-// over allow, and the first of each counts.
+// policy is the user's rules. Of the rules that match, deny wins over ask and ask
+// over allow; of several with one action the first counts.
 type policy struct {
 	rules     []*rule
 	byDefault string
@@ -19,7 +19,7 @@ type rule struct {
 	suggestions []string
 }
 
-// name is how the log and Claude are told of the rule: as it was given.
+// name returns the rule as it was given. The log and Claude are told this name.
 func (r *rule) name() string { return r.action + " " + r.expr.String() }
 
 // add returns the flag that adds a rule.
@@ -47,10 +47,10 @@ func (p *policy) suggest(s string) error {
 	return nil
 }
 
-// verdict is what the policy says of a call.
+// verdict is the policy's decision on a call.
 type verdict struct {
 	action string
-	rule   *rule // nil by default
+	rule   *rule // that matched; nil if none did
 }
 
 func (p *policy) decide(line string) verdict {

@@ -66,7 +66,7 @@ func TestReadmeSettings(t *testing.T) {
 		if h.Type != "command" || h.Command != "rampart-hook" {
 			t.Errorf("%s: %+v", event, h)
 		}
-		// As installed, but for where the daemon is.
+		// As installed, except for the address of the daemon.
 		h.Args = slices.Clone(h.Args)
 		for i := range h.Args {
 			if i > 0 && h.Args[i-1] == "-token-file" {
@@ -102,7 +102,7 @@ func TestReadmeSettings(t *testing.T) {
 	site.hook(testdata(t, "failed-bash"), handlers["PostToolUseFailure"].Args...).want(t, 0, "")
 }
 
-// TestReadmeFlags wants the table of flags to be that of the program.
+// TestReadmeFlags wants the table of flags to be the program's.
 func TestReadmeFlags(t *testing.T) {
 	site := newSite(t, rampart.SyncAlways)
 	help := site.hook("", "-h").stderr

@@ -10,15 +10,15 @@ import (
 	"syscall"
 )
 
-// maxSession is the longest name, and maxHead the most that is read of a file of
-// git's, in bytes.
+// maxSession bounds the name, and maxHead what is read of one of git's files, in
+// bytes.
 const maxSession, maxHead = 200, 4 << 10
 
-// defaultSession is the name of the project's directory and the branch that is
-// checked out there, as in myapp/main. It reads git's files: running git would
-// take longer than all the rest.
+// defaultSession returns the name of the project's directory and the branch that
+// is checked out there, as in myapp/main. It reads git's files, since running git
+// would take longer than everything else here.
 func defaultSession(cwd string) string {
-	// A name that an event can't have must not keep calls off the record.
+	// A name that the log refuses must not keep calls off the record.
 	name := projectAndBranch(cmp.Or(os.Getenv("CLAUDE_PROJECT_DIR"), cwd))
 	return strings.ToValidUTF8(name[:min(len(name), maxSession)], "\uFFFD")
 }
@@ -42,7 +42,7 @@ func projectAndBranch(dir string) string {
 }
 
 func gitHead(git string) (head string, ok bool) {
-	if data, err := readSmall(git); err == nil { // of a worktree: where its own is
+	if data, err := readSmall(git); err == nil { // a worktree's .git is a file that names its directory
 		dir, ok := strings.CutPrefix(strings.TrimSpace(string(data)), "gitdir: ")
 		if !ok {
 			return "", false
@@ -56,9 +56,9 @@ func gitHead(git string) (head string, ok bool) {
 	return strings.TrimSpace(string(data)), err == nil
 }
 
-// readSmall reads the beginning of a plain file. The agent can put there what it
-// likes: a pipe, or /dev/zero, must not hold the hook until its time is over,
-// when Claude Code may run the call.
+// readSmall reads the beginning of a plain file. The agent may have put a pipe or
+// /dev/zero there. Neither may hold the hook until its timeout, after which Claude
+// Code may run the call.
 func readSmall(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

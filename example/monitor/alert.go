@@ -13,14 +13,14 @@ import (
 
 // Kinds of alerts.
 const (
-	kindDecision = "decision"   // an event whose action is alerted on
-	kindPending  = "pending"    // an approval that waits
+	kindDecision = "decision"   // an event with an action of -on
+	kindPending  = "pending"    // an approval that waits for an answer
 	kindEnded    = "ended"      // an approval was answered, or has expired
 	kindWitness  = "witness"    // the log is not what it was
-	kindOverflow = "not_posted" // stands for alerts that found the queue full
+	kindOverflow = "not_posted" // counts alerts that found the queue full
 )
 
-// alert is what is printed as a line and posted as one of "alerts".
+// alert is printed as a line, and posted as an element of "alerts".
 type alert struct {
 	Kind       string    `json:"kind"`
 	Time       time.Time `json:"time"`
@@ -37,10 +37,11 @@ type alert struct {
 	ResolvedBy string    `json:"resolved_by,omitempty"`
 	NotPosted  int       `json:"not_posted,omitempty"`
 
-	answer string // the command that approves it
+	answer string // the shell command that approves it
 }
 
-// Bounds, in characters, of what an alert keeps and of what a line shows.
+// An alert keeps, and a line shows, at most so many characters of a name and of
+// a text.
 const (
 	keptName, keptText   = 200, 2000
 	shownName, shownText = 60, 240
@@ -63,7 +64,7 @@ func pendingAlert(a *rampart.Approval, answer string) alert {
 	}
 }
 
-// endedAlert is for the event e that ended an approval.
+// endedAlert is the alert for an event e that ended an approval.
 func endedAlert(e *rampart.AuditEvent, m approvalMember, command string) alert {
 	a := decisionAlert(e)
 	a.Kind, a.Command, a.Message = kindEnded, command, cut(m.Reason, keptText)
@@ -71,7 +72,7 @@ func endedAlert(e *rampart.AuditEvent, m approvalMember, command string) alert {
 	return a
 }
 
-// approvalMember is what the queue writes about itself.
+// approvalMember is the member "approval" of an event, which the queue writes.
 type approvalMember struct {
 	ID         string                 `json:"id"`
 	Status     rampart.ApprovalStatus `json:"status"`
@@ -79,9 +80,9 @@ type approvalMember struct {
 	Reason     string                 `json:"reason"`
 }
 
-// commandOf is what a person reads of a request: its command, else its path,
-// else all of it. Names count with their case, or {"Command":"ls"} would hide
-// what "command" says.
+// commandOf returns what a person is shown of a request: its command, or its
+// path if it has no command, or all of it. Names are matched with their case:
+// otherwise {"Command":"ls"} would hide what "command" says.
 func commandOf(request json.RawMessage) string {
 	var members map[string]json.RawMessage
 	_ = json.Unmarshal(request, &members)
@@ -96,8 +97,8 @@ func commandOf(request json.RawMessage) string {
 	return string(request)
 }
 
-// line is the alert as a person reads it. What an agent wrote is quoted or
-// stands last, so that it can't look like anything else.
+// line returns the alert as a person reads it. Text from an agent is quoted, or
+// comes last, so that it can't pass for another part of the line.
 func (a *alert) line(now time.Time) string {
 	at := a.Time.Local().Format(time.DateTime)
 	switch a.Kind {
@@ -137,13 +138,14 @@ func (a *alert) line(now time.Time) string {
 	return b.String()
 }
 
-// answerWith is the command that approves the approval with this id.
+// answerWith returns the shell command that approves the approval with that id.
 func answerWith(url, tokenFile, id string) string {
 	return fmt.Sprintf(`curl -H "Authorization: Bearer $(cat %s)" -H 'Content-Type: application/json' -d '{"approved":true}' %s`,
 		shellQuote(tokenFile), shellQuote(strings.TrimSuffix(url, "/")+"/v1/approvals/"+visible(id)+"/resolve"))
 }
 
-// shellQuote makes s one word of a POSIX shell, and leaves a plain one readable.
+// shellQuote makes s one word of a POSIX shell. A word that needs no quotes gets
+// none.
 func shellQuote(s string) string {
 	plain := func(r rune) bool {
 		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+@:", r)

@@ -11,17 +11,16 @@ import (
 )
 
 const (
-	// Lists are so far apart, however often the queue changes, and no further.
-	listGap   = 250 * time.Millisecond
-	listEvery = time.Minute
+	listGap   = 250 * time.Millisecond // between two lists, however often the queue changes
+	listEvery = time.Minute            // even when the queue does not change
 )
 
-// approvals is what is known of those that wait.
+// approvals are those that wait for an answer, as far as the monitor knows them.
 type approvals struct {
-	told   map[string]string // the commands of those that were told of, by id
-	due    *time.Timer       // of the next list
+	told   map[string]string // command by id, of the approvals that an alert was printed for
+	due    *time.Timer       // fires when the next list is due
 	listed time.Time
-	broken *outage // of listing
+	broken *outage // while listing fails
 }
 
 func newApprovals(s *state, l *log.Logger) approvals {
@@ -29,21 +28,23 @@ func newApprovals(s *state, l *log.Logger) approvals {
 		told: make(map[string]string), due: time.NewTimer(listEvery),
 		broken: &outage{log: l, what: "listing the approvals"},
 	}
-	a.due.Stop() // until there is a connection
+	a.due.Stop() // the first connection starts it
 	for _, id := range s.told.Approvals {
 		a.told[id] = ""
 	}
 	return a
 }
 
-// command of an approval that was told of, or nothing.
+// command returns the command of an approval that an alert was printed for, or
+// nothing.
 func (a *approvals) command(id string) string { return a.told[id] }
 
-// changed has the approvals listed soon.
+// changed makes the next list due soon.
 func (a *approvals) changed() { a.due.Reset(listGap - time.Since(a.listed)) }
 
-// list tells of the approvals that wait and were not told of. The list is the
-// authority: what came and went unseen is not on it.
+// list prints an alert for each approval that waits and that had none yet. It
+// asks the server which wait, and does not derive that from the events, so that
+// an approval that ended unseen gets no alert.
 func (m *monitor) list(ctx context.Context) error {
 	if !m.watchesApprovals() || !m.stream.up.Load() { // each connection begins with a list
 		return nil
@@ -58,7 +59,7 @@ func (m *monitor) list(ctx context.Context) error {
 		return err
 	case err != nil:
 		m.broken.failed(err.Error())
-		m.due.Reset(leastRetry)
+		m.due.Reset(minRetry)
 		return nil
 	}
 	m.broken.over()
@@ -80,7 +81,7 @@ func (m *monitor) list(ctx context.Context) error {
 	return nil
 }
 
-// memberOf is what the queue wrote into the event, if it is one of its own.
+// memberOf returns the approval member of an event that the queue wrote.
 func memberOf(e *rampart.AuditEvent) (m approvalMember, ok bool) {
 	ok = e.Approval != nil && json.Unmarshal(e.Approval, &m) == nil
 	return m, ok

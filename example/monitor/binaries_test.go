@@ -18,13 +18,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
 // patience ends a test that hangs; a busy machine needs far less.
 const patience = time.Minute
 
-// program is a binary that runs, and the lines that it prints on both outputs.
+// program is a running binary and the lines that it prints on both outputs.
 type program struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -72,8 +72,8 @@ func execute(t *testing.T, home, binary string, args ...string) *program {
 	return p
 }
 
-// wait returns what the expression matches in the next line that it does, and
-// its groups.
+// wait waits for a line that the expression matches, and returns the match and its
+// groups.
 func (p *program) wait(expression string) []string {
 	p.t.Helper()
 	re := regexp.MustCompile(expression)
@@ -90,7 +90,7 @@ func (p *program) wait(expression string) []string {
 	}
 }
 
-// stop ends the program as an operator does, and wants a clean end.
+// stop ends the program by SIGTERM, and wants a clean end.
 func (p *program) stop() {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -106,8 +106,8 @@ func (p *program) stop() {
 	}
 }
 
-// TestBinaries is a user's first minute: the daemon and the monitor as they
-// are, and a webhook over a network.
+// TestBinaries is a user's first minute: the daemon's and the monitor's binaries,
+// and a webhook over a network.
 func TestBinaries(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs two programs")
@@ -168,7 +168,7 @@ func TestBinaries(t *testing.T) {
 		}
 	}
 
-	// While neither runs, and while only the daemon does.
+	// One event while neither runs, and one while only the daemon does.
 	d.stop()
 	d = execute(t, dir, server, "-addr", "127.0.0.1:0")
 	address = d.wait(`listening addr=(\S+)`)[1]
@@ -176,7 +176,7 @@ func TestBinaries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := rampart.NewClient("http://"+address, &rampart.ClientOptions{Token: strings.TrimSpace(string(token))})
+	c, err := client.New("http://"+address, &client.Options{Token: strings.TrimSpace(string(token))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,8 @@ var (
 	Cut     = cut
 )
 
-// Over has the config's programs reached over those, in place of the network.
+// Over makes the monitor reach the daemon and the receiver over these, in place of
+// the network.
 func (c config) Over(daemon, receiver http.RoundTripper) Config {
 	c.daemon, c.receiver = daemon, receiver
 	return c

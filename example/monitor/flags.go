@@ -16,28 +16,29 @@ import (
 type config struct {
 	url         string
 	tokenFile   string
-	on          []string // actions
-	agents      []string // all when empty
-	webhook     string   // a secret
+	on          []string // the actions to alert on
+	agents      []string // the agents to alert on; all when empty
+	webhook     string   // URL; a secret
 	webhookFile string
 	state       string
 	from        string
 
-	daemon, receiver http.RoundTripper // in place of the network; tests
+	daemon, receiver http.RoundTripper // tests set them in place of the network
 }
 
-const usage = `Monitor follows a Rampart daemon and tells of what was denied or waits for approval.
+const usage = `Monitor follows a Rampart daemon, and prints and posts alerts of calls that were
+denied or wait for approval.
 
   monitor [flags]
 
-Alerts are lines on standard output; what concerns the monitor itself goes to
+Alerts are lines on standard output; messages about the monitor itself go to
 standard error. Exit codes: 0 after SIGINT or SIGTERM; 1 when it can't go on, or
 alerts were left unposted; 2 for a wrong command line.
 
 `
 
-// parse reads the command line; what is wrong with it has been printed to out
-// when it returns an error. No message has the webhook's URL in it.
+// parse reads the command line. When it returns an error, the error has been
+// printed to out. No message contains the webhook's URL.
 func parse(args []string, out io.Writer) (config, error) {
 	var c config
 	fs := flag.NewFlagSet("monitor", flag.ContinueOnError)
@@ -119,7 +120,7 @@ func checkWebhook(s string) error {
 	return nil
 }
 
-// secrets reads the token and the webhook's URL, unless the command line has it.
+// secrets reads the token, and the webhook's URL if a file has it.
 func (c *config) secrets() (token string, err error) {
 	data, err := os.ReadFile(c.tokenFile)
 	if err != nil {

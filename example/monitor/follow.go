@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
-// follow goes on from where the state is, also past a WitnessError.
+// follow handles events from the state's position on. After a WitnessError it
+// goes on where that says.
 func (m *monitor) follow(ctx context.Context) error {
 	after := m.state.told.Position
 	if after == "" && m.from == "start" {
@@ -20,17 +22,17 @@ func (m *monitor) follow(ctx context.Context) error {
 	}
 	for {
 		err := m.session(ctx, after)
-		var witness *rampart.WitnessError
+		var witness *client.WitnessError
 		if !errors.As(err, &witness) {
 			return err
 		}
 		what := strings.TrimPrefix(witness.Error(), "rampart: ")
 		if witness.Verdict == rampart.VerdictPruned {
-			m.log.Print(visible(what)) // nothing is wrong, it came too late for some
+			m.log.Print(visible(what)) // nothing is wrong: some events were pruned before the monitor saw them
 		} else if err := m.tell(entry{alert: alert{Kind: kindWitness, Time: time.Now(), Message: what}}); err != nil {
 			return err
 		}
-		// Where a gap is open already, it begins further back.
+		// A gap that is not read yet begins further back than this one.
 		m.unread, after = cmp.Or(m.unread, witness.Seen), witness.Resume
 		if err := sleep(ctx, witnessPause); err != nil {
 			return err
@@ -38,7 +40,7 @@ func (m *monitor) follow(ctx context.Context) error {
 	}
 }
 
-// session handles events until there are no more.
+// session handles events until Events ends, and returns its error.
 func (m *monitor) session(ctx context.Context, after string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var following sync.WaitGroup
@@ -78,7 +80,7 @@ func (m *monitor) handle(ctx context.Context, e rampart.Event) error {
 	if e.Type == rampart.TypeConnected {
 		return m.connected(ctx, e.ID)
 	}
-	m.bare = 0
+	m.empty = 0
 	m.stream.over()
 	switch e.Type {
 	case rampart.TypeApprovals:
@@ -96,7 +98,7 @@ func (m *monitor) connected(ctx context.Context, position string) error {
 		m.stream.over()
 		m.log.Printf("connected to %s; alerts on %s", m.url, strings.Join(m.on, ", "))
 	}
-	if m.bare++; m.bare == 3 || m.bare%100 == 0 {
+	if m.empty++; m.empty == 3 || m.empty%100 == 0 {
 		if err := m.verify(ctx, position); err != nil {
 			return err
 		}
@@ -110,11 +112,11 @@ func (m *monitor) connected(ctx context.Context, position string) error {
 	return m.list(ctx)
 }
 
-// audit tells of the event, if it is one to tell of.
+// audit prints and queues an alert for the event, if the user wants one.
 func (m *monitor) audit(r rampart.Record, position string) error {
 	e, err := r.Event()
 	if err != nil {
-		m.log.Printf("an event is passed over: %s", visible(err.Error()))
+		m.log.Printf("an event can't be read, and is skipped: %s", visible(err.Error()))
 	} else if a, ok := m.alertOf(&e); ok {
 		return m.tell(entry{alert: a, position: position})
 	}
@@ -130,7 +132,7 @@ func (m *monitor) alertOf(e *rampart.AuditEvent) (alert, bool) {
 		if m.alerts(e.Decision.Action, e.Agent) || m.alerts("ask", e.Agent) {
 			return endedAlert(e, ended, m.command(ended.ID)), true
 		}
-	case ok: // it opened an approval: the list of those that wait tells of it
+	case ok: // it opened an approval: list prints the alert
 	case m.alerts(e.Decision.Action, e.Agent):
 		return decisionAlert(e), true
 	}

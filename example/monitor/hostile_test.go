@@ -47,7 +47,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// hostile is what an agent under attack may have in any of its strings.
+// hostile has texts that an agent under attack may put into any of its strings.
 var hostile = []string{
 	"x\n2026-01-01 00:00:00 allow    root shop/main exec: ls",
 	"\x1b[1A\x1b[2K\x1b]0;title\x07\u009b31m",
@@ -109,7 +109,7 @@ func TestHostileStrings(t *testing.T) {
 	})
 }
 
-// wantSeen wants text in which nothing is that can't be seen, but for newlines.
+// wantSeen wants text without invisible characters, except for newlines.
 func wantSeen(t *testing.T, what, text string) {
 	t.Helper()
 	for _, r := range text {
@@ -119,8 +119,8 @@ func wantSeen(t *testing.T, what, text string) {
 	}
 }
 
-// wantInert wants a headline and one block of code, with nothing in it that
-// Slack takes for markup.
+// wantInert wants a headline and one block of code, and nothing that Slack would
+// take for markup.
 func wantInert(t *testing.T, text string) {
 	t.Helper()
 	head, block, ok := strings.Cut(text, "\n```\n")
@@ -134,7 +134,7 @@ func wantInert(t *testing.T, text string) {
 	}
 }
 
-// No field can look like another: what stands before the last colon is quoted,
+// No field can look like another: before the last colon every text is quoted,
 // unless it is plain.
 func TestFieldsAreToldApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

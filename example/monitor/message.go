@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// message is the body of a post: Slack takes text and the two switches, other
-// receivers what they like.
+// message is the body of a post. Slack reads the text and the two switches;
+// other receivers read whatever they need.
 type message struct {
 	Text string `json:"text"`
 	// Slack would fetch what an agent's command names.
@@ -17,11 +17,11 @@ type message struct {
 	Alerts      []alert `json:"alerts"`
 }
 
-// slackText makes text what Slack shows as it is: the three characters that it
-// would take for markup, and the one that would end the block of code.
+// slackText escapes the three characters that Slack would take for markup, and
+// replaces the one that would end the block of code.
 var slackText = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "`", "\u02cb")
 
-// posted is the alert's line as it stands in a message.
+// posted returns the alert's line as a message has it.
 func posted(a *alert) string { return slackText.Replace(a.line(time.Now())) + "\n" }
 
 func newMessage(group []alert) []byte {
@@ -32,12 +32,12 @@ func newMessage(group []alert) []byte {
 		text.WriteString(posted(&group[i]))
 	}
 	text.WriteString("```")
-	body, _ := json.Marshal(message{Text: text.String(), Alerts: group}) // which has nothing that can't be marshalled
+	body, _ := json.Marshal(message{Text: text.String(), Alerts: group}) // these types can always be marshalled
 	return body
 }
 
-// headline says what a message is about, in words that no agent chose: an
-// action is a word of small letters.
+// headline says what a message is about. An agent can write no text into it: the
+// log takes only lower-case words for actions.
 func headline(group []alert) string {
 	var order []string
 	counts := make(map[string]int)

@@ -12,15 +12,16 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
-// drain is how long what is queued may take after a signal.
+// drain is how long posting the queued alerts may take after a signal.
 const drain = 5 * time.Second
 
-// monitor follows one daemon. Its one goroutine is that of follow.
+// monitor follows one daemon. Only the goroutine of follow uses it.
 type monitor struct {
 	config
-	client *rampart.Client
+	client *client.Client
 	out    io.Writer
 	log    *log.Logger
 	queue  *queue
@@ -29,12 +30,12 @@ type monitor struct {
 
 	stream  *connection
 	greeted bool
-	bare    int    // connections in a row that brought nothing
-	unread  string // position after which a log that is not what it was is yet to be read
+	empty   int    // connections in a row that ended after their connected message
+	unread  string // position after which a changed log is still to be read; empty when there is none
 }
 
-// run follows the daemon until ctx is done. Alerts go to out, what concerns the
-// monitor itself to notices.
+// run follows the daemon until ctx is done. It writes alerts to out, and messages
+// about the monitor itself to notices.
 func run(ctx context.Context, c config, out, notices io.Writer) error {
 	l := log.New(notices, "monitor: ", log.LstdFlags|log.Lmsgprefix)
 	token, err := c.secrets()
@@ -48,7 +49,7 @@ func run(ctx context.Context, c config, out, notices io.Writer) error {
 	m := &monitor{config: c, out: out, log: l, state: st, queue: newQueue(st, c.webhook != "")}
 	m.stream = &connection{outage: outage{log: l, what: "the event stream of " + c.url}}
 	m.approvals = newApprovals(st, l)
-	m.client, err = rampart.NewClient(c.url, &rampart.ClientOptions{
+	m.client, err = client.New(c.url, &client.Options{
 		Token: token, HTTP: &http.Client{Transport: c.daemon}, Logger: slog.New(m.stream),
 	})
 	if err != nil {

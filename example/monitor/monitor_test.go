@@ -17,7 +17,7 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// wantLines compares what was printed.
+// wantLines compares the printed lines.
 func (p *process) wantLines(want ...string) {
 	p.t.Helper()
 	if diff := cmp.Diff(append([]string{}, want...), p.lines()); diff != "" {
@@ -41,8 +41,8 @@ func TestDenialIsPrinted(t *testing.T) {
 	})
 }
 
-// A signal that comes while the monitor is busy with an event, and another waits
-// for its turn, was only noticed at the next list.
+// The monitor noticed a signal only at the next list, if the signal came while it
+// was busy with one event and another was waiting.
 func TestStopWhileBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDaemon(t)
@@ -50,7 +50,7 @@ func TestStopWhileBusy(t *testing.T) {
 		p := startTo(t, w, d, nil)
 		d.deny("one", "two")
 		d.append(event("allow", "three"))
-		moment() // it prints the first
+		moment() // the monitor prints the first
 		began := time.Now()
 		p.stopping()
 		synctest.Wait()
@@ -91,7 +91,7 @@ func TestOnAndAgent(t *testing.T) {
 	})
 }
 
-// A request may have no command; names count with their case.
+// A request may have no command. Names are matched with their case.
 func TestWhatIsShownOfARequest(t *testing.T) {
 	for request, want := range map[string]string{
 		`{"command":"rm x","Command":"ls"}`:      "rm x",
@@ -131,7 +131,7 @@ func TestPendingAtStart(t *testing.T) {
 		if got, want := p.lines()[1], `approved claude-code shop/main exec approval `+id+` by ann: git push --force`; got != want {
 			t.Errorf("answered: %s, want %s", got, want)
 		}
-		time.Sleep(time.Hour) // of lists
+		time.Sleep(time.Hour) // in which the monitor lists the approvals again and again
 		if n := len(p.lines()); n != 2 {
 			t.Errorf("%d lines:\n%s", n, &p.out)
 		}
@@ -146,7 +146,7 @@ func TestApprovalsAreToldOnce(t *testing.T) {
 		p := start(t, d, nil, "-state", state)
 		id := d.ask("one")
 		settle()
-		d.down() // and the queue goes on
+		d.down() // connections are cut; the approval stays pending
 		time.Sleep(time.Minute)
 		d.up()
 		time.Sleep(time.Minute)
@@ -161,7 +161,7 @@ func TestApprovalsAreToldOnce(t *testing.T) {
 		if got := p.lines(); len(got) != 3 || !strings.HasPrefix(got[1], "expired  claude-code shop/main exec approval "+id) || !strings.HasPrefix(got[2], "expired  claude-code shop/main exec approval "+two) {
 			t.Errorf("expired: %q", got)
 		}
-		time.Sleep(2 * time.Minute) // of lists
+		time.Sleep(2 * time.Minute) // in which the monitor lists the approvals again
 		p.stop()
 		if data, err := os.ReadFile(state); err != nil || strings.Contains(string(data), id) {
 			t.Errorf("the state keeps what waits no longer: %s, %v", data, err)
@@ -169,7 +169,8 @@ func TestApprovalsAreToldOnce(t *testing.T) {
 	})
 }
 
-// What came and went while there was no connection is not told as pending.
+// An approval that was requested and ended while there was no connection gets no
+// alert as pending.
 func TestApprovalAnsweredWhileDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDaemon(t)
@@ -181,7 +182,7 @@ func TestApprovalAnsweredWhileDisconnected(t *testing.T) {
 		d.up()
 		time.Sleep(time.Minute)
 		lines := p.lines()
-		slices.Sort(lines) // the list and the events are told as they come
+		slices.Sort(lines) // the list and the events may come in either order
 		want := []string{
 			`denied   claude-code shop/main exec approval ` + gone + ` by ann`,
 			`pending  claude-code shop/main exec "publishes" (`,
@@ -194,7 +195,7 @@ func TestApprovalAnsweredWhileDisconnected(t *testing.T) {
 	})
 }
 
-// A burst of changes is not a burst of lists.
+// A burst of changes causes few lists.
 func TestListsAreApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDaemon(t)
@@ -226,7 +227,7 @@ func TestUnauthorized(t *testing.T) {
 	})
 }
 
-// A daemon that is away for hours is told of a few times, not at each try.
+// An outage of hours is logged a few times, and not at each try.
 func TestOutageIsNotAFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDaemon(t)
@@ -247,7 +248,7 @@ func TestOutageIsNotAFlood(t *testing.T) {
 	})
 }
 
-// Alerts that can't be printed end the monitor; they come at the next start.
+// A monitor that can't print an alert ends; the alert comes at the next start.
 func TestFullDisk(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip(err)

@@ -9,13 +9,14 @@ import (
 	"time"
 )
 
-// reminder is how often an outage that lasts is told again.
+// reminder is how often an outage that lasts is logged again.
 const reminder = 10 * time.Minute
 
-// outage tells of something that fails once, not at each try, and of its end.
+// outage logs when something begins to fail and when it works again, but not each
+// try that fails.
 type outage struct {
 	log  *log.Logger
-	what string // fails or works again
+	what string // the subject of the messages
 
 	mu          sync.Mutex
 	since, told time.Time
@@ -43,7 +44,8 @@ func (o *outage) over() {
 	}
 }
 
-// connection is the outage of the event stream, as the client logs it.
+// connection is a handler for the client's log: the client logs when the event
+// stream is lost. up is whether the stream stands.
 type connection struct {
 	outage
 	up atomic.Bool

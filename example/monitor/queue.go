@@ -6,38 +6,40 @@ import (
 )
 
 const (
-	// So many alerts wait for the webhook; those beyond are counted. Approvals,
-	// which somebody can do something about, may have as many places again, and
-	// a log that is not what it was always finds one.
+	// maxWaiting is how many alerts wait for the webhook; further ones are only
+	// counted. Twice as many may wait if the alert is of an approval, which
+	// somebody can still answer. An alert that the log was changed always fits.
 	maxWaiting = 500
-	// A message has at most so many lines, and bytes but for its first line.
+	// A message has at most so many lines, and so many bytes without its first
+	// line.
 	maxLines, maxText = 30, 3500
 )
 
 // entry is an alert on its way to the webhook.
 type entry struct {
 	alert     alert
-	position  string   // up to here everything is told once this is; empty: the alert moves nothing
-	approvals []string // told of with this
+	position  string   // once this alert is delivered, so is everything up to here; empty: the state stays where it is
+	approvals []string // ids of the approvals that this alert is about
 }
 
-// queue is the alerts that the webhook has yet to be told, in order. The state
-// moves on behind them. Adding waits for nothing but the state's file.
+// queue holds the alerts that are not delivered yet, in order. The state moves on
+// as they are delivered. Adding an alert waits for the state's file at most, and
+// never for the webhook.
 type queue struct {
 	state   *state
-	posting bool // otherwise there is no webhook, and what was printed is delivered
+	posting bool // false without a webhook: an alert is delivered once it is printed
 
 	mu      sync.Mutex
 	waiting []entry
-	sending int           // of waiting, the first that are under way
-	wake    chan struct{} // holds one: there is something to send
+	sending int           // how many of waiting, from the first on, are being posted
+	wake    chan struct{} // holds a token when there is something to send
 }
 
 func newQueue(s *state, posting bool) *queue {
 	return &queue{state: s, posting: posting, wake: make(chan struct{}, 1)}
 }
 
-// add takes an alert that was printed.
+// add queues an alert that was printed.
 func (q *queue) add(e entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -70,8 +72,8 @@ func (q *queue) add(e entry) {
 	}
 }
 
-// advance notes that there is nothing to tell, but for what waits, up to the
-// position.
+// advance notes that no event up to the position needs another alert than those
+// that wait.
 func (q *queue) advance(position string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -82,7 +84,7 @@ func (q *queue) advance(position string) {
 	q.state.advance(position)
 }
 
-// take returns what goes into the next message; nothing when nothing waits.
+// take returns the alerts of the next message, none if none wait.
 func (q *queue) take() []alert {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -100,7 +102,7 @@ func (q *queue) take() []alert {
 	return group
 }
 
-// sent notes that what was taken is delivered.
+// sent notes that the alerts of the last take are delivered.
 func (q *queue) sent() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -109,7 +111,7 @@ func (q *queue) sent() {
 	q.sending = 0
 }
 
-// left is how many alerts were not posted.
+// left returns how many alerts were not posted.
 func (q *queue) left() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

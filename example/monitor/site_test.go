@@ -31,7 +31,7 @@ const (
 	hookURL    = "https://hooks.example.com/services/" + hookSecret
 )
 
-// host is an address in memory, at which a server may listen.
+// host is an address in memory that a server may listen at.
 type host struct {
 	mu     sync.Mutex
 	conns  chan net.Conn // nil while nobody listens
@@ -40,7 +40,7 @@ type host struct {
 
 var errRefused = errors.New("connection refused")
 
-// roundTripper is a client's way to the host.
+// roundTripper returns a transport to the host.
 func (h *host) roundTripper(t *testing.T) http.RoundTripper {
 	tr := &http.Transport{DialContext: h.dial, DialTLSContext: h.dial}
 	t.Cleanup(tr.CloseIdleConnections)
@@ -105,14 +105,14 @@ func (h *host) down() {
 	}
 }
 
-// daemon is a Rampart on a directory, and its host.
+// daemon is a Rampart on a directory, and the host that it listens at.
 type daemon struct {
 	*host
 	t   *testing.T
 	dir string
 	r   *rampart.Rampart
 
-	lists atomic.Int64 // of approvals that were asked for
+	lists atomic.Int64 // how often the approvals were listed
 }
 
 func startDaemon(t *testing.T) *daemon {
@@ -132,7 +132,7 @@ func (d *daemon) start() {
 	d.up()
 }
 
-// up listens for a daemon that runs.
+// up makes a running daemon listen.
 func (d *daemon) up() {
 	h := d.r.Handler(&rampart.Auth{AdminToken: token})
 	d.listen(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -154,7 +154,7 @@ func (d *daemon) stop() {
 	d.r = nil
 }
 
-// append returns the last one's id.
+// append appends events and returns the last one's id.
 func (d *daemon) append(events ...rampart.AuditEvent) string {
 	d.t.Helper()
 	saved, err := d.r.Chain.AppendAll(d.t.Context(), events)
@@ -209,7 +209,7 @@ func (d *daemon) head() string {
 	return ""
 }
 
-// receiver is a webhook's, and its host.
+// receiver receives a webhook's posts at a host of its own.
 type receiver struct {
 	*host
 	t *testing.T
@@ -217,8 +217,8 @@ type receiver struct {
 	mu     sync.Mutex
 	answer func(w http.ResponseWriter) // 200 when nil
 	hang   chan struct{}               // requests wait until it is closed
-	posts  []post                      // that were answered with 200
-	tries  []time.Time                 // of all
+	posts  []post                      // those answered with 200
+	tries  []time.Time                 // when each post came, whatever its answer
 }
 
 type post struct {
@@ -242,7 +242,7 @@ func startReceiver(t *testing.T) *receiver {
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
-		return // the monitor has hung up
+		return // the monitor hung up
 	}
 	r.mu.Lock()
 	r.tries = append(r.tries, time.Now())
@@ -293,7 +293,7 @@ func (r *receiver) tried() []time.Time {
 	return append([]time.Time(nil), r.tries...)
 }
 
-// commands are those of all alerts that were posted, in order.
+// commands returns the commands of all posted alerts, in order.
 func (r *receiver) commands() []string {
 	out := []string{}
 	for _, p := range r.got() {
@@ -304,7 +304,7 @@ func (r *receiver) commands() []string {
 	return out
 }
 
-// process is a monitor that runs.
+// process is a running monitor.
 type process struct {
 	t         *testing.T
 	out, errs output
@@ -313,7 +313,7 @@ type process struct {
 	err       error
 }
 
-// output is what a process prints.
+// output keeps what a process prints.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -331,14 +331,14 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// start starts a monitor of d, which posts to r unless that is nil, and waits
-// until it is connected.
+// start starts a monitor of d, which posts to r unless r is nil, and waits until
+// the monitor is connected.
 func start(t *testing.T, d *daemon, r *receiver, args ...string) *process {
 	t.Helper()
 	return startTo(t, nil, d, r, args...)
 }
 
-// startTo is start with another place to print alerts to.
+// startTo is start with a writer to print alerts to.
 func startTo(t *testing.T, out io.Writer, d *daemon, r *receiver, args ...string) *process {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "token")
@@ -358,7 +358,8 @@ func startTo(t *testing.T, out io.Writer, d *daemon, r *receiver, args ...string
 	return launch(t, c.Over(d.roundTripper(t), toReceiver), out)
 }
 
-// launch prints alerts to out, or to the process's own when it is nil.
+// launch starts a monitor that prints alerts to out, or to the process's own output
+// if out is nil.
 func launch(t *testing.T, c monitor.Config, out io.Writer) *process {
 	t.Helper()
 	p := &process{t: t, done: make(chan struct{})}
@@ -388,7 +389,7 @@ func launch(t *testing.T, c monitor.Config, out io.Writer) *process {
 	return p
 }
 
-// stop ends the monitor as a signal does, and wants a clean end.
+// stop ends the monitor as a signal would, and wants a clean end.
 func (p *process) stop() {
 	p.t.Helper()
 	p.stopping()
@@ -398,21 +399,20 @@ func (p *process) stop() {
 	}
 }
 
-// moment is longer than the stream rests between two messages, and shorter than
-// anything of the monitor's.
+// moment waits longer than the stream rests between two messages, and shorter than
+// any pause of the monitor.
 func moment() {
 	time.Sleep(100 * time.Millisecond)
 	synctest.Wait()
 }
 
-// settle gives the monitor the time that lists and posts are apart.
+// settle waits longer than the pauses between two lists and between two posts.
 func settle() {
 	time.Sleep(3 * time.Second)
 	synctest.Wait()
 }
 
-// lines are those that were printed, without the time before and what follows
-// in further lines.
+// lines returns the first line of each printed alert, without its time.
 func (p *process) lines() []string {
 	p.t.Helper()
 	lines := []string{}

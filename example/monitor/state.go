@@ -12,13 +12,14 @@ import (
 )
 
 // idle is how often the position is written while it only moves past events
-// that are no alerts: to read them again after a crash costs nothing else.
+// without alerts. After a crash these events are read again, which does no harm.
 const idle = time.Second
 
-// state is what has been told, kept in a file unless its path is empty.
+// state is how far alerts have been delivered. It is kept in a file, unless path
+// is empty.
 type state struct {
 	path   string
-	broken *outage // of writing it
+	broken *outage // while the file can't be written
 
 	mu       sync.Mutex
 	told     kept
@@ -26,14 +27,14 @@ type state struct {
 	lastSave time.Time
 }
 
-// kept is what the file holds.
+// kept is the content of the file.
 type kept struct {
-	Position  string   `json:"position"`            // up to here everything was told; empty when nothing is known
-	Approvals []string `json:"approvals,omitempty"` // that wait and were told of
+	Position  string   `json:"position"`            // the alerts of all events up to here were delivered; empty at first
+	Approvals []string `json:"approvals,omitempty"` // ids of those that wait and whose alerts were delivered
 }
 
-// openState reads the file, and writes it, so that what can't be written is
-// known at once.
+// openState reads the file, and writes it back, so that a file that can't be
+// written is an error at the start.
 func openState(path string, broken *outage) (*state, error) {
 	s := &state{path: path, broken: broken}
 	if path == "" {
@@ -46,7 +47,7 @@ func openState(path string, broken *outage) (*state, error) {
 		return nil, fmt.Errorf("-state: %w", err)
 	default:
 		d := json.NewDecoder(bytes.NewReader(data))
-		d.DisallowUnknownFields() // somebody else's file
+		d.DisallowUnknownFields() // a file with other members is another program's
 		if d.Decode(&s.told) != nil {
 			return nil, fmt.Errorf("-state: %s is not a monitor's state; give another file, or move it away to begin anew", path)
 		}
@@ -57,7 +58,7 @@ func openState(path string, broken *outage) (*state, error) {
 	return s, nil
 }
 
-// delivered notes what was told, before it returns.
+// delivered saves that the alerts of these entries were delivered.
 func (s *state) delivered(entries ...entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +71,7 @@ func (s *state) delivered(entries ...entry) {
 	s.save()
 }
 
-// advance notes that everything up to the position was told.
+// advance notes that the alerts of all events up to the position were delivered.
 func (s *state) advance(position string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,7 +84,7 @@ func (s *state) advance(position string) {
 	}
 }
 
-// forget drops the approvals that wait no longer.
+// forget drops the approvals that no longer wait.
 func (s *state) forget(waits func(id string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,7 +98,7 @@ func (s *state) forget(waits func(id string) bool) {
 	s.told.Approvals = left
 }
 
-// close writes what is left to write.
+// close saves what is unsaved.
 func (s *state) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +107,8 @@ func (s *state) close() {
 	}
 }
 
-// save writes the file or says that it can't; the next change tries again.
+// save writes the file. If it can't, it logs that, and the next change tries
+// again.
 func (s *state) save() {
 	s.unsaved, s.lastSave = true, time.Now()
 	if s.path == "" {
@@ -120,8 +122,8 @@ func (s *state) save() {
 	s.broken.over()
 }
 
-// write replaces the file as a whole. A power cut may bring the one before
-// back, and with it alerts that were told already.
+// write replaces the whole file. After a power cut the former file may be back;
+// alerts that it does not know of are then delivered again.
 func (s *state) write() error {
 	data, err := json.Marshal(s.told)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	monitor "github.com/rampartlog/rampart/example/monitor"
 )
 
-// wantPosition looks into the state's file.
+// wantPosition compares the position in the state's file.
 func wantPosition(t *testing.T, file, id string) {
 	t.Helper()
 	var got struct{ Position string }
@@ -37,7 +37,7 @@ func TestResume(t *testing.T) {
 			state := filepath.Join(t.TempDir(), "state")
 			d.deny("before the first start")
 			p := start(t, d, r, "-state", state)
-			wantPosition(t, state, d.head()) // though nothing happened yet
+			wantPosition(t, state, d.head()) // although nothing has happened yet
 			p.stop()
 			d.deny("1", "2")
 			p = start(t, d, r, "-state", state)
@@ -65,8 +65,9 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// The file is never ahead of what was told: at any moment a copy of it resumes
-// without a loss, and with one alert, or the alerts of one post, twice at most.
+// The file is never ahead of the delivered alerts: a monitor that starts with a
+// copy of it from any moment loses no alert, and repeats one alert, or the alerts
+// of one post, at most.
 func TestCrash(t *testing.T) {
 	for _, posts := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -151,7 +152,7 @@ func TestBadState(t *testing.T) {
 	}
 }
 
-// A state that can't be written any more is told of, and stays behind.
+// When the state can't be written any more, the monitor logs it and goes on.
 func TestStateCannotBeWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDaemon(t)

@@ -6,18 +6,18 @@ import (
 	"unicode"
 )
 
-// plainAgain takes back what strconv.Quote does to a quote and a backslash.
+// plainAgain undoes strconv.Quote's escapes of the quote and the backslash.
 var plainAgain = strings.NewReplacer(`\"`, `"`, `\\`, `\`)
 
-// visible is s on one line, in which each character that would not be seen, or
-// moves others about, is an escape as in Go: \n, \x1b, \u202e.
+// visible returns s on one line. Characters that are invisible, or that move
+// others about, become escapes as in Go: \n, \x1b, \u202e.
 func visible(s string) string {
 	quoted := strconv.Quote(s)
 	return plainAgain.Replace(quoted[1 : len(quoted)-1])
 }
 
-// word is s as it stands between two spaces: quoted unless it is a plain word,
-// so that no name can look like two.
+// word returns s as one word of a line. A name with spaces is quoted, so that it
+// can't look like two.
 func word(s string) string {
 	special := func(r rune) bool { return r == '"' || r == unicode.ReplacementChar || !unicode.IsPrint(r) || r == ' ' }
 	switch {
@@ -29,8 +29,8 @@ func word(s string) string {
 	return s
 }
 
-// cut is s if it has no more than n characters, otherwise its beginning and its
-// end, since that is where a long command hides what it does.
+// cut returns s, or its beginning and its end if it has more than n characters: a
+// long command may hide at its end what it does.
 func cut(s string, n int) string {
 	if len(s) <= n {
 		return s

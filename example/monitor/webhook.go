@@ -17,23 +17,21 @@ import (
 
 const (
 	postTimeout = 15 * time.Second
-	// postGap keeps a storm to the one message a second that Slack takes.
-	postGap = time.Second
+	postGap     = time.Second // Slack takes one message a second
 
-	leastRetry = time.Second
-	mostRetry  = time.Minute
-	// mostPatience bounds what a receiver can ask for in Retry-After.
-	mostPatience = 10 * time.Minute
+	minRetry      = time.Second
+	maxRetry      = time.Minute
+	maxRetryAfter = 10 * time.Minute // whatever the receiver's Retry-After says
 )
 
-// webhook posts what is in the queue.
+// webhook posts the alerts of the queue.
 type webhook struct {
-	url    string // a secret: no error and no log line has it
+	url    string // a secret: no error and no log line contains it
 	client *http.Client
 	log    *log.Logger
 	down   *outage
 
-	stopping <-chan struct{} // closed once nothing more is queued; nil once that is known
+	stopping <-chan struct{} // closed once no more alerts are queued; the webhook then sets it to nil
 }
 
 func newWebhook(url string, transport http.RoundTripper, l *log.Logger) *webhook {
@@ -41,13 +39,14 @@ func newWebhook(url string, transport http.RoundTripper, l *log.Logger) *webhook
 		url: url, log: l, down: &outage{log: l, what: "the webhook"},
 		client: &http.Client{
 			Transport: transport, Timeout: postTimeout,
-			// A redirected POST becomes a GET that has lost its message.
+			// A redirect would turn the POST into a GET without the message.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
 }
 
-// deliver posts until nothing is left once stopping is closed, or ctx is done.
+// deliver posts alerts until ctx is done, or until stopping is closed and the
+// queue is empty.
 func (w *webhook) deliver(ctx context.Context, q *queue) {
 	for {
 		group := q.take()
@@ -72,10 +71,10 @@ func (w *webhook) deliver(ctx context.Context, q *queue) {
 	}
 }
 
-// send posts a message until it is accepted or refused; false means that it was
-// neither when ctx was done.
+// send posts a message until the webhook accepts or refuses it. It returns false
+// if ctx was done before that.
 func (w *webhook) send(ctx context.Context, group []alert) bool {
-	for retry := leastRetry; ; retry = min(2*retry, mostRetry) {
+	for retry := minRetry; ; retry = min(2*retry, maxRetry) {
 		err := w.post(ctx, newMessage(group))
 		var refusal *refused
 		switch {
@@ -92,7 +91,7 @@ func (w *webhook) send(ctx context.Context, group []alert) bool {
 		}
 		wait := retry
 		if refusal != nil {
-			wait = max(wait, min(refusal.retryAfter, mostPatience))
+			wait = max(wait, min(refusal.retryAfter, maxRetryAfter))
 		}
 		if !w.pause(ctx, wait) {
 			return false
@@ -100,7 +99,8 @@ func (w *webhook) send(ctx context.Context, group []alert) bool {
 	}
 }
 
-// pause waits; it is cut short when stopping begins, and false once ctx is done.
+// pause waits for d, or until stopping is closed. It returns false once ctx is
+// done.
 func (w *webhook) pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -113,16 +113,16 @@ func (w *webhook) pause(ctx context.Context, d time.Duration) bool {
 	return ctx.Err() == nil
 }
 
-// refused is an answer that is no success.
+// refused is an answer whose status is no success.
 type refused struct {
 	status     string
-	final      bool // the same message would be refused again
+	final      bool // trying again would be refused again
 	retryAfter time.Duration
 }
 
 func (r *refused) Error() string { return r.status }
 
-// slackWord is what Slack answers with, such as no_service.
+// slackWord matches the words that Slack answers with, such as no_service.
 var slackWord = regexp.MustCompile(`^[a-z_]{3,60}$`)
 
 func (w *webhook) post(ctx context.Context, body []byte) error {
@@ -140,12 +140,12 @@ func (w *webhook) post(ctx context.Context, body []byte) error {
 		return err
 	}
 	defer resp.Body.Close()
-	said, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // so that the connection can serve again
+	said, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // a connection is reused only after its body was read to the end
 	if resp.StatusCode/100 == 2 {
 		return nil
 	}
 	r := &refused{status: fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))}
-	// Another text may repeat the URL.
+	// Any other text could repeat the URL.
 	if slackWord.Match(said) && !strings.Contains(w.url, string(said)) {
 		r.status += ": " + string(said)
 	}
@@ -156,7 +156,7 @@ func (w *webhook) post(ctx context.Context, body []byte) error {
 	}
 	after := resp.Header.Get("Retry-After")
 	if n, err := strconv.Atoi(after); err == nil {
-		r.retryAfter = time.Duration(min(n, int(mostPatience/time.Second))) * time.Second
+		r.retryAfter = time.Duration(min(n, int(maxRetryAfter/time.Second))) * time.Second
 	} else if t, err := http.ParseTime(after); err == nil {
 		r.retryAfter = time.Until(t)
 	}

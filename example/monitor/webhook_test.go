@@ -15,7 +15,7 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// wantPosted compares the commands of all alerts that were posted.
+// wantPosted compares the commands of all posted alerts.
 func (r *receiver) wantPosted(want ...string) {
 	r.t.Helper()
 	if diff := cmp.Diff(append([]string{}, want...), r.commands()); diff != "" {
@@ -73,8 +73,8 @@ func TestPost(t *testing.T) {
 	})
 }
 
-// TestWebhookDown has each way of being down: alerts are printed meanwhile, and
-// posted afterwards in their order.
+// TestWebhookDown tries each way of being down. Alerts are printed meanwhile, and
+// posted afterwards in order.
 func TestWebhookDown(t *testing.T) {
 	for name, down := range map[string]func(*receiver){
 		"refuses connections": func(r *receiver) { r.down() },
@@ -110,7 +110,7 @@ func TestWebhookDown(t *testing.T) {
 				r.listen(r)
 				time.Sleep(3 * time.Minute)
 				r.wantPosted(numbers(0, 40)...)
-				if n := len(r.got()); n != 3 { // the one that was under way, and what gathered: 30 at most
+				if n := len(r.got()); n != 3 { // one was under way; the others have up to 30 alerts each
 					t.Errorf("%d posts", n)
 				}
 				p.stop()
@@ -149,7 +149,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// What is refused for good is dropped, with a word about it, and the next goes on.
+// A message that is refused for good is dropped and logged, and the next one is
+// posted.
 func TestWebhookRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -184,7 +185,8 @@ func TestWebhookRefuses(t *testing.T) {
 	}
 }
 
-// A storm is some messages of bounded length and a number.
+// Of a storm of alerts some messages of bounded length are posted, and the number
+// of the others.
 func TestStorm(t *testing.T) {
 	for _, hangs := range []bool{false, true} {
 		t.Run(fmt.Sprintf("the webhook hangs %t", hangs), func(t *testing.T) {
@@ -247,7 +249,7 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// A storm of denials keeps no approval from being posted.
+// A storm of denials does not keep an approval from being posted.
 func TestStormHidesNoApproval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, r := startDaemon(t), startReceiver(t)
@@ -285,7 +287,8 @@ func TestStormHidesNoApproval(t *testing.T) {
 	})
 }
 
-// Approvals are told of first, and neither gets lost, when the webhook is down.
+// An approval that was answered while the webhook was down is posted all the same:
+// first as pending, then as answered.
 func TestApprovalAnsweredBeforeItWasPosted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, r := startDaemon(t), startReceiver(t)
@@ -320,7 +323,7 @@ func TestShutdownDelivers(t *testing.T) {
 		d.deny("two")
 		moment()
 		began := time.Now()
-		p.stop() // in the pause that the webhook asked for
+		p.stop() // during the pause that the webhook asked for
 		r.wantPosted("one", "two")
 		if d := time.Since(began); d > time.Second {
 			t.Errorf("it took %v", d)
@@ -364,8 +367,8 @@ func TestShutdownIsBounded(t *testing.T) {
 	}
 }
 
-// The client's errors name the URL, which is a secret. Every test looks for it
-// in what was said.
+// Errors of net/http name the URL, which is a secret. Every test searches the
+// output for it.
 func TestWebhookErrorsHaveNoURL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, r := startDaemon(t), startReceiver(t)

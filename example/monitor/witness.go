@@ -8,19 +8,17 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
 const (
-	// witnessPause keeps a server that contradicts itself from being asked all
-	// the time.
-	witnessPause  = 10 * time.Second
+	witnessPause  = 10 * time.Second // a server that contradicts itself causes one witness error after the other
 	verifyTimeout = time.Minute
-	// catchUpTries is for a daemon that is out of reach, or can't read its log.
-	catchUpTries = 5
+	catchUpTries  = 5 // while the daemon is out of reach, or can't read its log
 )
 
-// verify asks a daemon whose streams end as soon as they begin whether it can
-// read its log, since such streams never get to say what is wrong.
+// verify asks the daemon whether it can read its log. A daemon that can't ends
+// each stream as soon as it begins, and the stream never says why.
 func (m *monitor) verify(ctx context.Context, position string) error {
 	limited, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
@@ -30,17 +28,18 @@ func (m *monitor) verify(ctx context.Context, position string) error {
 		return ctx.Err()
 	case errors.Is(err, rampart.ErrUnauthorized):
 		return err
-	case err != nil || report.OK(): // it is the connection, which is told of elsewhere
+	case err != nil || report.OK(): // then the connection is at fault, and m.stream logs that
 		return nil
 	}
-	return &rampart.WitnessError{
+	return &client.WitnessError{
 		Verdict: report.Verdict, Seen: position,
 		Expected: "a log that the daemon can read", Found: report.Fault.Error(),
 	}
 }
 
-// catchUp reads a log that is not the one seen before, from behind what was
-// seen up to the position where the stream goes on. Its hashes prove nothing.
+// catchUp reads the events between the last one seen and the position where the
+// stream goes on, after the log was changed. It checks no hashes: whoever changed
+// the log could fit them.
 func (m *monitor) catchUp(ctx context.Context, to string) error {
 	from, end := idOf(m.unread), idOf(to)
 	for tries := 1; from < end; tries++ {
@@ -70,7 +69,7 @@ func (m *monitor) catchUp(ctx context.Context, to string) error {
 			from = end
 		default:
 			m.stream.failed(err.Error())
-			if err := sleep(ctx, leastRetry<<tries); err != nil {
+			if err := sleep(ctx, minRetry<<tries); err != nil {
 				return err
 			}
 		}
@@ -79,7 +78,8 @@ func (m *monitor) catchUp(ctx context.Context, to string) error {
 	return nil
 }
 
-// idOf is the id of the event at a position, empty at the start of the log.
+// idOf returns the id of the event at a position. It is empty for the start of
+// the log.
 func idOf(position string) string {
 	id, _, _ := strings.Cut(position, ".")
 	if id == "0" {

@@ -12,7 +12,7 @@ import (
 
 const loud = "!!! THE AUDIT LOG IS NOT WHAT IT WAS !!! "
 
-// wantWitness takes the loudest alert off the lines, and wants as many as that.
+// wantWitness wants n alerts about the log, each with that verdict.
 func (p *process) wantWitness(n int, verdict string) {
 	p.t.Helper()
 	found := 0
@@ -29,7 +29,7 @@ func (p *process) wantWitness(n int, verdict string) {
 	}
 }
 
-// denials are the lines without those about the log.
+// denials returns the lines without the alerts about the log.
 func (p *process) wantDenials(commands ...string) {
 	p.t.Helper()
 	var got []string
@@ -43,7 +43,7 @@ func (p *process) wantDenials(commands ...string) {
 	}
 }
 
-// anew has the daemon go on with a log of its own making.
+// anew gives the daemon a new log.
 func (d *daemon) anew() {
 	d.t.Helper()
 	d.stop()
@@ -62,7 +62,7 @@ func TestLogReplaced(t *testing.T) {
 		d.stop()
 		d.dir = t.TempDir()
 		time.Sleep(time.Minute)
-		d.start() // with what happened since
+		d.start() // with the events that came since
 		d.deny("unseen", "unseen too")
 		time.Sleep(2 * time.Minute)
 		d.deny("new")
@@ -75,7 +75,7 @@ func TestLogReplaced(t *testing.T) {
 		p.stop()
 		wantPosition(t, state, d.head())
 		p = start(t, d, r, "-state", state)
-		p.wantLines() // it is told once
+		p.wantLines() // the alert comes only once
 		p.stop()
 	})
 }
@@ -100,7 +100,7 @@ func TestLogEmptied(t *testing.T) {
 	})
 }
 
-// A log cut to where it was a while ago, and gone on from there.
+// The log is cut back to an earlier state, and goes on from there.
 func TestLogCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDaemon(t)
@@ -128,9 +128,9 @@ func TestLogCut(t *testing.T) {
 	})
 }
 
-// What somebody edits under a daemon that runs is read from the disk by a
-// monitor that comes later. Where it is no line any more, the daemon can read
-// nothing from there on, and says so only to who has it verified.
+// Somebody edits the log of a running daemon, and a monitor that starts later reads
+// the edited lines. From a place that is no line any more the daemon can read
+// nothing, and tells that only a client that has it verify the log.
 func TestEventEdited(t *testing.T) {
 	for _, c := range []struct {
 		name, from, to string
@@ -168,8 +168,8 @@ func TestEventEdited(t *testing.T) {
 	}
 }
 
-// edit changes the log's file under the daemon that has it open, and goes on
-// recording as long as the file keeps its length: so that is made up for at its end.
+// edit changes the log's file while the daemon has it open. The daemon goes on
+// recording only if the file keeps its length, so that edit pads the end.
 func (d *daemon) edit(from, to string) {
 	d.t.Helper()
 	segment := filepath.Join(d.dir, "00000000000000000001.jsonl")

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestDashboard does what the page does, with the session's cookie alone: it
-// finds the API from its own address, opens the stream and answers a question.
+// TestDashboard does what the page does: with nothing but the session's cookie it
+// finds the API from the page's address, opens the stream and answers a question.
 func TestDashboard(t *testing.T) {
 	a := onLoopback(t, options{})
 	ann := a.login("ann")

@@ -1,11 +1,11 @@
-// Mounted is a web application that has Rampart inside: people who log in,
-// agents with keys, routes and middleware of its own, and the audit log, the
-// stream and the approvals beside them, under /v1/, and the dashboard for its
-// operators. docs/embedding.md walks through it.
+// Mounted is a web application with Rampart inside. The application has people
+// who log in, agents with keys, and routes and middleware of its own. Rampart adds
+// the audit log, the stream and the approvals under /v1/, and the dashboard for
+// the operators. docs/embedding.md walks through it.
 //
 //	go run ./example/mounted   prints how to log in and watch
 //
-// This file is what Rampart asks of a host; site.go is the host.
+// This file has what Rampart needs of a host; site.go is the host.
 package main
 
 import (
@@ -34,10 +34,10 @@ import (
 
 type config struct {
 	dir      string
-	host     string                // that is answered besides loopback names
+	host     string                // name that is served besides loopback names
 	password string                // of ann and of bob
 	key      string                // of the agent claude-code
-	stream   rampart.StreamOptions // whose heartbeat tests set
+	stream   rampart.StreamOptions // tests set its heartbeat
 }
 
 func main() {
@@ -73,7 +73,7 @@ func run(ctx context.Context, c config, ln net.Listener, out io.Writer, log *slo
 	if err != nil {
 		return err
 	}
-	// Last of all: what requests under way have appended is on disk then.
+	// Deferred first, so that it runs last: requests still append until then.
 	defer func() { err = errors.Join(err, r.Close()) }()
 
 	s := &site{rampart: r, log: log, people: map[string]person{
@@ -83,8 +83,8 @@ func run(ctx context.Context, c config, ln net.Listener, out io.Writer, log *slo
 		digest(c.key): "claude-code",
 	}}
 	srv := newServer(s.routes(c.host), log)
-	// Shutdown waits for requests under way: a stream never ends by itself, and
-	// who waits for an approval may wait for a minute.
+	// Shutdown waits for requests. A stream never ends by itself, and a request
+	// that waits for an approval may take a minute.
 	srv.RegisterOnShutdown(func() { r.Stream.Close() })
 	srv.RegisterOnShutdown(func() { r.Approvals.Close() })
 	served := make(chan error, 1)
@@ -99,7 +99,7 @@ func run(ctx context.Context, c config, ln net.Listener, out io.Writer, log *slo
 	drain, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if srv.Shutdown(drain) != nil {
-		srv.Close() // of peers that take no answer
+		srv.Close() // some peers do not read their answer
 	}
 	return nil
 }
@@ -120,8 +120,9 @@ An agent, whose key is %[3]s, records a call:
 
 `
 
-// newServer has the limits of a careful host. Rampart's answers take their own
-// in place of ReadTimeout and WriteTimeout; the application's keep these.
+// newServer returns a server with the time limits of a careful host. They hold for
+// the application's requests; Rampart's have limits of their own in place of
+// ReadTimeout and WriteTimeout.
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
@@ -133,13 +134,13 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// routes are the application's, with Rampart's among them.
+// routes returns the application's routes, with Rampart's among them.
 func (s *site) routes(host string) http.Handler {
 	auth := &rampart.Auth{Authenticate: s.credential}
 	if host != "" {
 		auth.AllowHosts = []string{host}
 	}
-	api := s.rampart.Handler(auth) // one for all places: it knows its own tickets only
+	api := s.rampart.Handler(auth) // mount this one everywhere: a handler knows only the tickets that it issued
 
 	router := chi.NewRouter()
 	router.Use(
@@ -151,12 +152,12 @@ func (s *site) routes(host string) http.Handler {
 	router.Handle("/v1/*", api)
 	router.Mount("/rampart", http.StripPrefix("/rampart", api)) // or below a prefix
 
-	page := dashboard.Handler(&dashboard.Options{HostSession: true}) // for operators: what it asks the API is theirs to ask
+	page := dashboard.Handler(&dashboard.Options{HostSession: true}) // for operators: its requests to the API carry their session
 	router.Handle("/dashboard", page)                                // leads to /dashboard/
 	router.Handle("/dashboard/*", page)
 
 	router.Group(func(own chi.Router) {
-		own.Use(http.NewCrossOriginProtection().Handler) // as Rampart's routes have it
+		own.Use(http.NewCrossOriginProtection().Handler) // Rampart's routes have such a check of their own
 		own.Get("/", s.home)
 		own.Post("/login", s.login)
 		own.Post("/services/{name}/restart", s.restart)
@@ -165,8 +166,8 @@ func (s *site) routes(host string) http.Handler {
 	return router
 }
 
-// credential says what those whom the application knows may do here. It takes
-// the place of Rampart's own tokens; tickets go on to open the stream.
+// credential says what a person or an agent of the application may do. It takes
+// the place of Rampart's own tokens. Tickets still open the stream.
 func (s *site) credential(r *http.Request) (rampart.Credential, error) {
 	if agent, ok := s.agent(r); ok {
 		return rampart.Credential{Name: agent, Scope: rampart.ScopeAgent}, nil

@@ -1,6 +1,6 @@
-// The tests run the program as it is, on listeners of their own, and speak HTTP
-// to it. Where time matters it is synctest's; elsewhere the bounds are there to
-// end a test that hangs.
+// The tests run the whole program on listeners of their own and speak HTTP to it.
+// Tests about time run in synctest; the time limits of the others only end a test
+// that hangs.
 package main_test
 
 import (
@@ -39,17 +39,17 @@ type app struct {
 	logs    *output
 	printed *output
 	secrets []string
-	stop    func() // as SIGTERM does; waits for its end
+	stop    func() // ends the program as SIGTERM does, and waits for that
 }
 
 type options struct {
 	host      string
 	heartbeat time.Duration
-	dial      func(context.Context, string, string) (net.Conn, error) // of the client; its own when nil
+	dial      func(context.Context, string, string) (net.Conn, error) // for the client; nil: the transport's
 }
 
-// start runs the program on ln. When the test ends it is stopped, and what it
-// logged is searched for secrets.
+// start runs the program on ln. When the test ends, start stops the program and
+// searches its log for secrets.
 func start(t *testing.T, ln net.Listener, o options) *app {
 	t.Helper()
 	transport := &http.Transport{DialContext: o.dial, DisableCompression: true}
@@ -86,8 +86,8 @@ func onLoopback(t *testing.T, o options) *app {
 	return start(t, ln, o)
 }
 
-// who is what a request is known by.
-type who struct{ name, value string } // a header
+// who is the header that says who sends a request.
+type who struct{ name, value string }
 
 var (
 	nobody = who{}
@@ -125,7 +125,7 @@ func (a *app) request(w who, method, path, body string, headers ...string) *http
 	return req
 }
 
-// open sends a request and leaves the answer's body to be read.
+// open sends a request and returns the answer with its body unread.
 func (a *app) open(w who, method, path, body string, headers ...string) *http.Response {
 	a.t.Helper()
 	resp, err := a.client.Do(a.request(w, method, path, body, headers...))
@@ -136,7 +136,7 @@ func (a *app) open(w who, method, path, body string, headers ...string) *http.Re
 	return resp
 }
 
-// reply is an answer, read to its end.
+// reply is an answer that was read to its end.
 type reply struct {
 	t      *testing.T
 	status int
@@ -155,7 +155,7 @@ func (a *app) do(w who, method, path, body string, headers ...string) reply {
 	return reply{a.t, resp.StatusCode, resp.Header, string(data)}
 }
 
-// want checks the status and gives the answer back.
+// want checks the status and returns the answer.
 func (r reply) want(status int) reply {
 	r.t.Helper()
 	if r.status != status {
@@ -174,7 +174,7 @@ func (r reply) into(v any) {
 
 const call = `{"tool":"exec","request":{"command":%q},"decision":{"action":"allow"}}`
 
-// record appends a call of the agent's and returns its id.
+// record appends a call of the agent and returns the event's id.
 func (a *app) record(command string) string {
 	a.t.Helper()
 	var got struct {
@@ -184,7 +184,7 @@ func (a *app) record(command string) string {
 	return got.IDs[0]
 }
 
-// ask makes an approval of the agent's and returns its id.
+// ask requests an approval for the agent and returns its id.
 func (a *app) ask() string {
 	a.t.Helper()
 	var got struct {
@@ -219,7 +219,7 @@ type watcher struct {
 	resp *http.Response
 	r    *bufio.Reader
 	last message
-	id   string // to resume after
+	id   string // the last one, to resume after
 }
 
 type message struct {
@@ -227,7 +227,7 @@ type message struct {
 	Event json.RawMessage
 }
 
-// frame reads up to the next blank line, by patience at the latest.
+// frame reads up to the next blank line, for at most patience.
 func (w *watcher) frame() (string, error) {
 	late := time.AfterFunc(patience, func() { w.resp.Body.Close() })
 	defer late.Stop()
@@ -241,7 +241,7 @@ func (w *watcher) frame() (string, error) {
 	}
 }
 
-// next reads the next message; comments are passed over.
+// next reads the next message and skips comments.
 func (w *watcher) next() message {
 	w.t.Helper()
 	for {
@@ -265,7 +265,7 @@ func (w *watcher) next() message {
 	}
 }
 
-// event reads an audit message and returns what is on record.
+// event reads an audit message and returns its event.
 func (w *watcher) event() stored {
 	w.t.Helper()
 	if m := w.next(); m.Type != "audit" {
@@ -278,7 +278,7 @@ func (w *watcher) event() stored {
 	return e
 }
 
-// ends wants the body to end here as it should.
+// ends wants the body to end here, and cleanly.
 func (w *watcher) ends() {
 	w.t.Helper()
 	if text, err := w.frame(); text != "" || !errors.Is(err, io.EOF) {
@@ -286,7 +286,7 @@ func (w *watcher) ends() {
 	}
 }
 
-// stored is what tests look at in a stored line.
+// stored has the members of a stored line that tests look at.
 type stored struct {
 	ID       string
 	Agent    string
@@ -295,7 +295,7 @@ type stored struct {
 	Approval struct{ ID, Status, Credential string }
 }
 
-// output keeps what is written to it.
+// output keeps everything that is written to it.
 type output struct {
 	mu      sync.Mutex
 	buf     bytes.Buffer
@@ -318,7 +318,7 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// waitFor waits until what was written matches.
+// waitFor waits until the output matches.
 func (o *output) waitFor(t *testing.T, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)

@@ -88,13 +88,13 @@ func (b *behind) append() {
 	}
 }
 
-// TestMiddlewareAroundTheStream keeps the table of docs/embedding.md.
+// TestMiddlewareAroundTheStream keeps the table of docs/embedding.md true.
 func TestMiddlewareAroundTheStream(t *testing.T) {
 	const never = 24 * time.Hour
 	for name, c := range map[string]struct {
 		wrap     func(http.Handler) http.Handler
 		encoding string
-		ends     time.Duration // after its beginning
+		ends     time.Duration // after it began
 	}{
 		"nothing":      {wrap: func(h http.Handler) http.Handler { return h }, ends: never},
 		"chi Compress": {wrap: middleware.Compress(5), ends: never},
@@ -147,7 +147,7 @@ func TestMiddlewareAroundTheStream(t *testing.T) {
 					}
 					return
 				}
-				if c.ends == 10*time.Second { // a deadline is noticed when something is written
+				if c.ends == 10*time.Second { // a missed deadline shows at the next write
 					time.Sleep(11 * time.Second)
 					b.append()
 				}
@@ -175,7 +175,8 @@ func TestMiddlewareThatHoldsTheStreamBack(t *testing.T) {
 	})
 }
 
-// What cannot flush gets an answer that names the remedy, and the log names it.
+// Middleware that cannot flush gets an answer that names the remedy, and the log
+// names it too.
 func TestMiddlewareThatCannotFlush(t *testing.T) {
 	for name, wrap := range map[string]func(http.Handler) http.Handler{
 		"*http.timeoutWriter": func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") },
@@ -210,8 +211,8 @@ func TestLoggerOfChiLogsTickets(t *testing.T) {
 	})
 }
 
-// An answer that is broken off must not look whole: Rampart ends one that it
-// cannot go on with by a panic with http.ErrAbortHandler.
+// An answer that is broken off must not look whole: when Rampart cannot finish an
+// answer, it panics with http.ErrAbortHandler.
 func TestRecoveryLeavesBrokenAnswersBroken(t *testing.T) {
 	for name, c := range map[string]struct {
 		recoverer func(http.Handler) http.Handler
@@ -240,7 +241,8 @@ func TestRecoveryLeavesBrokenAnswersBroken(t *testing.T) {
 	}
 }
 
-// Who may read is asked when a stream opens; the host ends one by its context.
+// Rampart asks who may read when a stream opens. A host ends a stream by the
+// request's context.
 func TestContextEndsTheStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		session, logout := context.WithCancelCause(context.Background())
@@ -269,7 +271,7 @@ func wrapping(wrap func(http.ResponseWriter) http.ResponseWriter) func(http.Hand
 	}
 }
 
-// logsTo is middleware.Logger, but for where it logs to.
+// logsTo is middleware.Logger with another place to log to.
 func logsTo(w io.Writer) func(http.Handler) http.Handler {
 	return middleware.RequestLogger(&middleware.DefaultLogFormatter{Logger: log.New(w, "", 0), NoColor: true})
 }

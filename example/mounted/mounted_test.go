@@ -17,13 +17,13 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 	mounted "github.com/rampartlog/rampart/example/mounted"
 )
 
 const streamPath = "/v1/events/stream"
 
-// What is sent comes out at once at the end of all middleware: nothing follows
-// that could push it out.
+// Messages leave all middleware at once: no later message pushes them out.
 func TestStreamThroughTheMiddleware(t *testing.T) {
 	a := onLoopback(t, options{heartbeat: time.Hour})
 	ann := a.login("ann")
@@ -110,7 +110,7 @@ func TestWhoMay(t *testing.T) {
 	a.do(nobody, "POST", "/login", "name=eve&password=", "Content-Type", "application/x-www-form-urlencoded").want(http.StatusUnauthorized)
 }
 
-// The name that the application gives is what the log has, whatever the body says.
+// The log has the name that the application gives, whatever the body says.
 func TestNamesOnRecordAreTheApplications(t *testing.T) {
 	a := onLoopback(t, options{})
 	ann := a.login("ann")
@@ -164,16 +164,16 @@ func TestRoutesOfTheApplicationStayItsOwn(t *testing.T) {
 	}
 }
 
-// The library's own client speaks to a host as well: under a prefix, with the
-// host's key, or with whatever its http.Client sends.
+// The client speaks to such a host too: under a prefix, with the host's key, or
+// with whatever its http.Client adds.
 func TestClient(t *testing.T) {
 	a := onLoopback(t, options{})
 	ann := a.login("ann")
-	agent, err := rampart.NewClient(a.url+"/rampart", &rampart.ClientOptions{Token: mounted.Key})
+	agent, err := client.New(a.url+"/rampart", &client.Options{Token: mounted.Key})
 	if err != nil {
 		t.Fatal(err)
 	}
-	person, err := rampart.NewClient(a.url+"/rampart", &rampart.ClientOptions{HTTP: &http.Client{Transport: with{ann, a.client.Transport}}})
+	person, err := client.New(a.url+"/rampart", &client.Options{HTTP: &http.Client{Transport: with{ann, a.client.Transport}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func TestClient(t *testing.T) {
 			t.Fatal(pending, err)
 		}
 		id := pending[0].ID
-		if err := person.ResolveApproval(ctx, id, rampart.Resolution{Status: rampart.Approved}); err != nil {
+		if _, err := person.ResolveApproval(ctx, id, rampart.Resolution{Status: rampart.Approved}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := agent.WaitApproval(ctx, id); err != nil || got.Status != rampart.Approved || got.ResolvedBy != "ann" {
@@ -207,7 +207,7 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// with sends what somebody is known by along.
+// with adds somebody's header to each request.
 type with struct {
 	who
 	http.RoundTripper
@@ -219,7 +219,7 @@ func (w with) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.RoundTripper.RoundTrip(r)
 }
 
-// A ticket is good wherever the one handler is mounted, and is in no log.
+// A ticket is good wherever the handler is mounted, and stands in no log.
 func TestTicket(t *testing.T) {
 	a := onLoopback(t, options{})
 	ann := a.login("ann")
@@ -234,8 +234,8 @@ func TestTicket(t *testing.T) {
 	a.logs.waitFor(t, `path=/rampart/v1/events/stream status=200`)
 }
 
-// The session's cookie comes along when another page makes the browser send a
-// request; what the browser says of its origin is what keeps it out.
+// When another page makes the browser send a request, the request has the session's
+// cookie. It is refused for the origin that the browser tells.
 func TestCrossOrigin(t *testing.T) {
 	a := onLoopback(t, options{})
 	ann := a.login("ann")
@@ -264,8 +264,8 @@ func TestCrossOrigin(t *testing.T) {
 	a.do(ann, "POST", "/services/billing/restart", "", "Origin", a.url).want(http.StatusOK)
 }
 
-// inMemory runs f in a bubble with the program on a pipe. A pipe has no buffer
-// that would take a heartbeat while the test sleeps, so that there are none.
+// inMemory runs f in a synctest bubble with the program on a pipe. It turns
+// heartbeats off, since a pipe has no buffer to take one while the test sleeps.
 func inMemory(t *testing.T, http2 bool, f func(*testing.T, *app)) {
 	t.Helper()
 	certificate, pool := selfSigned(t, "127.0.0.1")
@@ -282,7 +282,7 @@ func inMemory(t *testing.T, http2 bool, f func(*testing.T, *app)) {
 	})
 }
 
-// The limits of the server are for the application's own requests.
+// The server's time limits hold for the application's own requests only.
 func TestStreamOutlivesTheServersTimeouts(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		t.Run(fmt.Sprint("http2=", http2), func(t *testing.T) {
@@ -311,7 +311,7 @@ func TestStreamOutlivesTheServersTimeouts(t *testing.T) {
 	}
 }
 
-// There is something to outlive.
+// The limits exist: a slow request to the application runs into them.
 func TestTheServersTimeoutsHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pipe := newPipeListener()
@@ -359,8 +359,8 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// One connection carries any number of streams, where browsers allow six
-// connections of HTTP/1.1.
+// Over HTTP/2 one connection carries any number of streams. Of HTTP/1.1 browsers
+// allow six connections.
 func TestHTTP2(t *testing.T) {
 	certificate, pool := selfSigned(t, "127.0.0.1")
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -403,7 +403,7 @@ func (c *counter) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// TestGreeting runs the lines that the program prints.
+// TestGreeting runs the commands that the program prints.
 func TestGreeting(t *testing.T) {
 	tool(t, "sh")
 	tool(t, "curl")
@@ -448,5 +448,5 @@ func TestGreeting(t *testing.T) {
 	run(commands[3], `{"ids":["`)
 	seen.waitFor(t, `(?s)"service":"billing".*"command":"git status"`)
 	stop()
-	_ = watch.Wait() // killed
+	_ = watch.Wait() // it was killed
 }

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// pipeListener is a listener in memory, so that time can be synctest's.
+// pipeListener is a listener in memory, for use in synctest.
 type pipeListener struct {
 	conns chan net.Conn
 	done  chan struct{}

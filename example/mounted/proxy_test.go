@@ -19,15 +19,15 @@ import (
 	"time"
 )
 
-const site = "agents.example.com" // of the blocks in docs/embedding.md
+const site = "agents.example.com" // the name in the blocks of docs/embedding.md
 
-// proxy is a real one in front of the program, with the configuration of
-// docs/embedding.md and sockets in place of its ports.
+// proxy is a real proxy in front of the program. It has the configuration of
+// docs/embedding.md, with sockets in place of ports.
 type proxy struct {
-	language string // of its block
-	ready    string // what it says once it listens
+	language string // of its block in the document
+	ready    string // it logs this once it listens
 	start    func(t *testing.T, dir, config string) *exec.Cmd
-	edit     func(dir, upstream string) []string // old, new, old, new … of the block
+	edit     func(dir, upstream string) []string // returns changes to the block: old, new, old, new …
 }
 
 var proxies = map[string]proxy{
@@ -35,7 +35,7 @@ var proxies = map[string]proxy{
 		language: "nginx",
 		ready:    `getrlimit`,
 		start: func(t *testing.T, dir, config string) *exec.Cmd {
-			// One process, so that there is one to end.
+			// One process, so that ending it ends all.
 			main := fmt.Sprintf(`
 daemon off;
 master_process off;
@@ -81,7 +81,7 @@ http {
 	},
 }
 
-// block is the one fenced block of a language in the document.
+// block returns the document's only fenced block in that language.
 func block(t *testing.T, language string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/embedding.md")
@@ -95,7 +95,7 @@ func block(t *testing.T, language string) string {
 	return string(found[0][1])
 }
 
-// replace wants each old text exactly once.
+// replace fails unless each old text stands in text exactly once.
 func replace(t *testing.T, text string, pairs ...string) string {
 	t.Helper()
 	for i := 0; i < len(pairs); i += 2 {
@@ -116,8 +116,9 @@ func write(t *testing.T, dir, name, content string) (path string) {
 	return path
 }
 
-// behind puts a proxy between the app and its client, over HTTP/2 and TLS, and
-// returns the directory where its access log is. More is replaced in its block.
+// behind puts a proxy between the app and its client, over HTTP/2 and TLS. It
+// makes the changes in more to the proxy's block, and returns the directory of the
+// access log.
 func (a *app) behind(p proxy, more ...string) (dir string) {
 	t := a.t
 	t.Helper()
@@ -152,12 +153,12 @@ func (a *app) behind(p proxy, more ...string) (dir string) {
 	return dir
 }
 
-// TestProxies sends everything that proxies are known to break through them.
+// TestProxies sends through proxies everything that they are known to break.
 func TestProxies(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
 			tool(t, name)
-			a := onLoopback(t, options{host: site, heartbeat: time.Hour}) // no heartbeat pushes anything out
+			a := onLoopback(t, options{host: site, heartbeat: time.Hour}) // so that no heartbeat pushes a message out
 			direct := *a
 			dir := a.behind(p)
 			ann := a.login("ann")
@@ -172,7 +173,7 @@ func TestProxies(t *testing.T) {
 			}
 			position := w.id
 			w.resp.Body.Close()
-			a.logs.waitFor(t, `path=/v1/events/stream status=200`) // the program sees that its client left
+			a.logs.waitFor(t, `path=/v1/events/stream status=200`) // the program noticed that its client left
 			a.record("second")
 			w = a.watch(ann, streamPath, "Last-Event-ID", position)
 			if e := w.event(); e.Request.Command != "second" {
@@ -182,7 +183,7 @@ func TestProxies(t *testing.T) {
 				t.Errorf("resumed: %+v", m)
 			}
 
-			// More in a request than nginx takes by itself, and in an answer than it has buffers for.
+			// A request larger than nginx takes by default, and an answer larger than its buffers.
 			line := fmt.Sprintf(call, strings.Repeat("x", 4000)) + "\n"
 			a.do(claude, "POST", "/v1/audit/events", strings.Repeat(line, 2000), "Content-Type", "application/x-ndjson").want(http.StatusCreated)
 			const export = "/v1/audit/export?from=2000-01-01"
@@ -191,7 +192,7 @@ func TestProxies(t *testing.T) {
 				t.Errorf("%d bytes through the proxy, %d without", len(got.body), len(want.body))
 			}
 
-			// The name under which pages know the site arrives as such.
+			// The program gets the name that pages know the site by.
 			id := a.ask()
 			resolve := "/v1/approvals/" + id + "/resolve"
 			a.do(ann, "POST", resolve, `{"approved":true}`, "Origin", "https://evil.example").want(http.StatusForbidden)
@@ -202,7 +203,7 @@ func TestProxies(t *testing.T) {
 			a.secrets = append(a.secrets, ticket.Token)
 			a.watch(nobody, streamPath+"?type=approvals&token="+ticket.Token).resp.Body.Close()
 
-			// The end of the program is the end of the streams, not their breaking off.
+			// When the program ends, streams end cleanly and are not broken off.
 			last := a.watch(ann, streamPath)
 			a.stop()
 			last.ends()
@@ -219,13 +220,13 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// What docs/embedding.md says of other settings.
+// docs/embedding.md says what other settings do.
 func TestProxiesSetOtherwise(t *testing.T) {
 	for name, c := range map[string]struct {
 		proxy    string
 		old, new string
-		encoding string // of the stream
-		large    int    // status of a body of 2 MB
+		encoding string // Content-Encoding of the stream
+		large    int    // status of a request of 2 MB
 	}{
 		"nginx gzip":         {"nginx", "proxy_read_timeout 75s;", "proxy_read_timeout 75s; gzip on; gzip_types *; gzip_proxied any;", "gzip", 201},
 		"nginx default body": {"nginx", "client_max_body_size 32m;", "", "", 413},
@@ -262,8 +263,8 @@ func TestProxiesSetOtherwise(t *testing.T) {
 	}
 }
 
-// What the program breaks off stays broken: over HTTP/1.0, which nginx speaks by
-// itself, it would look whole.
+// An answer that the program breaks off is broken off for the client too. Over
+// HTTP/1.0, which nginx speaks by default, it would look whole.
 func TestNginxPassesOnThatAnAnswerBrokeOff(t *testing.T) {
 	tool(t, "nginx")
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -282,13 +283,14 @@ func TestNginxPassesOnThatAnAnswerBrokeOff(t *testing.T) {
 	}
 }
 
-// nginx ends what is silent for its proxy_read_timeout; the heartbeat is what
-// is heard. On a machine that stalls for so long one proves nothing, and is
-// tried again.
+// nginx ends an answer that is silent for proxy_read_timeout; heartbeats keep the
+// stream from being silent. A machine that stalls for that long proves nothing, so
+// that the test tries again.
 func TestHeartbeatKeepsTheProxysConnection(t *testing.T) {
 	tool(t, "nginx")
 	const limit = time.Second
-	// beats returns how many heartbeats came, up to most, before it was cut off.
+	// beats returns how many heartbeats came before the stream was cut off, at most
+	// most.
 	beats := func(t *testing.T, heartbeat time.Duration, most int) (n int) {
 		a := onLoopback(t, options{host: site, heartbeat: heartbeat})
 		a.behind(proxies["nginx"], "proxy_read_timeout 75s", "proxy_read_timeout 1s")

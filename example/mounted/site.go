@@ -18,19 +18,19 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// site stands for the application that is there already.
+// site stands for an application that exists already.
 type site struct {
 	rampart *rampart.Rampart
 	log     *slog.Logger
 
 	people   map[string]person       // by name
 	agents   map[sha256Digest]string // key to name
-	sessions sync.Map                // digest of a cookie to a person's name
+	sessions sync.Map                // digest of a session's cookie to a person's name
 }
 
 type person struct {
 	role     role
-	password sha256Digest // of a random one; a chosen one wants bcrypt or the like
+	password sha256Digest // a plain digest will do for a random password; a chosen one needs bcrypt or the like
 }
 
 type role int
@@ -46,7 +46,7 @@ func digest(secret string) sha256Digest { return sha256.Sum256([]byte(secret)) }
 
 const cookie = "session"
 
-// person is who the request's session belongs to.
+// person returns the person whose session the request has.
 func (s *site) person(r *http.Request) (name string, ok bool) {
 	c, err := r.Cookie(cookie)
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *site) person(r *http.Request) (name string, ok bool) {
 	return name, ok
 }
 
-// agent is whose key the request carries.
+// agent returns the agent whose key the request has.
 func (s *site) agent(r *http.Request) (name string, ok bool) {
 	key, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	name, ok = s.agents[digest(key)]
@@ -94,7 +94,7 @@ func (s *site) notFound(w http.ResponseWriter, r *http.Request) {
 	http.Error(w, "the application knows no such page", http.StatusNotFound)
 }
 
-// restart is something that the application does, and has on record first.
+// restart is an action of the application that it records before doing it.
 func (s *site) restart(w http.ResponseWriter, r *http.Request) {
 	name, ok := s.person(r)
 	if !ok || s.people[name].role != operator {
@@ -109,7 +109,7 @@ func (s *site) restart(w http.ResponseWriter, r *http.Request) {
 			Decision: rampart.Decision{Action: "allow", Message: name + " is an operator"},
 		})
 	}
-	if err != nil { // not on record, hence not done
+	if err != nil { // not recorded, hence not done
 		s.log.Error("restart", "error", err)
 		http.Error(w, "not possible at the moment", http.StatusServiceUnavailable)
 		return
@@ -117,12 +117,12 @@ func (s *site) restart(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "restarted %s\n", service)
 }
 
-// logRequests logs the path and not the URL: a token may stand in its query.
+// logRequests logs the path and not the URL, since the query may contain a token.
 func (s *site) logRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor) // which has Flush and Unwrap
+		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor) // has Flush and Unwrap, which streams need
 		began := time.Now()
-		defer func() { // a stream's line comes when it has ended
+		defer func() { // for a stream, once it has ended
 			s.log.Info("request", "id", middleware.GetReqID(r.Context()), "method", r.Method, "path", r.URL.Path,
 				"status", ww.Status(), "bytes", ww.BytesWritten(), "took", time.Since(began))
 		}()

@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// selfSigned is a certificate for a name or address, and the pool that trusts it.
+// selfSigned returns a certificate for a name or an address, and a pool that
+// trusts it.
 func selfSigned(t *testing.T, host string) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	certPEM, keyPEM := selfSignedPEM(t, host)

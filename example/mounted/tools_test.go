@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-// tool finds a program. Without it the test is skipped, or fails where the
-// environment wants all of them to be there.
+// tool finds a program. If the program is missing, the test is skipped, or fails
+// if the environment has RAMPART_E2E=all.
 func tool(t *testing.T, name string) string {
 	t.Helper()
-	// Debian keeps servers where not everybody's PATH leads.
+	// Debian keeps servers in directories that are not in everybody's PATH.
 	for _, place := range []string{name, "/usr/sbin/" + name} {
 		if path, err := exec.LookPath(place); err == nil {
 			return path

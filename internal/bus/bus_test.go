@@ -15,14 +15,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bodies are n events as a ledger takes them.
-func bodies(t *testing.T, n int) [][]byte {
+// records are n events as a ledger takes them.
+func records(t *testing.T, n int) []ledger.Record {
 	t.Helper()
-	out := make([][]byte, n)
+	out := make([]ledger.Record, n)
 	for i := range out {
 		e := record.Event{Timestamp: "2026-03-03T10:15:30Z", Agent: "claude-code", Tool: "exec", Action: "allow"}
 		var err error
-		if out[i], _, err = e.AppendBody(nil); err != nil {
+		if out[i].Body, _, err = e.AppendBody(nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -58,12 +58,12 @@ func TestResumeAheadOfTheAnnouncement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := bus.New(bus.Options{})
 		defer b.Close()
-		position := func(p ledger.Place) string { return string(sse.AppendPosition(nil, p.ID, p.Hash)) }
-		batch := ledger.Batch{Bodies: bodies(t, 2)}
+		position := func(p ledger.Record) string { return string(sse.AppendPosition(nil, p.ID, p.Hash)) }
+		batch := ledger.Batch{Records: records(t, 2)}
 		taken := make(chan []string, 1)
 		l, err := ledger.Open("", &ledger.Options{FS: vfstest.New(), Announce: func(n []ledger.Notice) {
 			go func() {
-				s, resume, err := b.Subscribe(t.Context(), position(batch.Places[0]))
+				s, resume, err := b.Subscribe(t.Context(), position(batch.Records[0]))
 				if resume != bus.OK || err != nil {
 					t.Error(resume, err)
 					taken <- nil
@@ -86,7 +86,7 @@ func TestResumeAheadOfTheAnnouncement(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := <-taken
-		if want := "approvals "; len(got) != 2 || got[0] != want || got[1] != "audit "+position(batch.Places[1]) {
+		if want := "approvals "; len(got) != 2 || got[0] != want || got[1] != "audit "+position(batch.Records[1]) {
 			t.Errorf("got %q, want approvals, then the second event", got)
 		}
 	})
@@ -107,11 +107,11 @@ func TestFollowsTheLedgerIntoMemory(t *testing.T) {
 	}
 	var want []string
 	add := func(n int) {
-		batch := ledger.Batch{Bodies: bodies(t, n)}
+		batch := ledger.Batch{Records: records(t, n)}
 		if err := l.Append(t.Context(), &batch); err != nil {
 			t.Fatal(err)
 		}
-		for _, p := range batch.Places {
+		for _, p := range batch.Records {
 			want = append(want, "audit "+string(sse.AppendPosition(nil, p.ID, p.Hash)))
 		}
 	}

@@ -154,14 +154,14 @@ func (l *Ledger) link(batches []*Batch, hash [64]byte) [64]byte {
 				continue
 			}
 		}
-		for i, body := range b.Bodies {
-			p := &b.Places[i]
+		for i := range b.Records {
+			r := &b.Records[i]
 			id := t.ids.take(len(t.spans))
-			p.ID, p.PrevHash = id.String(), prev
+			r.ID, r.PrevHash = id.String(), prev
 			from := len(t.buf)
-			t.buf, hash = record.AppendLine(t.buf, p.ID, body, &hash)
-			p.Hash = string(hash[:])
-			prev = p.Hash
+			t.buf, hash = record.AppendLine(t.buf, r.ID, r.Body, &hash)
+			r.Hash = string(hash[:])
+			prev = r.Hash
 			t.spans = append(t.spans, span{from: from, to: len(t.buf), id: id, hash: hash})
 			t.buf = append(t.buf, '\n')
 		}
@@ -290,15 +290,15 @@ func (l *Ledger) announce(batches []*Batch) {
 			continue
 		}
 		approvals := false
-		for i := range b.Places {
-			p, s := &b.Places[i], &t.spans[at]
+		for i := range b.Records {
+			r, s := &b.Records[i], &t.spans[at]
 			at++
 			seq++
 			approvals = approvals || s.approval
 			if !b.Bulk {
-				t.notice = append(t.notice, Notice{Kind: NoticeEvent, Seq: seq, ID: p.ID, Hash: p.Hash, Line: t.buf[s.from:s.to]})
-			} else if i == len(b.Places)-1 {
-				t.notice = append(t.notice, Notice{Kind: NoticeBatch, Seq: seq, ID: p.ID, Hash: p.Hash, RunID: b.RunID})
+				t.notice = append(t.notice, Notice{Kind: NoticeEvent, Seq: seq, ID: r.ID, Hash: r.Hash, Line: t.buf[s.from:s.to]})
+			} else if i == len(b.Records)-1 {
+				t.notice = append(t.notice, Notice{Kind: NoticeBatch, Seq: seq, ID: r.ID, Hash: r.Hash, RunID: b.RunID})
 			}
 		}
 		if approvals {

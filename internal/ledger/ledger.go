@@ -77,11 +77,10 @@ type Ledger struct {
 
 // Batch is what is appended in one write, whole or not at all.
 type Batch struct {
-	Bodies [][]byte // of record.Event.AppendBody, at most MaxBatch of them and MaxAppend bytes of lines
-	Places []Place  // given by Append, one for each body
-	Bulk   bool     // announced as one NoticeBatch in place of single notices
-	RunID  string   // of the NoticeBatch
-	Sync   bool     // made durable whatever the policy
+	Records []Record // at most MaxBatch, and MaxAppend bytes of lines
+	Bulk    bool     // announced as one NoticeBatch in place of single notices
+	RunID   string   // of the NoticeBatch
+	Sync    bool     // made durable whatever the policy
 
 	// Check, unless nil, is called when the batch is linked, at the head that
 	// it will follow: lines before that have been observed. An error drops this
@@ -94,21 +93,23 @@ type Batch struct {
 	done chan struct{}
 	err  error // set before done is closed
 
-	// Of a single body, so that it takes one allocation.
-	body  [1][]byte
-	place [1]Place
+	one [1]Record // of a single record, so that a batch of it takes one allocation
 }
 
-// One returns a batch of one body, in one allocation.
+// One returns a batch of one record, in one allocation.
 func One(body []byte) *Batch {
-	b := &Batch{}
-	b.body[0] = body
-	b.Bodies, b.Places = b.body[:], b.place[:]
+	b := &Batch{one: [1]Record{{Body: body}}}
+	b.Records = b.one[:]
 	return b
 }
 
-// Place is what the log gave a line.
-type Place struct{ ID, PrevHash, Hash string }
+// Record is what a caller has of a record, and what the log gives it.
+type Record struct {
+	Body []byte // of record.Event.AppendBody
+
+	// Given by Append.
+	ID, PrevHash, Hash string
+}
 
 // Notice is one message for those who watch the log.
 type Notice struct {
@@ -129,7 +130,8 @@ const (
 	NoticeApprovals                       // some of the lines before have an approval member
 )
 
-// Append makes b durable, as [Options.Sync] says, and fills in its Places.
+// Append makes b durable, as [Options.Sync] says, and gives its records their
+// places.
 //
 // ctx limits the wait for a turn: once b is being written, its outcome is waited
 // for and reported whatever ctx says. The error is b.Check's, [failure.ErrFailed],
@@ -139,16 +141,13 @@ func (l *Ledger) Append(ctx context.Context, b *Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if len(b.Bodies) == 0 {
+	if len(b.Records) == 0 {
 		return nil
 	}
 	began := time.Now()
 	b.size = 0
-	for _, body := range b.Bodies {
-		b.size += len(body) + LineOverhead + 1
-	}
-	if b.Places == nil {
-		b.Places = make([]Place, len(b.Bodies))
+	for i := range b.Records {
+		b.size += len(b.Records[i].Body) + LineOverhead + 1
 	}
 	if l.queue.alone() {
 		l.writeAlone(b)

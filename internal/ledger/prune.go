@@ -140,7 +140,7 @@ func (l *Ledger) putOnRecord(ctx context.Context, last Pruned, before time.Time)
 	if err := l.Append(ctx, batch); err != nil {
 		return err
 	}
-	line, err := l.Get(context.WithoutCancel(ctx), batch.Places[0].ID)
+	line, err := l.Get(context.WithoutCancel(ctx), batch.Records[0].ID)
 	if err == nil {
 		err = replaceFile(l.fs, prunedName, io.NopCloser(bytes.NewReader(append(line, '\n'))), int64(len(line))+1)
 	}

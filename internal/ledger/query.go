@@ -84,7 +84,7 @@ func (l *Ledger) Scan(ctx context.Context, q *Query, fn func(seq uint64, line []
 		return err
 	}
 	defer v.release()
-	s := scan{ledger: l, q: q, upto: v.seq, wants: q.wants(), since: math.MinInt64, until: math.MaxInt64, fn: fn}
+	s := scan{ledger: l, q: *q, upto: v.seq, wants: q.wants(), since: math.MinInt64, until: math.MaxInt64, fn: fn}
 	if q.Approval {
 		s.wants = append(s.wants, segment.Want{Field: segment.Approval, Values: []string{"1"}})
 	}
@@ -108,7 +108,7 @@ func (l *Ledger) Scan(ctx context.Context, q *Query, fn func(seq uint64, line []
 // scan is one query on its way through the log.
 type scan struct {
 	ledger       *Ledger
-	q            *Query
+	q            Query
 	upto         uint64 // number of the newest record when it began
 	wants        []segment.Want
 	since, until int64 // Unix seconds, inclusive

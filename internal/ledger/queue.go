@@ -163,11 +163,11 @@ func (q *queue) gather(taken []*Batch) []*Batch {
 func (q *queue) move(taken []*Batch) []*Batch {
 	n, size := 0, 0
 	for _, b := range q.waiting {
-		if q.lines > 0 && (q.size+b.size > maxWrite || q.lines+len(b.Bodies) > MaxBatch) {
+		if q.lines > 0 && (q.size+b.size > maxWrite || q.lines+len(b.Records) > MaxBatch) {
 			break
 		}
 		n, size = n+1, size+b.size
-		q.size, q.lines = q.size+b.size, q.lines+len(b.Bodies)
+		q.size, q.lines = q.size+b.size, q.lines+len(b.Records)
 	}
 	if n > 0 {
 		taken = append(taken, q.waiting[:n]...)

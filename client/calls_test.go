@@ -1,4 +1,4 @@
-package rampart_test
+package client_test
 
 import (
 	"context"
@@ -17,26 +17,26 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
-	"github.com/rampartlog/rampart/internal/vfs/vfstest"
+	"github.com/rampartlog/rampart/client"
 )
 
-func TestNewClientRefuses(t *testing.T) {
+func TestNewRefuses(t *testing.T) {
 	for _, base := range []string{"", "127.0.0.1:9090", "localhost:9090", "ftp://x", "http://", "http://x/?token=s3cret", "http://x/#f", "http://x\n"} {
-		_, err := rampart.NewClient(base, nil)
+		_, err := client.New(base, nil)
 		wantErr(t, base, err, rampart.ErrInvalid)
 		if err != nil && strings.Contains(err.Error(), "s3cret") {
 			t.Error(err)
 		}
 	}
-	_, err := rampart.NewClient("http://x", &rampart.ClientOptions{Token: "s3cret\n"})
+	_, err := client.New("http://x", &client.Options{Token: "s3cret\n"})
 	if wantErr(t, "a token with its line break", err, rampart.ErrInvalid); strings.Contains(err.Error(), "s3cret") {
 		t.Error(err)
 	}
 }
 
-func TestClientAppends(t *testing.T) {
+func TestClientRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		exit := -1
 		e := event(0)
@@ -80,9 +80,12 @@ func TestClientAppends(t *testing.T) {
 		} {
 			_, err := site.client(adminToken).RecordAll(t.Context(), bad)
 			wantErr(t, name, err, rampart.ErrInvalid)
+			if name == "request" && !strings.HasPrefix(err.Error(), "rampart: invalid: event 2: request: ") {
+				t.Errorf("it does not say which event is wrong, and how: %v", err)
+			}
 		}
 		_, err = site.client("stale-token").Record(t.Context(), e)
-		wantErr(t, "Append", err, rampart.ErrUnauthorized)
+		wantErr(t, "Record", err, rampart.ErrUnauthorized)
 		if r.Chain.Stats().Events != n {
 			t.Error("something was stored")
 		}
@@ -91,9 +94,9 @@ func TestClientAppends(t *testing.T) {
 
 func TestClientQueries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
-		client := site.client(adminToken)
+		admin := site.client(adminToken)
 		var events []rampart.AuditEvent
 		for i := range 350 {
 			e := event(i)
@@ -118,7 +121,7 @@ func TestClientQueries(t *testing.T) {
 			{After: saved[10].ID, Before: saved[200].ID},
 		} {
 			var got []string
-			for line, err := range client.Query(t.Context(), q) {
+			for line, err := range admin.Query(t.Context(), q) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -128,30 +131,73 @@ func TestClientQueries(t *testing.T) {
 				t.Errorf("%+v (-want +got):\n%.1000s", q, diff)
 			}
 		}
-		for range client.Query(t.Context(), rampart.Query{}) {
+		for range admin.Query(t.Context(), rampart.Query{}) {
 			break
 		}
-		line, err := client.Get(t.Context(), saved[7].ID)
+		line, err := admin.Get(t.Context(), saved[7].ID)
 		if want := all(t, r.Chain, rampart.Query{Ascending: true})[7]; err != nil || string(line) != want {
 			t.Errorf("Get: %s, %v", line, err)
 		}
-		_, err = client.Get(t.Context(), "../../status")
+		_, err = admin.Get(t.Context(), "../../status")
 		wantErr(t, "Get of what is no id", err, rampart.ErrNotFound)
 
-		fails := func(c *rampart.Client, q rampart.Query) (err error) {
+		fails := func(c *client.Client, q rampart.Query) (err error) {
 			for _, err = range c.Query(t.Context(), q) {
 			}
 			return err
 		}
-		wantErr(t, "an empty value", fails(client, rampart.Query{Filter: rampart.Filter{Agent: []string{""}}}), rampart.ErrInvalid)
-		wantErr(t, "no id", fails(client, rampart.Query{After: "x"}), rampart.ErrInvalid)
+		wantErr(t, "an empty value", fails(admin, rampart.Query{Filter: rampart.Filter{Agent: []string{""}}}), rampart.ErrInvalid)
+		wantErr(t, "no id", fails(admin, rampart.Query{After: "x"}), rampart.ErrInvalid)
 		wantErr(t, "an agent's token", fails(site.client(agentToken), rampart.Query{}), rampart.ErrUnauthorized)
+	})
+}
+
+func TestClientTotalsAndDates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openRampart(t, t.TempDir(), rampart.Options{})
+		site := newRemote(t, r.Handler(testAuth()))
+		admin := site.client(adminToken)
+		var saved []rampart.AuditEvent
+		for i := range 30 {
+			e := event(i)
+			e.Timestamp = e.Timestamp.Add(time.Duration(i) * 2 * time.Hour)
+			e.Agent, e.Decision.Action = fmt.Sprint("agent-", i%3), []string{"allow", "deny"}[i%2]
+			saved = append(saved, appendOne(t, r.Chain, e))
+		}
+		for _, q := range []rampart.TotalsQuery{
+			{},
+			{Since: saved[3].Timestamp},
+			{Until: saved[20].Timestamp},
+			{Since: saved[3].Timestamp, Until: saved[20].Timestamp, Every: 90 * time.Minute},
+		} {
+			want, err := r.Chain.Totals(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := admin.Totals(t.Context(), q)
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("%+v: %v (-want +got):\n%s", q, err, diff)
+			}
+		}
+		dates, err := admin.Dates(t.Context())
+		if want := []string{"2026-03-05", "2026-03-04", "2026-03-03"}; err != nil || !slices.Equal(dates, want) {
+			t.Errorf("dates %v, %v, want %v", dates, err, want)
+		}
+		for name, bad := range map[string]rampart.TotalsQuery{
+			"intervals of an open range": {Every: time.Hour},
+			"a negative interval":        {Since: saved[0].Timestamp, Until: saved[9].Timestamp, Every: -time.Hour},
+		} {
+			_, err := admin.Totals(t.Context(), bad)
+			wantErr(t, name, err, rampart.ErrInvalid)
+		}
+		_, err = site.client(agentToken).Totals(t.Context(), rampart.TotalsQuery{})
+		wantErr(t, "an agent's token", err, rampart.ErrUnauthorized)
 	})
 }
 
 func TestClientApprovals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		admin, agent := site.client(adminToken), site.client(agentToken)
 		ctx := t.Context()
@@ -178,7 +224,7 @@ func TestClientApprovals(t *testing.T) {
 			t.Errorf("asked twice: %+v, %v", again, err)
 		}
 		list, err := admin.ListApprovals(ctx, rampart.Pending)
-		want.ToolCallID, want.Credential = "", "" // which are not told
+		want.ToolCallID, want.Credential = "", "" // the server does not tell them
 		if diff := cmp.Diff([]rampart.Approval{want}, list); err != nil || diff != "" {
 			t.Errorf("listed: %v (-want +got):\n%s", err, diff)
 		}
@@ -191,16 +237,33 @@ func TestClientApprovals(t *testing.T) {
 			}
 			waited <- a
 		}()
-		time.Sleep(80 * time.Second) // longer than the server lets anybody wait
-		if err := admin.ResolveApproval(ctx, asked.ID, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann", Reason: "fine"}); err != nil {
-			t.Fatal(err)
+		time.Sleep(80 * time.Second) // longer than the server lets one request wait
+		resolved, err := admin.ResolveApproval(ctx, asked.ID, rampart.Resolution{Status: rampart.Approved, ResolvedBy: "ann", Reason: "fine"})
+		if diff := cmp.Diff(rampart.Approval{ID: asked.ID, Status: rampart.Approved}, resolved); err != nil || diff != "" {
+			t.Fatalf("resolved: %v (-want +got):\n%s", err, diff)
 		}
 		if a := <-waited; a.Status != rampart.Approved || a.ResolvedBy != "ann" || a.Reason != "fine" || a.RequestSHA256 != sum {
 			t.Errorf("waited for %+v", a)
 		}
-		wantErr(t, "a second answer", admin.ResolveApproval(ctx, asked.ID, no), rampart.ErrNotPending)
-		wantErr(t, "no verdict", admin.ResolveApproval(ctx, asked.ID, rampart.Resolution{}), rampart.ErrInvalid)
-		wantErr(t, "an agent's answer", agent.ResolveApproval(ctx, asked.ID, yes), rampart.ErrUnauthorized)
+		_, err = admin.ResolveApproval(ctx, asked.ID, no)
+		wantErr(t, "a second answer", err, rampart.ErrNotPending)
+		_, err = admin.ResolveApproval(ctx, asked.ID, rampart.Resolution{})
+		wantErr(t, "no verdict", err, rampart.ErrInvalid)
+		_, err = agent.ResolveApproval(ctx, asked.ID, yes)
+		wantErr(t, "an agent's answer", err, rampart.ErrUnauthorized)
+		want, err = r.Approvals.Get(ctx, asked.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.ToolCallID, want.Credential = "", ""
+		for name, c := range map[string]*client.Client{"admin": admin, "agent": agent} {
+			got, err := c.GetApproval(ctx, asked.ID)
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("%s gets %v (-want +got):\n%s", name, err, diff)
+			}
+		}
+		_, err = site.client(otherToken).GetApproval(ctx, asked.ID)
+		wantErr(t, "another agent's approval", err, rampart.ErrNotFound)
 		_, err = site.client(otherToken).WaitApproval(ctx, asked.ID)
 		wantErr(t, "another agent's approval", err, rampart.ErrNotFound)
 
@@ -247,10 +310,10 @@ func TestClientApprovals(t *testing.T) {
 	})
 }
 
-// An agent that waits does not learn of a restart, and never takes one for an answer.
+// A restart of the server does not end the wait, and is never taken for an answer.
 func TestClientWaitsAcrossRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fs := vfstest.New()
+		fs := t.TempDir()
 		r := openRampart(t, fs, rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		p := request(t, r.Approvals, question(1))
@@ -283,10 +346,10 @@ func TestClientWaitsAcrossRestarts(t *testing.T) {
 	})
 }
 
-// A POST that is redirected comes back as a list.
+// A redirected POST is answered with the list of approvals, which is no approval.
 func TestClientApprovalThatIsRedirected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		api := openRampart(t, vfstest.New(), rampart.Options{}).Handler(testAuth())
+		api := openRampart(t, t.TempDir(), rampart.Options{}).Handler(testAuth())
 		site := newRemote(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPost {
 				http.Redirect(w, r, r.URL.Path, http.StatusFound)
@@ -298,16 +361,26 @@ func TestClientApprovalThatIsRedirected(t *testing.T) {
 		if err == nil {
 			t.Errorf("asked: %+v", a)
 		}
+		site.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				http.Redirect(w, r, "/v1/approvals", http.StatusFound)
+				return
+			}
+			api.ServeHTTP(w, r)
+		}))
+		if a, err := site.client(adminToken).ResolveApproval(t.Context(), "01KD3V5F2R7WQX9Z4M8N6B1C0A", yes); err == nil {
+			t.Errorf("resolved: %+v", a)
+		}
 	})
 }
 
-// The time that a host gives to its requests is none that a person has.
+// The Timeout of a host's http.Client does not limit the time that a person takes.
 func TestClientWaitsLongerThanRequestsMayTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		p := request(t, r.Approvals, question(1))
-		c, err := rampart.NewClient("http://rampart/", &rampart.ClientOptions{
+		c, err := client.New("http://rampart/", &client.Options{
 			Token: agentToken, HTTP: &http.Client{Transport: site, Timeout: 5 * time.Second}, Logger: slog.New(slog.NewTextHandler(&site.log, nil)),
 		})
 		if err != nil {
@@ -335,15 +408,15 @@ func TestClientWaitsLongerThanRequestsMayTake(t *testing.T) {
 
 func TestClientVerifiesAndAsksForTheStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{Version: "1.2.3"})
-		client := newRemote(t, r.Handler(testAuth())).client(adminToken)
+		r := openRampart(t, t.TempDir(), rampart.Options{Version: "1.2.3"})
+		admin := newRemote(t, r.Handler(testAuth())).client(adminToken)
 		saved := appendN(t, r.Chain, 20)
 		want, err := r.Chain.Verify(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, a := range []rampart.Anchor{{}, {ID: saved[3].ID, Hash: saved[3].Hash}, {ID: saved[3].ID}} {
-			got, err := client.Verify(t.Context(), a)
+			got, err := admin.Verify(t.Context(), a)
 			if diff := cmp.Diff(want, got); err != nil || diff != "" {
 				t.Errorf("%+v: %v (-want +got):\n%s", a, err, diff)
 			}
@@ -353,14 +426,14 @@ func TestClientVerifiesAndAsksForTheStatus(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := client.Verify(t.Context(), lie)
+		got, err := admin.Verify(t.Context(), lie)
 		if diff := cmp.Diff(want, got); err != nil || diff != "" || got.Verdict != rampart.VerdictTruncated {
 			t.Errorf("of an anchor that lies beside: %v (-want +got):\n%s", err, diff)
 		}
-		_, err = client.Verify(t.Context(), rampart.Anchor{ID: "x"})
+		_, err = admin.Verify(t.Context(), rampart.Anchor{ID: "x"})
 		wantErr(t, "Verify", err, rampart.ErrInvalid)
 
-		s, err := client.Status(t.Context())
+		s, err := admin.Status(t.Context())
 		if err != nil || s.Version != "1.2.3" || s.Events != 20 || s.Head != r.Chain.Head() || s.Sync != rampart.SyncAlways || s.LastVerify == nil || s.LastVerify.OK {
 			t.Errorf("%+v, %v", s, err)
 		}

@@ -1,4 +1,4 @@
-package rampart_test
+package client_test
 
 import (
 	"context"
@@ -16,19 +16,15 @@ import (
 func TestClientPausesGrowWhenStreamsOnlyGreet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		connections := 0
-		s := newSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		site := newRemote(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			connections++
 			w.Header().Set("Content-Type", "text/event-stream")
 			w.Write([]byte(connectedFrame("0")))
-		}), nil)
-		c, err := rampart.NewClient("http://rampart", &rampart.ClientOptions{HTTP: s.client})
-		if err != nil {
-			t.Fatal(err)
-		}
+		}))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		greetings := 0
-		for e, err := range c.Events(ctx, "0") {
+		for e, err := range site.client("").Events(ctx, "0") {
 			if err == nil && e.Type == rampart.TypeConnected {
 				greetings++
 			} else if !errors.Is(err, context.DeadlineExceeded) {
@@ -41,7 +37,8 @@ func TestClientPausesGrowWhenStreamsOnlyGreet(t *testing.T) {
 	})
 }
 
-// What came, or lasted, makes the next pause a short one again.
+// After a connection that brought a message, or that lasted, the next pause is
+// short again.
 func TestClientPausesBeginAnew(t *testing.T) {
 	for name, stream := range map[string]func(http.ResponseWriter, *http.Request){
 		"a message came": func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(approvalsFrame)) },
@@ -56,7 +53,7 @@ func TestClientPausesBeginAnew(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var ended time.Time
 				longest, connections := time.Duration(0), 0
-				s := newSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				site := newRemote(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if connections++; connections > 1 {
 						longest = max(longest, time.Since(ended))
 					}
@@ -65,14 +62,10 @@ func TestClientPausesBeginAnew(t *testing.T) {
 					http.NewResponseController(w).Flush()
 					stream(w, r)
 					ended = time.Now()
-				}), nil)
-				c, err := rampart.NewClient("http://rampart", &rampart.ClientOptions{HTTP: s.client})
-				if err != nil {
-					t.Fatal(err)
-				}
+				}))
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
-				for _, err := range c.Events(ctx, "0") {
+				for _, err := range site.client("").Events(ctx, "0") {
 					if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 						t.Error(err)
 					}

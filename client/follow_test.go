@@ -1,8 +1,9 @@
-package rampart_test
+package client_test
 
 import (
-	"bytes"
+	"bufio"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -11,10 +12,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,149 +24,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
-	"github.com/rampartlog/rampart/internal/vfs/vfstest"
+	"github.com/rampartlog/rampart/client"
 )
-
-// remote is a server in memory whose handler can be exchanged.
-type remote struct {
-	*site
-	t      testing.TB
-	log    bytes.Buffer // of clients, for reading when they have ended
-	opened atomic.Int64 // requests for the stream
-	bodies atomic.Int64 // answers whose bodies are not closed
-
-	mu      sync.Mutex
-	handler http.Handler
-}
-
-func newRemote(t testing.TB, h http.Handler) *remote {
-	t.Helper()
-	r := &remote{t: t, handler: h}
-	r.site = newSite(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if strings.HasSuffix(req.URL.Path, "/stream") {
-			r.opened.Add(1)
-		}
-		r.mu.Lock()
-		h := r.handler
-		r.mu.Unlock()
-		h.ServeHTTP(w, req)
-	}), nil)
-	return r
-}
-
-func (r *remote) serve(h http.Handler) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.handler = h
-}
-
-// RoundTrip counts bodies that nobody closed.
-func (r *remote) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := r.site.client.Transport.RoundTrip(req)
-	if err == nil {
-		r.bodies.Add(1)
-		resp.Body = &countedBody{ReadCloser: resp.Body, open: &r.bodies}
-	}
-	return resp, err
-}
-
-type countedBody struct {
-	io.ReadCloser
-	open *atomic.Int64
-	once sync.Once
-}
-
-func (b *countedBody) Close() error {
-	b.once.Do(func() { b.open.Add(-1) })
-	return b.ReadCloser.Close()
-}
-
-func (r *remote) client(token string) *rampart.Client {
-	r.t.Helper()
-	c, err := rampart.NewClient("http://rampart/", &rampart.ClientOptions{
-		Token: token, HTTP: &http.Client{Transport: r}, Logger: slog.New(slog.NewTextHandler(&r.log, nil)),
-	})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return c
-}
-
-// follower reads a client's events one after the other.
-type follower struct {
-	t    testing.TB
-	next func() (rampart.Event, error, bool)
-}
-
-func (r *remote) follow(ctx context.Context, after string) *follower {
-	next, stop := iter.Pull2(r.client(adminToken).Events(ctx, after))
-	r.t.Cleanup(stop)
-	return &follower{r.t, next}
-}
-
-// expect compares what comes, as [say] puts it, with what is wanted.
-func (f *follower) expect(want ...string) {
-	f.t.Helper()
-	for _, w := range want {
-		e, err, ok := f.next()
-		if err != nil || !ok || say(e) != w {
-			f.t.Fatalf("got %s (%v, %v), want %s", say(e), err, ok, w)
-		}
-	}
-}
-
-func (f *follower) fails() error {
-	f.t.Helper()
-	e, err, _ := f.next()
-	if err == nil {
-		f.t.Fatalf("got %s, want an error", say(e))
-	}
-	if _, _, more := f.next(); more {
-		f.t.Error("the error is not the last that comes")
-	}
-	return err
-}
-
-func (f *follower) witness(verdict rampart.Verdict, seen, resume string) {
-	f.t.Helper()
-	err := f.fails()
-	var w *rampart.WitnessError
-	if !errors.As(err, &w) || w.Verdict != verdict || w.Seen != seen || w.Resume != resume {
-		f.t.Errorf("got %v (%+v), want the verdict %q, seen %s, resume %s", err, w, verdict, seen, resume)
-	}
-}
-
-func say(e rampart.Event) string {
-	if e.Type == rampart.TypeAudit {
-		return "audit " + e.ID + " " + string(e.Record)
-	}
-	return strings.TrimSpace(string(e.Type) + " " + e.ID)
-}
-
-func connected(after string) string { return "connected " + after }
-
-// audits are what [say] says of stored events.
-func audits(t testing.TB, c *rampart.AuditChain, events ...rampart.AuditEvent) (out []string) {
-	t.Helper()
-	for _, e := range events {
-		line, err := c.Get(t.Context(), e.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, "audit "+position(e)+" "+string(line))
-	}
-	return out
-}
-
-func oversize() rampart.AuditEvent {
-	e := event(0)
-	e.Request = []byte(`{"x":"` + strings.Repeat("x", 61<<10) + `"}`)
-	return e
-}
 
 func TestClientEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 
 		empty := site.follow(t.Context(), "")
@@ -206,19 +71,34 @@ func TestClientEventsMalformedPosition(t *testing.T) {
 	})
 }
 
-// Messages that stand for events come as those events.
+// In place of a message that stands for events, those events come.
 func TestClientEventsOfBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		f := site.follow(t.Context(), "")
 		f.expect(connected("0"))
 
-		bulk, err := r.Chain.AppendBatch(t.Context(), "run_1", event(0), event(1), event(2))
-		if err != nil {
-			t.Fatal(err)
+		// resolve requests n approvals and resolves all of them in one write.
+		resolve := func(n int) {
+			for i := range n {
+				request(t, r.Approvals, question(i))
+				f.expect(append(audits(t, r.Chain, lastEvent(t, r.Chain)), "approvals")...)
+			}
+			before := r.Chain.Head().ID
+			if _, err := r.Approvals.ResolveAll(t.Context(), rampart.BulkResolution{Resolution: yes, RunID: "run_1"}); err != nil {
+				t.Fatal(err)
+			}
+			var bulk []rampart.AuditEvent
+			for _, line := range all(t, r.Chain, rampart.Query{After: before, Ascending: true}) {
+				bulk = append(bulk, parsed(t, line))
+			}
+			if len(bulk) != n {
+				t.Fatalf("%d events of %d answers", len(bulk), n)
+			}
+			f.expect(append(audits(t, r.Chain, bulk...), "approvals")...)
 		}
-		f.expect(append(audits(t, r.Chain, bulk...), "approvals")...)
+		resolve(3)
 		for _, run := range []string{"", "run_2"} {
 			e := oversize()
 			e.RunID = run
@@ -226,20 +106,12 @@ func TestClientEventsOfBatches(t *testing.T) {
 			after := appendOne(t, r.Chain, event(3))
 			f.expect(audits(t, r.Chain, large, after)...)
 		}
-		var many []rampart.AuditEvent
-		for i := range 250 { // more than a page
-			many = append(many, event(i))
-		}
-		bulk, err = r.Chain.AppendBatch(t.Context(), "run_1", many...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.expect(append(audits(t, r.Chain, bulk...), "approvals")...)
+		resolve(250) // more than a page
 	})
 }
 
-// cut ends a stream's body after some bytes, cleanly or not. Only the first
-// streams are cut, one for each number.
+// cut ends the bodies of the next streams after so many bytes each, all cleanly or
+// all not. Further streams are left whole.
 type cut struct {
 	http.Handler
 	mu    sync.Mutex
@@ -292,26 +164,46 @@ func (w *cutWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// r3labs/sse hands out a message that was cut off as a whole one, keeps its id,
-// and takes a clean end for the end of all.
+// firstFrames returns the first n messages of a stream that resumes after a position.
+func firstFrames(t *testing.T, stream http.Handler, after string, n int) (frames string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://rampart/v1/events/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after != "" {
+		req.Header.Set("Last-Event-ID", after)
+	}
+	resp, err := newRemote(t, stream).RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	for r := bufio.NewReader(resp.Body); n > 0; {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if frames += line; line == "\n" {
+			n--
+		}
+	}
+	return frames
+}
+
+// r3labs/sse yields a message that was cut off, keeps its id, and does not connect
+// again after a clean end.
 func TestClientLosesNothingWhereverItIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{Stream: rampart.StreamOptions{FlushEvery: time.Nanosecond}})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		before := appendOne(t, r.Chain, event(0))
 		more := appendN(t, r.Chain, 1)
 		large := appendOne(t, r.Chain, oversize())
 		last := appendOne(t, r.Chain, event(4))
 		want := audits(t, r.Chain, append(more, large, last)...)
-		resp := newSite(t, r.Stream, nil).watch("?last_event_id=" + position(before))
-		total := 0
-		for range 5 { // connected, the three events, approvals
-			f, err := resp.frame()
-			if err != nil {
-				t.Fatal(err)
-			}
-			total += len(f)
-		}
-		resp.body.Close()
+		total := len(firstFrames(t, r.Stream, position(before), 5)) // connected, the three events, approvals
 
 		h := &cut{Handler: r.Handler(testAuth())}
 		site := newRemote(t, h)
@@ -337,10 +229,10 @@ func TestClientLosesNothingWhereverItIsCut(t *testing.T) {
 	})
 }
 
-// Behind a new connection comes what was missed, and nothing twice.
+// A new connection brings the events that were missed, and none twice.
 func TestClientEventsAcrossRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fs := vfstest.New()
+		fs := t.TempDir()
 		var r *rampart.Rampart
 		site := newRemote(t, http.NotFoundHandler())
 		start := func() {
@@ -367,10 +259,10 @@ func TestClientEventsAcrossRestarts(t *testing.T) {
 	})
 }
 
-// r3labs/sse gives up when it is a quarter of an hour old.
+// r3labs/sse gives up 15 minutes after it began.
 func TestClientEventsAfterADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		h := r.Handler(testAuth())
 		site := newRemote(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
 		began := time.Now()
@@ -383,10 +275,10 @@ func TestClientEventsAfterADay(t *testing.T) {
 		if n := site.opened.Load(); n < 24*60*2 || n > 24*60*4 {
 			t.Errorf("%d tries in a day", n)
 		}
-		// A fresh fault begins with short pauses.
+		// After that the pauses are short again.
 		began = time.Now()
 		r.Stream.Close()
-		again := openRampart(t, vfstest.New(), rampart.Options{})
+		again := openRampart(t, t.TempDir(), rampart.Options{})
 		site.serve(again.Handler(testAuth()))
 		f.expect(connected("0"))
 		if d := time.Since(began); d > time.Second {
@@ -422,7 +314,7 @@ func TestClientPausesBetweenTries(t *testing.T) {
 
 func TestClientObeysRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		h := r.Handler(testAuth())
 		var site *remote
 		site = newRemote(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -441,7 +333,7 @@ func TestClientObeysRetryAfter(t *testing.T) {
 // r3labs/sse goes on after its context is done, some 800 times a second.
 func TestClientEventsEndWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		ctx, cancel := context.WithCancel(t.Context())
 		f := site.follow(ctx, "")
@@ -453,7 +345,7 @@ func TestClientEventsEndWithTheContext(t *testing.T) {
 		defer cancel()
 		f = site.follow(ctx, "")
 		f.expect(connected("0"))
-		r.Stream.Close() // from here on it is 503
+		r.Stream.Close() // from here on the server answers 503
 		wantErr(t, "while the server is away", f.fails(), context.DeadlineExceeded)
 		n := site.opened.Load()
 		time.Sleep(time.Hour)
@@ -469,7 +361,7 @@ func TestClientEventsEndWithTheContext(t *testing.T) {
 // r3labs/sse tries again whatever the status, and leaves the body open.
 func TestClientGivesUpWhenItIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		for token, want := range map[string]string{"": "missing token", "stale-token-1f": "wrong token", agentToken: "admin token"} {
 			next, stop := iter.Pull2(site.client(token).Events(t.Context(), ""))
@@ -494,11 +386,11 @@ func TestClientGivesUpWhenItIsRefused(t *testing.T) {
 	})
 }
 
-// A first connection that leads nowhere is a wrong URL; a later one is some
-// proxy's page while the server is away.
+// If the first connection is answered with something else than a stream, the URL
+// is wrong. A later one may get a proxy's page while the server is away.
 func TestClientEventsOfAnotherServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		html := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			io.WriteString(w, "<p>data: {}\n\n")
@@ -514,9 +406,9 @@ func TestClientEventsOfAnotherServer(t *testing.T) {
 			site.serve(h)
 			f.t = t
 			time.AfterFunc(time.Hour, func() { site.serve(r.Handler(testAuth())) })
-			site.site.client.CloseIdleConnections()
+			site.transport.CloseIdleConnections()
 			r.Stream.Close()
-			r = openRampart(t, vfstest.New(), rampart.Options{})
+			r = openRampart(t, t.TempDir(), rampart.Options{})
 			f.expect(connected("0"), "approvals")
 			if n := site.bodies.Load(); n != 1 {
 				t.Errorf("%s: %d bodies are open", name, n)
@@ -525,10 +417,10 @@ func TestClientEventsOfAnotherServer(t *testing.T) {
 	})
 }
 
-// r3labs/sse makes an empty event of each comment, once it has seen an id.
+// r3labs/sse yields an empty event for each comment, once it has seen an id.
 func TestClientEventsWithoutComments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		f := site.follow(t.Context(), "")
 		f.expect(connected("0"))
@@ -544,10 +436,10 @@ func TestClientEventsWithoutComments(t *testing.T) {
 	})
 }
 
-// r3labs/sse waits for ever for a peer that is gone without a word.
+// r3labs/sse waits for ever for a server that is gone without closing.
 func TestClientLeavesASilentServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		h := r.Handler(testAuth())
 		first := appendOne(t, r.Chain, event(0))
 		hang := func(w http.ResponseWriter, req *http.Request) { <-req.Context().Done() }
@@ -581,10 +473,10 @@ func TestClientLeavesASilentServer(t *testing.T) {
 	})
 }
 
-// The time that a consumer takes is no silence, and costs it nothing.
+// However long the consumer takes, that is no silence, and it loses no event.
 func TestClientConsumerTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		f := site.follow(t.Context(), "")
 		f.expect(connected("0"))
@@ -597,7 +489,7 @@ func TestClientConsumerTakesItsTime(t *testing.T) {
 			t.Errorf("%d connections", n)
 		}
 		saved := appendN(t, r.Chain, 200)
-		time.Sleep(time.Hour) // the server has cut it off by now
+		time.Sleep(time.Hour) // the server has ended the connection by now
 		var got []string
 		for want := audits(t, r.Chain, saved...); len(got) < len(want); {
 			e, err, _ := f.next()
@@ -613,10 +505,10 @@ func TestClientConsumerTakesItsTime(t *testing.T) {
 	})
 }
 
-// r3labs/sse connects for ever anew when a message has more than 64 KiB.
+// r3labs/sse reconnects again and again at a message of more than 64 KiB.
 func TestClientTakesLongMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, _ := newLog(t, nil)
+		c := openRampart(t, t.TempDir(), rampart.Options{}).Chain
 		e := oversize()
 		e.Request = []byte(`{"x":"` + strings.Repeat("x", 1000<<10) + `"}`)
 		saved := appendOne(t, c, e)
@@ -635,10 +527,10 @@ func TestClientTakesLongMessages(t *testing.T) {
 	})
 }
 
-// Names and types of a later version are passed over.
+// Members and message types of a later version are ignored.
 func TestClientEventsOfALaterVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, _ := newLog(t, nil)
+		c := openRampart(t, t.TempDir(), rampart.Options{}).Chain
 		e := appendOne(t, c, event(0))
 		audit := auditFrame(t, c, e)
 		site := newRemote(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -655,10 +547,10 @@ func TestClientEventsOfALaterVersion(t *testing.T) {
 	})
 }
 
-// A loop that is left, in whatever way, leaves nothing behind.
+// A loop that ends early, in whatever way, leaves nothing behind.
 func TestClientEventsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		appendN(t, r.Chain, 50)
 		site := newRemote(t, r.Handler(testAuth()))
 		for range site.client(adminToken).Events(t.Context(), "0") {
@@ -674,7 +566,7 @@ func TestClientEventsLeft(t *testing.T) {
 		if n := site.bodies.Load(); n != 0 {
 			t.Errorf("%d bodies are open", n)
 		}
-		time.Sleep(time.Minute) // in which the server notices
+		time.Sleep(time.Minute) // in which the server notices that its clients left
 		if n := r.Bus.Stats().Subscribers; n != 0 {
 			t.Errorf("%d subscribers are left", n)
 		}
@@ -697,7 +589,7 @@ func TestClientIsAWitness(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := openRampart(t, vfstest.New(), rampart.Options{})
+				r := openRampart(t, t.TempDir(), rampart.Options{})
 				site := newRemote(t, r.Handler(testAuth()))
 				f := site.follow(t.Context(), "")
 				f.expect(connected("0"))
@@ -705,9 +597,7 @@ func TestClientIsAWitness(t *testing.T) {
 				f.expect(audits(t, r.Chain, saved...)...)
 				lines := all(t, r.Chain, rampart.Query{Ascending: true})
 
-				fs := vfstest.New()
-				plant(t, fs, c.change(t, lines))
-				other := openRampart(t, fs, rampart.Options{})
+				other := openRampart(t, plant(t, c.change(t, lines), len(lines)+4), rampart.Options{})
 				site.serve(other.Handler(testAuth()))
 				r.Stream.Close()
 				f.expect(connected(position(saved[2])))
@@ -728,18 +618,22 @@ func TestClientIsAWitness(t *testing.T) {
 	}
 }
 
-// A log that was pruned is followed from where it begins, and from any place
-// after what was dropped. Beyond that the client is told, and can go on.
+// A pruned log can be followed from its beginning and from any position after
+// that, and from the last event dropped. From an earlier position the client gets
+// a WitnessError, and can go on.
 func TestClientOfAPrunedLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		lines := linesOf(t, 20)
+		var saved []rampart.AuditEvent
+		for _, line := range lines {
+			saved = append(saved, parsed(t, line))
+		}
+		r, n := prunedLog(t, lines)
 		site := newRemote(t, r.Handler(testAuth()))
-		saved := appendN(t, r.Chain, 20)
-		n := int(prune(t, r.Chain, soon()))
 		head := r.Chain.Head()
 		statement, err := r.Chain.Get(t.Context(), head.ID)
-		if n == 0 || err != nil {
-			t.Fatal(n, err)
+		if err != nil {
+			t.Fatal(err)
 		}
 		end := head.ID + "." + head.Hash[:16]
 		rest := append(audits(t, r.Chain, saved[n:]...), "audit "+end+" "+string(statement), "approvals")
@@ -760,40 +654,31 @@ func TestClientOfAPrunedLog(t *testing.T) {
 	})
 }
 
-// Who saw the log while it was empty, and comes back when its beginning is
-// pruned, is told just that.
+// A client that saw the log while it was empty, and comes back when the log's
+// beginning is pruned, is told just that.
 func TestClientOfALogPrunedSinceItWasEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fs := vfstest.New()
-		r := openRampart(t, fs, rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		site := newRemote(t, r.Handler(testAuth()))
 		f := site.follow(t.Context(), "")
 		f.expect(connected("0"))
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
-		r = openRampart(t, fs, rampart.Options{})
-		appendN(t, r.Chain, 20)
-		if prune(t, r.Chain, soon()) == 0 {
-			t.Fatal("nothing was pruned")
-		}
+		r, _ = prunedLog(t, linesOf(t, 20))
 		site.serve(r.Handler(testAuth()))
 		f.expect(connected("0"))
 		f.witness(rampart.VerdictPruned, "0", "0")
 	})
 }
 
-// A position that is cut off can be another: from now on is not from the start.
+// Half of a position can be another position: "0" is the start of the log. A
+// connected message that was cut off must not move the client there.
 func TestClientThatIsCutWhereItBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		head := position(appendOne(t, r.Chain, event(0)))
-		resp := newSite(t, r.Stream, nil).watch("")
-		frame, err := resp.frame()
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.body.Close()
+		frame := firstFrames(t, r.Stream, "", 1)
 		h := &cut{Handler: r.Handler(testAuth())}
 		site := newRemote(t, h)
 		for limit := range len(frame) {
@@ -804,10 +689,10 @@ func TestClientThatIsCutWhereItBegins(t *testing.T) {
 	})
 }
 
-// What someone on the way changes in the messages does not pass either.
+// A message that somebody changes on the way is noticed too.
 func TestClientIsAWitnessOnTheWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := openRampart(t, vfstest.New(), rampart.Options{})
+		r := openRampart(t, t.TempDir(), rampart.Options{})
 		api := r.Handler(testAuth())
 		seen := appendOne(t, r.Chain, event(0))
 		lost := appendOne(t, r.Chain, event(1))
@@ -836,11 +721,11 @@ func TestClientIsAWitnessOnTheWay(t *testing.T) {
 			f.expect(connected(position(seen)))
 			f.witness(rampart.VerdictTampered, position(seen), "")
 		}
-		// An event that was left out is asked for.
+		// The client asks for an event that was left out,
 		f := send(auditFrame(t, r.Chain, next))
 		f.expect(connected(position(seen)))
 		f.expect(audits(t, r.Chain, lost, next)...)
-		// And it is checked like any other.
+		// and checks it like any other.
 		honest := api
 		api = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			rec := httptest.NewRecorder()
@@ -851,8 +736,8 @@ func TestClientIsAWitnessOnTheWay(t *testing.T) {
 		f.expect(connected(position(seen)))
 		f.witness(rampart.VerdictTampered, position(seen), position(next))
 		api = honest
-		// One that nobody has ends it.
-		r2 := openRampart(t, vfstest.New(), rampart.Options{})
+		// An event that the server's log does not have ends it.
+		r2 := openRampart(t, t.TempDir(), rampart.Options{})
 		for range 4 {
 			appendOne(t, r2.Chain, event(7))
 		}
@@ -864,6 +749,18 @@ func TestClientIsAWitnessOnTheWay(t *testing.T) {
 	})
 }
 
+// prunedLog opens a log of these lines in several segments, and prunes all segments
+// but the last. It returns how many events that dropped.
+func prunedLog(t *testing.T, lines []string) (*rampart.Rampart, int) {
+	t.Helper()
+	r := openRampart(t, plant(t, lines, 6), rampart.Options{})
+	n, err := r.Chain.Prune(t.Context(), time.Now().Add(time.Hour))
+	if n == 0 || err != nil {
+		t.Fatal(n, err)
+	}
+	return r, int(n)
+}
+
 func edited(lines []string) []string {
 	out := slices.Clone(lines)
 	for i := range out {
@@ -872,51 +769,58 @@ func edited(lines []string) []string {
 	return out
 }
 
-// another is the lines of a log that is younger.
+// another returns the lines of a younger log.
 func another(t *testing.T) []string {
 	time.Sleep(time.Second)
-	c := memChain(t, vfstest.New())
-	appendN(t, c, 4)
-	return all(t, c, rampart.Query{Ascending: true})
+	return linesOf(t, 4)
 }
 
-// relink gives lines the hashes that a forger would.
+var hashMember = regexp.MustCompile(`,"hash":"([0-9a-f]{64})"\}$`)
+
+// relink gives the lines new hashes and links, as a forger would.
 func relink(lines []string) []string {
 	prev := strings.Repeat("0", 64)
 	out := make([]string, len(lines))
 	for i, line := range lines {
 		at := strings.LastIndex(line, `"prev_hash":"`) + len(`"prev_hash":"`)
-		out[i] = rehash(line[:at] + prev + line[at+64:])
+		line = hashMember.ReplaceAllString(line[:at]+prev+line[at+64:], "}")
+		out[i] = fmt.Sprintf(`%s,"hash":"%x"}`, strings.TrimSuffix(line, "}"), sha256.Sum256([]byte(line)))
 		prev = out[i][len(out[i])-66 : len(out[i])-2]
 	}
 	return out
 }
 
-// plant makes lines the content of a log's first segment.
-func plant(t *testing.T, fs *vfstest.FS, lines []string) {
+// linesOf returns the stored lines of a new log with n events.
+func linesOf(t *testing.T, n int) []string {
 	t.Helper()
-	f, err := fs.Create("00000000000000000001.jsonl")
-	if err != nil {
-		t.Fatal(err)
+	r := openRampart(t, t.TempDir(), rampart.Options{})
+	appendN(t, r.Chain, n)
+	return all(t, r.Chain, rampart.Query{Ascending: true})
+}
+
+// plant writes lines as a log whose segments have that many lines each, and
+// returns its directory.
+func plant(t *testing.T, lines []string, each int) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for first := 0; first == 0 || first < len(lines); first += each {
+		segment := strings.Join(append(slices.Clone(lines[first:min(first+each, len(lines))]), ""), "\n")
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%020d.jsonl", first+1)), []byte(segment), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	defer f.Close()
-	if _, err := f.WriteAt([]byte(strings.Join(append(lines, ""), "\n")), 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(f.Sync(), fs.SyncDir()); err != nil {
-		t.Fatal(err)
-	}
+	return dir
 }
 
 func ExampleClient_Events() {
-	client, err := rampart.NewClient("http://127.0.0.1:9090", &rampart.ClientOptions{
-		Token: os.Getenv("RAMPART_TOKEN"), Logger: slog.Default(), // which is told while there is no server
+	c, err := client.New("http://127.0.0.1:9090", &client.Options{
+		Token: os.Getenv("RAMPART_TOKEN"), Logger: slog.Default(), // told while there is no server
 	})
 	if err != nil {
 		fmt.Println("give the URL of a server:", err)
 		return
 	}
-	for e, err := range client.Events(context.Background(), "") {
+	for e, err := range c.Events(context.Background(), "") {
 		if err != nil {
 			fmt.Println("it will not go on:", err)
 			return
@@ -928,18 +832,18 @@ func ExampleClient_Events() {
 }
 
 func TestClientOverHTTP2(t *testing.T) {
-	r := openRampart(t, vfstest.New(), rampart.Options{})
+	r := openRampart(t, t.TempDir(), rampart.Options{})
 	srv := httptest.NewUnstartedServer(r.Handler(testAuth()))
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
 	defer srv.Close()
 	defer r.Stream.Close()
-	c, err := rampart.NewClient(srv.URL, &rampart.ClientOptions{Token: adminToken, HTTP: srv.Client()})
+	c, err := client.New(srv.URL, &client.Options{Token: adminToken, HTTP: srv.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, base := range map[string]string{"a stranger's certificate": srv.URL, "HTTP where HTTPS is spoken": strings.Replace(srv.URL, "https", "http", 1)} {
-		stranger, err := rampart.NewClient(base, &rampart.ClientOptions{Token: adminToken, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}})
+		stranger, err := client.New(base, &client.Options{Token: adminToken, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -958,7 +862,7 @@ func TestClientOverHTTP2(t *testing.T) {
 		t.Fatal(err)
 	}
 	if last := lastEvent(t, r.Chain); last.ID != id {
-		t.Errorf("appended %s, the log ends with %s", id, last.ID)
+		t.Errorf("recorded %s, the log ends with %s", id, last.ID)
 	}
 	f.expect(audits(t, r.Chain, lastEvent(t, r.Chain))...)
 }

@@ -1,4 +1,4 @@
-package rampart_test
+package client_test
 
 import (
 	"context"
@@ -12,14 +12,14 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 	"github.com/rampartlog/rampart/internal/heaptest"
 	"github.com/rampartlog/rampart/internal/record"
-	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
-// impostor answers in place of a server: the first request for the stream with
-// that body, later ones with 401, which ends a client, and all others with the
-// answer.
+// impostor answers in place of a server: the first request for the stream with the
+// body stream, later ones with 401, which ends a client, and all other requests
+// with the body answer.
 type impostor struct {
 	stream, answer string
 	opened         int
@@ -39,21 +39,24 @@ func (i *impostor) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func impostorClient(t testing.TB, via http.RoundTripper) *rampart.Client {
+func impostorClient(t testing.TB, via http.RoundTripper) *client.Client {
 	t.Helper()
-	c, err := rampart.NewClient("http://rampart", &rampart.ClientOptions{Token: adminToken, HTTP: &http.Client{Transport: via}})
+	c, err := client.New("http://rampart", &client.Options{Token: adminToken, HTTP: &http.Client{Transport: via}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-// Whatever comes over a stream and in answers, a client ends with an error, and
-// what it gave out before is a chain that follows on the position it began at.
+// Whatever the stream and the answers contain, Events ends with an error, and the
+// events that it yielded before are a chain that follows on its position.
 func FuzzClientEvents(f *testing.F) {
-	r := openRampart(f, vfstest.New(), rampart.Options{})
+	r := openRampart(f, f.TempDir(), rampart.Options{})
 	saved := appendN(f, r.Chain, 3)
-	frames := auditFrames(f, r.Chain, saved)
+	var frames []string
+	for _, e := range saved {
+		frames = append(frames, auditFrame(f, r.Chain, e))
+	}
 	lines := all(f, r.Chain, rampart.Query{Ascending: true})
 	page := `{"events":[` + strings.Join(lines, ",") + `],"next_cursor":""}`
 	start := connectedFrame("0")
@@ -80,7 +83,7 @@ func FuzzClientEvents(f *testing.F) {
 			defer cancel()
 			var got []rampart.Event
 			var err error
-			// For each message the server may be asked for three things.
+			// For each message the client may send three requests.
 			asked := 3 * (strings.Count(stream, "data") + 1)
 			heaptest.Bound(t, len(stream)+asked*(len(answer)+100), func() {
 				got, err = nil, nil
@@ -119,8 +122,8 @@ func FuzzClientEvents(f *testing.F) {
 	})
 }
 
-// endless answers every request with 200, a beginning and then the same again
-// and again, and counts what is taken of it.
+// endless answers every request with 200 and a body that repeats the same for ever
+// after its beginning. It counts the bytes that are read.
 type endless struct {
 	kind, begin, again string
 	taken              atomic.Int64
@@ -148,7 +151,7 @@ func (e *endless) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{Status: "200 OK", StatusCode: 200, Header: http.Header{"Content-Type": {e.kind}}, Body: body, Request: r}, nil
 }
 
-// A client read an answer for as long as it came, into memory.
+// A client read an endless answer into memory.
 func TestClientLeavesAnEndlessAnswer(t *testing.T) {
 	pad := strings.Repeat("x", 1<<16)
 	for name, e := range map[string]*endless{
@@ -167,7 +170,7 @@ func TestClientLeavesAnEndlessAnswer(t *testing.T) {
 	}
 }
 
-// A page that had no events and said that more follow was asked for for ever.
+// A client asked for ever for the page after one without events.
 func TestClientLeavesPagesWithoutEnd(t *testing.T) {
 	c := impostorClient(t, &impostor{answer: `{"events":[],"next_cursor":"01ARZ3NDEKTSV4RRFFQ69G5FAV"}`})
 	for _, err := range c.Query(t.Context(), rampart.Query{}) {
@@ -177,7 +180,7 @@ func TestClientLeavesPagesWithoutEnd(t *testing.T) {
 	}
 }
 
-// A message without end takes no more memory than the longest that there is.
+// An endless message takes no more memory than the longest that is allowed.
 func TestClientLeavesAnEndlessMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, again := range []string{"data: " + strings.Repeat("x", 1000) + "\n", "x", "data\r", "data: x\n", "id: 1\n"} {
@@ -189,7 +192,7 @@ func TestClientLeavesAnEndlessMessage(t *testing.T) {
 				}
 			}
 			cancel()
-			if n := e.taken.Load(); n > 8*(3<<20) { // of some tries in a second
+			if n := e.taken.Load(); n > 8*(3<<20) { // in the few tries of a second
 				t.Errorf("%q: it took %d bytes", again, n)
 			}
 		}
