@@ -23,23 +23,23 @@ import (
 // same names. Only ids and hashes differ.
 func otherWhole(t *testing.T) (l logFiles) {
 	_, lines := goldenWhole(t)
-	bodies := make([][]byte, len(lines))
+	records := make([]ledger.Record, len(lines))
 	for i, line := range lines {
 		from, to := strings.Index(line.text, `"timestamp":`), strings.LastIndex(line.text, `"prev_hash":`)
-		bodies[i] = []byte(line.text[from:to])
+		records[i].Body = []byte(line.text[from:to])
 	}
-	single := len(bodies) - goldenLogs[0].lastWrite
+	single := len(records) - goldenLogs[0].lastWrite
 	dir := t.TempDir()
 	c, err := open(dir, &ledger.Options{SegmentSize: goldenSegment})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, body := range bodies[:single] {
-		if err := c.Ledger.Append(t.Context(), ledger.One(body)); err != nil {
+	for _, r := range records[:single] {
+		if err := c.Ledger.Append(t.Context(), ledger.One(r.Body)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := c.Ledger.Append(t.Context(), &ledger.Batch{Bodies: bodies[single:]}); err != nil {
+	if err := c.Ledger.Append(t.Context(), &ledger.Batch{Records: records[single:]}); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Close(); err != nil {

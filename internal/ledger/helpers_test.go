@@ -68,9 +68,9 @@ func body(e rampart.AuditEvent) ([]byte, error) {
 
 // saved are the events that were appended with b, as they are stored.
 func saved(b *ledger.Batch) ([]rampart.AuditEvent, error) {
-	out := make([]rampart.AuditEvent, len(b.Places))
-	for i, p := range b.Places {
-		e, err := rampart.Record(fmt.Sprintf(`{"id":"%s",%s"prev_hash":"%s","hash":"%s"}`, p.ID, b.Bodies[i], p.PrevHash, p.Hash)).Event()
+	out := make([]rampart.AuditEvent, len(b.Records))
+	for i, r := range b.Records {
+		e, err := rampart.Record(fmt.Sprintf(`{"id":"%s",%s"prev_hash":"%s","hash":"%s"}`, r.ID, r.Body, r.PrevHash, r.Hash)).Event()
 		if err != nil {
 			return nil, err
 		}
@@ -104,10 +104,10 @@ func (c *chain) appendChecked(ctx context.Context, e rampart.AuditEvent, check f
 }
 
 func (c *chain) AppendAll(ctx context.Context, events []rampart.AuditEvent) ([]rampart.AuditEvent, error) {
-	b := &ledger.Batch{Bodies: make([][]byte, len(events))}
+	b := &ledger.Batch{Records: make([]ledger.Record, len(events))}
 	for i := range events {
 		var err error
-		if b.Bodies[i], err = body(events[i]); err != nil {
+		if b.Records[i].Body, err = body(events[i]); err != nil {
 			return nil, err
 		}
 	}
