@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -166,15 +165,6 @@ func event(i int) rampart.AuditEvent {
 	}
 }
 
-func appendOne(t testing.TB, c *chain, e rampart.AuditEvent) rampart.AuditEvent {
-	t.Helper()
-	saved, err := c.Append(context.Background(), e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return saved
-}
-
 func appendN(t testing.TB, c *chain, n int) []rampart.AuditEvent {
 	t.Helper()
 	var out []rampart.AuditEvent
@@ -184,50 +174,6 @@ func appendN(t testing.TB, c *chain, n int) []rampart.AuditEvent {
 			t.Fatal(err)
 		}
 		out = append(out, e)
-	}
-	return out
-}
-
-// appendBulk appends n events with requests of about size bytes, in one go.
-func appendBulk(t testing.TB, c *chain, n, size int) []rampart.AuditEvent {
-	t.Helper()
-	events := make([]rampart.AuditEvent, n)
-	for i := range events {
-		events[i] = event(i)
-		events[i].Request = json.RawMessage(fmt.Sprintf(`{"n":%d,"pad":"%s"}`, i, strings.Repeat("x", size)))
-	}
-	saved, err := c.AppendAll(context.Background(), events)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return saved
-}
-
-// varied fills c with events that differ in every indexed field, in batches,
-// with timestamps that mostly rise.
-func varied(t testing.TB, c *chain, rnd *rand.Rand, n int) []rampart.AuditEvent {
-	t.Helper()
-	pick := func(s ...string) string { return s[rnd.IntN(len(s))] }
-	at := time.Date(2026, 3, 3, 0, 0, 0, 0, time.UTC)
-	var out []rampart.AuditEvent
-	for len(out) < n {
-		var batch []rampart.AuditEvent
-		for range 1 + rnd.IntN(40) {
-			at = at.Add(time.Duration(rnd.IntN(600)-60) * time.Second)
-			e := event(len(out))
-			e.Timestamp = at
-			e.Agent = pick("claude-code", "codex", "a\"b\u2028", "gemini")
-			e.Session = pick("", "x", "y/main")
-			e.Tool = pick("exec", "read", "write")
-			e.RunID = pick("", "run_1", "run_2")
-			e.Decision.Action = pick("allow", "allow", "allow", "deny", "ask")
-			batch = append(batch, e)
-		}
-		saved, err := c.AppendAll(t.Context(), batch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, saved...)
 	}
 	return out
 }
@@ -270,15 +216,6 @@ func plain(events []rampart.AuditEvent, q ledger.Query) (ids []string) {
 
 // soon is after every event that a test appends.
 func soon() time.Time { return time.Now().Add(time.Hour) }
-
-func prune(t testing.TB, c *chain, before time.Time) uint64 {
-	t.Helper()
-	n, err := c.Prune(context.Background(), before)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
 
 func verified(t testing.TB, c *chain, anchors ...ledger.Anchor) ledger.Report {
 	t.Helper()

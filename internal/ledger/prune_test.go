@@ -32,6 +32,24 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
+func appendOne(t testing.TB, c *chain, e rampart.AuditEvent) rampart.AuditEvent {
+	t.Helper()
+	saved, err := c.Append(context.Background(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return saved
+}
+
+func prune(t testing.TB, c *chain, before time.Time) uint64 {
+	t.Helper()
+	n, err := c.Prune(context.Background(), before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // The newest segments stay, and prove what went: by the event that states it, by
 // the file PRUNED, which is a copy of that event, and by hand.
 func TestPruneDropsWhatIsOlder(t *testing.T) {

@@ -10,9 +10,39 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/rampartlog/rampart"
 	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/ledger"
 )
+
+// varied fills c with events that differ in every indexed field, in batches,
+// with timestamps that mostly rise.
+func varied(t testing.TB, c *chain, rnd *rand.Rand, n int) []rampart.AuditEvent {
+	t.Helper()
+	pick := func(s ...string) string { return s[rnd.IntN(len(s))] }
+	at := time.Date(2026, 3, 3, 0, 0, 0, 0, time.UTC)
+	var out []rampart.AuditEvent
+	for len(out) < n {
+		var batch []rampart.AuditEvent
+		for range 1 + rnd.IntN(40) {
+			at = at.Add(time.Duration(rnd.IntN(600)-60) * time.Second)
+			e := event(len(out))
+			e.Timestamp = at
+			e.Agent = pick("claude-code", "codex", "a\"b\u2028", "gemini")
+			e.Session = pick("", "x", "y/main")
+			e.Tool = pick("exec", "read", "write")
+			e.RunID = pick("", "run_1", "run_2")
+			e.Decision.Action = pick("allow", "allow", "allow", "deny", "ask")
+			batch = append(batch, e)
+		}
+		saved, err := c.AppendAll(t.Context(), batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, saved...)
+	}
+	return out
+}
 
 // Every query gives what a loop over all events gives: with the indexes that the
 // log wrote, with none, and with damaged ones.

@@ -5,16 +5,34 @@ package ledger_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
 	"testing"
 	"testing/fstest"
 
+	"github.com/rampartlog/rampart"
 	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/ledger"
 )
+
+// appendBulk appends n events with requests of about size bytes, in one go.
+func appendBulk(t testing.TB, c *chain, n, size int) []rampart.AuditEvent {
+	t.Helper()
+	events := make([]rampart.AuditEvent, n)
+	for i := range events {
+		events[i] = event(i)
+		events[i].Request = json.RawMessage(fmt.Sprintf(`{"n":%d,"pad":"%s"}`, i, strings.Repeat("x", size)))
+	}
+	saved, err := c.AppendAll(context.Background(), events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return saved
+}
 
 func TestVerdictsAreToldApart(t *testing.T) {
 	dir := t.TempDir()
