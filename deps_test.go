@@ -122,6 +122,16 @@ func inModule(dirs ...string) (paths []string) {
 	return paths
 }
 
+// TestDaemonImports keeps what serves and finds a daemon to the library alone,
+// since clients use it as well.
+func TestDaemonImports(t *testing.T) {
+	for _, p := range imports(t, "./daemon") {
+		if strings.Contains(p, ".") && p != module {
+			t.Errorf("daemon imports %s: it may import %s and Go's own packages", p, module)
+		}
+	}
+}
+
 // imports lists packages outside the standard library with -deps, and all
 // direct imports without.
 func imports(t *testing.T, args ...string) []string {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/daemon"
 	"github.com/rampartlog/rampart/dashboard"
 )
 
@@ -22,23 +23,32 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer r.Close()
-	api := r.Handler(&rampart.Auth{AdminToken: os.Getenv("RAMPART_TOKEN")})
-	go func() { log.Fatal(http.ListenAndServe("127.0.0.1:9091", api)) }() // stream, approvals, log
+	http.Handle("/v1/", r.Handler(&rampart.Auth{AdminToken: os.Getenv("RAMPART_TOKEN")})) // stream, approvals, log
+	http.Handle("/dashboard/", dashboard.Handler(nil))                                    // where a person answers
+	l, err := daemon.Listen("localhost:9091")
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Printf("open %s/dashboard/", l.URL())
 
 	gate := rampart.Gate{Recorder: r.Recorder(), Policy: func(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
 		return rampart.Decision{Action: "ask", Message: "rewrites history"}, nil // or allow, watch, deny: your policy
 	}}
-	call := rampart.AuditEvent{
-		Agent: "claude-code", Session: "myapp/main", Tool: "exec",
-		Request: json.RawMessage(`{"command":"git push --force"}`),
+	agent := func(ctx context.Context) {
+		call := rampart.AuditEvent{Agent: "claude-code", Tool: "exec", Request: json.RawMessage(`{"command":"git push --force"}`)}
+		_, err := gate.Do(ctx, call, func(ctx context.Context, request json.RawMessage) (rampart.Response, error) {
+			log.Printf("here it would run: %s", request) // recorded on disk and approved, byte for byte
+			return rampart.Response{}, nil
+		})
+		if err != nil {
+			log.Print(err) // refused, by whom and why, for the agent to read; or what went wrong
+		}
 	}
-	_, err = gate.Do(context.Background(), call, func(ctx context.Context, request json.RawMessage) (rampart.Response, error) {
-		log.Printf("here it would run: %s", request) // recorded on disk and approved, byte for byte
-		return rampart.Response{}, nil
-	})
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err = daemon.Serve(ctx, l, r, http.DefaultServeMux, &daemon.Options{Beside: []func(context.Context){agent}}) // closes r
 	if err != nil {
-		log.Print(err) // refused, by whom and why, for the agent to read; or what went wrong
+		log.Fatal(err)
 	}
 }
 

@@ -198,6 +198,9 @@ func (c *Client) GetApproval(ctx context.Context, id string) (rampart.Approval, 
 // is pending, that approval is returned, whatever else r says. The approval's
 // Credential is the token's name. A TTL counts in whole seconds, rounded up.
 func (c *Client) RequestApproval(ctx context.Context, r rampart.ApprovalRequest) (rampart.Approval, error) {
+	if r.TTL < 0 { // a part of a second would become 0, which is the server's default
+		return rampart.Approval{}, fmt.Errorf("%w: a TTL of %v is negative", rampart.ErrInvalid, r.TTL)
+	}
 	if r.Request == nil {
 		r.Request = json.RawMessage("{}")
 	}

@@ -483,3 +483,18 @@ func TestClientSaysWhatTheServerSaid(t *testing.T) {
 		wantErr(t, "a context that is done", err, context.Canceled)
 	})
 }
+
+// A TTL of less than a second below zero became 0, hence the server's default.
+func TestRequestApprovalRefusesANegativeTTL(t *testing.T) {
+	r := openRampart(t, t.TempDir(), rampart.Options{})
+	c := newRemote(t, r.Handler(testAuth())).client(agentToken)
+	for _, ttl := range []time.Duration{-1, -time.Hour} {
+		q := question(1)
+		q.TTL = ttl
+		_, err := c.RequestApproval(t.Context(), q)
+		wantErr(t, ttl.String(), err, rampart.ErrInvalid)
+	}
+	if n := r.Approvals.Stats().Created; n != 0 {
+		t.Errorf("%d approvals were asked for", n)
+	}
+}

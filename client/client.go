@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/daemon"
 )
 
 // Options configures [New]. Nil, and each zero value, is the documented
@@ -42,7 +43,7 @@ type Options struct {
 }
 
 // Client calls the HTTP API of a [rampart.Rampart], which serves it by its
-// Handler; example/server is such a server. A Client is a [rampart.Recorder],
+// Handler; `rampart serve` is such a server. A Client is a [rampart.Recorder],
 // so that a [rampart.Gate] records and asks through it.
 //
 // All methods may be called concurrently. A Client needs no closing. A call
@@ -84,10 +85,21 @@ const (
 // server that is mounted under a path has that in its base. New connects to
 // nothing yet. ErrInvalid: base is not such a URL, or the token has characters
 // that a header can't carry.
+//
+// An empty base is the daemon of this machine and user, as [daemon.Find] finds it
+// in its default directory, whose error New returns. Its admin token is used
+// unless opts has another.
 func New(base string, opts *Options) (*Client, error) {
 	c := &Client{}
 	if opts != nil {
 		c.opts = *opts
+	}
+	if base == "" {
+		local, err := daemon.Find("")
+		if err != nil {
+			return nil, fmt.Errorf("rampart: find the daemon: %w", err)
+		}
+		base, c.opts.Token = local.URL, cmp.Or(c.opts.Token, local.Token)
 	}
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {

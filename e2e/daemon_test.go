@@ -46,16 +46,25 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var binary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(scratch, "server")
-	if runtime.GOOS == "windows" {
-		path += ".exe"
-	}
-	if out, err := exec.Command("go", "build", "-C", filepath.Join("..", "example", "server"), "-o", path, ".").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
-})
+// binary is the daemon that people install, minimal the one to be read and copied.
+var (
+	binary  = built("../cmd/rampart")
+	minimal = built("../example/server")
+)
+
+// built builds a program once, when it is first asked for.
+func built(dir string) func() (path string, err error) {
+	return sync.OnceValues(func() (string, error) {
+		path := filepath.Join(scratch, filepath.Base(dir))
+		if runtime.GOOS == "windows" {
+			path += ".exe"
+		}
+		if out, err := exec.Command("go", "build", "-C", filepath.FromSlash(dir), "-o", path, ".").CombinedOutput(); err != nil {
+			return "", fmt.Errorf("go build: %w\n%s", err, out)
+		}
+		return path, nil
+	})
+}
 
 const (
 	defaultAddress = "127.0.0.1:9090"
@@ -64,7 +73,7 @@ const (
 	approvalsPath  = "/v1/approvals"
 )
 
-// daemon is a running server that keeps its log where it does by default, in
+// daemon is a running daemon that keeps its log where it does by default, in
 // .rampart of its home.
 type daemon struct {
 	t       *testing.T
@@ -73,6 +82,7 @@ type daemon struct {
 	prefix  string // of its API, where a host has it elsewhere
 	token   string // admin's
 	args    []string
+	minimal bool // it is example/server
 	*program
 }
 
@@ -81,11 +91,7 @@ type daemon struct {
 func start(t *testing.T, args ...string) *daemon {
 	t.Helper()
 	d := &daemon{t: t, home: t.TempDir(), args: args}
-	for d.address == "" {
-		// Below the ports that systems give to connections: while the daemon
-		// is down nobody else gets its port.
-		d.launch(fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000)))
-	}
+	d.launchAnywhere()
 	return d
 }
 
@@ -93,24 +99,54 @@ func start(t *testing.T, args ...string) *daemon {
 func startAtDefault(t *testing.T, args ...string) *daemon {
 	t.Helper()
 	d := &daemon{t: t, home: t.TempDir(), args: args}
-	if d.launch(""); d.address == "" {
-		return start(t, args...)
-	}
+	d.launchAtDefault()
 	return d
+}
+
+// withBoth runs a test with the daemon that people install and with the one to
+// be read and copied.
+func withBoth(t *testing.T, test func(*testing.T, *daemon)) {
+	for name, minimal := range map[string]bool{"cmd/rampart": false, "example/server": true} {
+		t.Run(name, func(t *testing.T) {
+			d := &daemon{t: t, home: t.TempDir(), minimal: minimal}
+			d.launchAtDefault()
+			test(t, d)
+		})
+	}
+}
+
+func (d *daemon) launchAnywhere() {
+	d.t.Helper()
+	for d.address == "" {
+		// Below the ports that systems give to connections: while the daemon
+		// is down nobody else gets its port.
+		d.launch(fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000)))
+	}
+}
+
+func (d *daemon) launchAtDefault() {
+	d.t.Helper()
+	if d.launch(""); d.address == "" {
+		d.launchAnywhere()
+	}
 }
 
 // launch starts the daemon on address, the default one when empty. When that is
 // taken, d.address stays empty.
 func (d *daemon) launch(address string) {
 	d.t.Helper()
-	path, err := binary()
+	build, args := binary, []string{"serve"}
+	if d.minimal {
+		build, args = minimal, nil
+	}
+	path, err := build()
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	args := d.args
 	if address != "" {
-		args = append([]string{"-addr", address}, args...)
+		args = append(args, "-addr", address)
 	}
+	args = append(args, d.args...)
 	d.program = run(d.t, command{env: []string{"HOME=" + d.home}}, path, args...)
 	d.errors.until(d.t, "the daemon listens", func(text string) bool {
 		return strings.Contains(text, "msg=listening") || !d.running()

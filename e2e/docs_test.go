@@ -112,6 +112,8 @@ while read -r word file; do
 done
 `
 
+var daemonStarts = regexp.MustCompile(`\./example/server|rampart serve`)
+
 func runShell(t *testing.T, found []block) {
 	bash := need(t, "bash")
 	dir := t.TempDir()
@@ -153,7 +155,7 @@ func runShell(t *testing.T, found []block) {
 	for _, b := range runs {
 		path := filepath.Join(dir, strconv.Itoa(b.line))
 		// Only one daemon can have the port and the log.
-		own := b.word == "forever" && strings.Contains(b.text, "./example/server")
+		own := b.word == "forever" && daemonStarts.MatchString(b.text)
 		if own {
 			d.stop()
 		}

@@ -8,8 +8,9 @@ require (
 	github.com/google/go-cmp v0.7.0
 	github.com/launchdarkly/eventsource v1.11.0
 	github.com/r3labs/sse/v2 v2.10.0
-	github.com/rampartlog/rampart v0.0.0
+	github.com/rampartlog/rampart v0.1.0
 	github.com/tmaxmax/go-sse v0.11.0
+	golang.org/x/mod v0.37.0
 	gopkg.in/cenkalti/backoff.v1 v1.1.0
 )
 
@@ -18,5 +19,3 @@ require (
 	github.com/oklog/ulid/v2 v2.1.2 // indirect
 	golang.org/x/net v0.47.0 // indirect
 )
-
-replace github.com/rampartlog/rampart => ..

@@ -78,33 +78,34 @@ func TestSamplesCurl(t *testing.T) {
 	shown := strings.Split(strings.TrimSpace(varying.ReplaceAllString(readFile(t, "samples", "output.txt"), `"$1":"…"`)), "\n")
 	for _, name := range []string{"curl-bearer.sh", "curl-query.sh"} {
 		t.Run(name, func(t *testing.T) {
-			d := startAtDefault(t)
-			p := d.shell(name)
-			p.frames(1)
-			d.append("git status", "allow")
-			d.ask("git pull", "", 1) // which nobody answers
-			p.frames(6)
-			d.play()
-			want := slices.Concat(
-				[]string{shown[0], shown[1], "audit ask", shown[2], "audit expired", shown[2], shown[1]},
-				played("audit ", shown[2], `data: {"type":"audit_batch","run_id":"run_1"}`)[1:],
-			)
-			frames := p.frames(len(want))
-			d.stop()
-			if p.wait(); p.err != nil {
-				t.Errorf("curl ended with %v\n%s", p.err, p.errors)
-			}
-			var got []string
-			for _, frame := range frames {
-				data, rest, _ := strings.Cut(frame, "\n")
-				got = append(got, inShort(t, data, shown))
-				if strings.HasPrefix(rest, "id: ") != (data != shown[2]) {
-					t.Errorf("ids belong to all messages but approvals: %s", frame)
+			withBoth(t, func(t *testing.T, d *daemon) {
+				p := d.shell(name)
+				p.frames(1)
+				d.append("git status", "allow")
+				d.ask("git pull", "", 1) // which nobody answers
+				p.frames(6)
+				d.play()
+				want := slices.Concat(
+					[]string{shown[0], shown[1], "audit ask", shown[2], "audit expired", shown[2], shown[1]},
+					played("audit ", shown[2], `data: {"type":"audit_batch","run_id":"run_1"}`)[1:],
+				)
+				frames := p.frames(len(want))
+				d.stop()
+				if p.wait(); p.err != nil {
+					t.Errorf("curl ended with %v\n%s", p.err, p.errors)
 				}
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("curl printed %s", diff)
-			}
+				var got []string
+				for _, frame := range frames {
+					data, rest, _ := strings.Cut(frame, "\n")
+					got = append(got, inShort(t, data, shown))
+					if strings.HasPrefix(rest, "id: ") != (data != shown[2]) {
+						t.Errorf("ids belong to all messages but approvals: %s", frame)
+					}
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("curl printed %s", diff)
+				}
+			})
 		})
 	}
 }
@@ -162,11 +163,12 @@ func (d *daemon) python(program string) *program {
 }
 
 func TestSamplePython(t *testing.T) {
-	d := startAtDefault(t)
-	p := d.python(d.sample("stream.py"))
-	p.prints(1)
-	d.play()
-	d.ends(p, append([]string{"Connected to Rampart"}, played("exec: ", "Approval queue changed", "")...))
+	withBoth(t, func(t *testing.T, d *daemon) {
+		p := d.python(d.sample("stream.py"))
+		p.prints(1)
+		d.play()
+		d.ends(p, append([]string{"Connected to Rampart"}, played("exec: ", "Approval queue changed", "")...))
+	})
 }
 
 // TestSampleMonitor runs the monitoring loop, which goes on from the response

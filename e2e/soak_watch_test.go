@@ -381,7 +381,7 @@ func (x *watcher) message(data []byte, id string) (resumed bool, err error) {
 		return false, nil
 	}
 	var m struct {
-		Type  string
+		Type  rampart.EventType
 		RunID string `json:"run_id"`
 	}
 	if err := json.Unmarshal(data, &m); err != nil {

@@ -7,7 +7,7 @@ require (
 	github.com/go-chi/chi/v5 v5.5.0
 	github.com/gorilla/handlers v1.5.2
 	github.com/klauspost/compress v1.20.4
-	github.com/rampartlog/rampart v0.0.0
+	github.com/rampartlog/rampart v0.1.0
 	go.uber.org/goleak v1.3.0
 )
 
@@ -18,5 +18,3 @@ require (
 	golang.org/x/net v0.47.0 // indirect
 	gopkg.in/cenkalti/backoff.v1 v1.1.0 // indirect
 )
-
-replace github.com/rampartlog/rampart => ../..

@@ -1,292 +1,109 @@
-// Server is Rampart as a daemon: the log in a directory, the API of
-// docs/stream.md and README.md and the dashboard on one address, metrics for
-// Prometheus.
+// Server is the least that serves Rampart on a machine: to read, and to copy.
 //
 //	go run ./example/server         keeps its log in ~/.rampart/audit
-//	go run ./example/server -demo   also plays a made-up agent session
+//	go run ./example/server -demo   plays a made-up session, in a log of its own
 //
-// It holds flags, wiring and shutdown; everything else is the library's.
+// What people install is cmd/rampart, which has more flags, agents' tokens,
+// pruning and metrics.
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
-	"sync"
 	"syscall"
-	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/daemon"
+	"github.com/rampartlog/rampart/dashboard"
+	"github.com/rampartlog/rampart/example/demo"
 )
 
-// sendBuffer is what the kernel takes for a connection that is slow to take it.
-// Linux lets it grow to 4 MB, and says that there is room again once a third of
-// it is out: a watcher that took less than 45 KB a second then looked as if it
-// took nothing, and was disconnected.
-const sendBuffer = 64 << 10
-
-// drain is how long requests under way may take after SIGTERM; then their
-// connections are cut, so that a peer that stays silent cannot hold the daemon.
-const drain = 1500 * time.Millisecond
-
-type config struct {
-	addr           string
-	dir            string
-	agentTokenFile string
-	approvalTTL    time.Duration
-	allowHosts     []string
-	allowOrigins   []string
-	sync           rampart.SyncPolicy
-	keep           time.Duration
-	logFormat      string
-	demo           bool
-	verify         bool
-	anchors        []rampart.Anchor
-	version        bool
-}
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second Ctrl-C kills at once.
-	context.AfterFunc(ctx, stop)
-
-	cfg, err := parse(os.Args[1:], os.Stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return
-	case err != nil:
+	addr := flag.String("addr", daemon.Address, "`address` to listen on")
+	dir := flag.String("dir", daemon.Directory, "`directory` of the token and, in audit/, the log")
+	play := flag.Bool("demo", false, "play a made-up agent session, into a log of its own: demo/ in the directory")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "server: unexpected argument %q: every option is a flag (-h lists them)\n", flag.Arg(0))
 		os.Exit(2)
-	case cfg.version:
-		fmt.Println(version())
-		return
 	}
-	do := func() error { return serve(ctx, cfg, os.Stdout, os.Stderr) }
-	if cfg.verify {
-		do = func() error { return verifyLog(ctx, cfg, os.Stdout) }
-	}
-	if err := do(); err != nil {
-		fmt.Fprintln(os.Stderr, "rampart:", strings.TrimPrefix(err.Error(), "rampart: "))
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C kills at once
+	if err := serve(ctx, *addr, *dir, *play, os.Stdout, slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
+		fmt.Fprintln(os.Stderr, "server:", err)
 		os.Exit(1)
 	}
 }
 
-// parse reads the command line; what is wrong with it has been printed to out
-// when it returns an error.
-func parse(args []string, out io.Writer) (config, error) {
-	var c config
-	fs := flag.NewFlagSet("server", flag.ContinueOnError)
-	var printed bytes.Buffer // with the usage, behind which nobody would see the fault
-	fs.SetOutput(&printed)
-	fs.StringVar(&c.addr, "addr", "127.0.0.1:9090", "`address` to listen on")
-	fs.StringVar(&c.dir, "dir", "~/.rampart", "`directory` of the token and, in audit/, the log")
-	fs.StringVar(&c.agentTokenFile, "agent-token-file", "", "`file` of agents' tokens, mode 0600, a line NAME TOKEN each")
-	fs.DurationVar(&c.approvalTTL, "approval-ttl", 5*time.Minute, "how long an approval waits that names no time of its own")
-	fs.Func("allow-host", "also answer requests for this `host` while bound to loopback; repeatable", appendTo(&c.allowHosts))
-	fs.Func("allow-origin", "let pages of this `origin` (scheme://host:port) use the API; repeatable", appendTo(&c.allowOrigins))
-	fs.StringVar((*string)(&c.sync), "sync", string(rampart.SyncAlways), "when events are forced to the disk: always, interval or never")
-	fs.Func("keep", "drop events older than this `time`, such as 2160h or 90d; everything is kept when 0 or absent", func(s string) (err error) {
-		c.keep, err = parseKeep(s)
-		return err
-	})
-	fs.StringVar(&c.logFormat, "log-format", "text", "text or json")
-	fs.BoolVar(&c.demo, "demo", false, "play a made-up agent session")
-	fs.BoolVar(&c.verify, "verify", false, "check the log in -dir, also of a running daemon, and exit: with 1 when it is not whole")
-	fs.Func("anchor", "with -verify: a `position` of the stream (ID.HASH) noted down earlier, which must be on the log; repeatable", func(s string) error {
-		id, hash, _ := strings.Cut(s, ".")
-		c.anchors = append(c.anchors, rampart.Anchor{ID: id, Hash: hash})
-		return nil
-	})
-	fs.BoolVar(&c.version, "version", false, "print the version and exit")
-	err := fs.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		printed.WriteTo(out)
-		return c, err
-	}
-	if err == nil {
-		err = c.check(fs.Args())
-	}
-	if err != nil {
-		fmt.Fprintln(out, "rampart:", err, "(-h lists the flags)")
-	}
-	return c, err
-}
-
-func appendTo(list *[]string) func(string) error {
-	return func(s string) error {
-		if s == "" {
-			return errors.New("empty")
-		}
-		*list = append(*list, s)
-		return nil
-	}
-}
-
-func (c *config) check(rest []string) error {
-	if len(rest) > 0 {
-		return fmt.Errorf("unexpected argument %q: every option is a flag", rest[0])
-	}
-	if len(c.anchors) > 0 && !c.verify {
-		return errors.New("-anchor: goes with -verify")
-	}
-	if c.approvalTTL <= 0 {
-		return fmt.Errorf("-approval-ttl %v: must be more than zero", c.approvalTTL)
-	}
-	switch c.sync {
-	case rampart.SyncAlways, rampart.SyncInterval, rampart.SyncNever:
-	default:
-		return fmt.Errorf("-sync %q: want always, interval or never", c.sync)
-	}
-	if c.logFormat != "text" && c.logFormat != "json" {
-		return fmt.Errorf("-log-format %q: want text or json", c.logFormat)
-	}
-	// A shell leaves the tilde of -dir=~/x as it is.
-	if rest, ok := strings.CutPrefix(c.dir, "~/"); ok {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return fmt.Errorf("-dir: %w", err)
-		}
-		c.dir = filepath.Join(home, rest)
-	}
-	return nil
-}
-
-// serve runs the daemon until ctx is done. A greeting for people goes to out,
-// the log to logs.
-func serve(ctx context.Context, c config, out, logs io.Writer) (err error) {
-	var handler slog.Handler = slog.NewTextHandler(logs, nil)
-	if c.logFormat == "json" {
-		handler = slog.NewJSONHandler(logs, nil)
-	}
-	log := slog.New(handler)
-
-	agents, err := readAgentTokens(c.agentTokenFile)
-	if err != nil {
-		return fmt.Errorf("-agent-token-file: %w", err)
-	}
-	if err := os.MkdirAll(c.dir, 0o700); err != nil {
-		return fmt.Errorf("-dir: %w", err)
-	}
-	// First of all, since the log's lock is what keeps a second daemon away
-	// from the token and the port as well.
-	r, err := rampart.Open(filepath.Join(c.dir, "audit"), &rampart.Options{
-		Audit:     rampart.AuditOptions{Sync: c.sync},
-		Approvals: rampart.ApprovalOptions{TTL: c.approvalTTL},
-		Version:   version(),
-		Logger:    log,
-	})
+// serve runs the daemon until ctx is done.
+func serve(ctx context.Context, addr, dir string, play bool, out io.Writer, log *slog.Logger) error {
+	dir, err := daemon.Dir(dir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-
-	tokenFile := filepath.Join(c.dir, "token")
-	token, err := adminToken(tokenFile)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	logDir := filepath.Join(dir, "audit")
+	if play {
+		logDir = demo.LogDir(dir)
+	}
+	r, err := rampart.Open(logDir, &rampart.Options{Logger: log})
 	if err != nil {
 		return err
 	}
-	auth := &rampart.Auth{
-		AdminToken:   token,
-		AgentTokens:  agents,
-		AllowHosts:   c.allowHosts,
-		AllowOrigins: c.allowOrigins,
+	defer r.Close() // where it does not come to daemon.Serve, which closes it as well
+
+	token, err := daemon.AdminToken(dir)
+	if err != nil {
+		return err
 	}
+	auth := &rampart.Auth{AdminToken: token}
 	if err := auth.Validate(); err != nil {
-		return fmt.Errorf("-agent-token-file or -allow-origin: %w", err)
-	}
-
-	ln, err := net.Listen("tcp", c.addr)
-	if err != nil {
-		return fmt.Errorf("%w; another address can be given with -addr", err)
-	}
-	addr := ln.Addr().(*net.TCPAddr)
-	if !addr.IP.IsLoopback() {
-		log.Warn("other machines can connect, and tokens travel in clear: put TLS in front", "addr", addr.String())
-	}
-	url := "http://" + addr.String()
-	log.Info("listening", "addr", addr.String(), "dir", c.dir, "pid", os.Getpid())
-	fmt.Fprintf(out, "\nOpen %s/dashboard/ and paste the admin token, which is in %s. Or watch the stream:\n\n    curl -N -H \"Authorization: Bearer $(cat %s)\" %[1]s/v1/events/stream\n\n",
-		url, tokenFile, shellQuote(tokenFile))
-
-	srv := newServer(routes(r, auth), slog.NewLogLogger(handler, slog.LevelWarn))
-	// Streams and waits for an approval would outlast any drain.
-	srv.RegisterOnShutdown(func() { r.Stream.Close() })
-	srv.RegisterOnShutdown(func() { r.Approvals.Close() })
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
-
-	var beside sync.WaitGroup
-	if c.demo {
-		beside.Go(func() { demo{r: r, log: log, out: out, url: url, tokenFile: tokenFile}.play(ctx) })
-	}
-	if c.keep > 0 {
-		beside.Go(func() { prune(ctx, r.Chain, c.keep, log) })
-	}
-
-	select {
-	case err = <-served:
 		return err
-	case <-ctx.Done():
 	}
-	log.Info("stopping")
-	limit, cancel := context.WithTimeout(context.Background(), drain)
-	defer cancel()
-	if srv.Shutdown(limit) != nil {
-		srv.Close()
+	l, err := daemon.Listen(addr)
+	if err != nil {
+		return fmt.Errorf("-addr: %w", err)
 	}
-	beside.Wait()
-	return nil
+	fmt.Fprintf(out, "\nOpen %s/dashboard/ and paste the admin token, which is in %s. Or watch the stream:\n\n    curl -N %s %[1]s/v1/events/stream\n\n",
+		l.URL(), filepath.Join(dir, "token"), daemon.CurlAuth(dir))
+
+	o := &daemon.Options{Dir: dir, Logger: log}
+	if play {
+		o.Dir = "" // no agent is to find it, and record in a demo's log what it did
+		o.Beside = append(o.Beside, (&demo.Demo{Rampart: r, Logger: log, Out: out, URL: l.URL(), Dir: dir}).Play)
+	}
+	return daemon.Serve(ctx, l, r, routes(r, auth), o)
 }
 
-// newServer returns a server that no peer holds by being slow, and whose limits
-// for what it takes are those of docs/operations.md.
-func newServer(h http.Handler, log *log.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
-		// Of what the library sets no limit of its own to: answers without a
-		// body, and those that the server itself gives.
-		ReadTimeout:    30 * time.Second,
-		WriteTimeout:   30 * time.Second,
-		IdleTimeout:    2 * time.Minute,
-		MaxHeaderBytes: 60 << 10, // the server takes 4 KiB more
-		// The server's own answer to OPTIONS * looks at no Host and waits for any body.
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     log,
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			if tcp, ok := c.(*net.TCPConn); ok {
-				_ = tcp.SetWriteBuffer(sendBuffer) // where it can't be had, it stays as it is
-			}
-			return ctx
-		},
-	}
-}
-
-func version() string {
-	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" && b.Main.Version != "(devel)" {
-		return b.Main.Version
-	}
-	return "dev"
-}
-
-// shellQuote makes a path one word of a POSIX shell, and leaves a plain one readable.
-func shellQuote(path string) string {
-	plain := func(r rune) bool {
-		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+@", r)
-	}
-	if strings.IndexFunc(path, func(r rune) bool { return !plain(r) }) < 0 {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+// routes are the API's, and the dashboard, to which / leads.
+func routes(r *rampart.Rampart, auth *rampart.Auth) http.Handler {
+	api := r.Handler(auth)
+	page := auth.RefuseForeign(dashboard.Handler(nil))
+	home := auth.RefuseForeign(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		// Relative, which http.Redirect is not: a proxy may have taken a prefix off.
+		w.Header().Set("Location", "./dashboard/")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	}))
+	// Not a ServeMux, which would redirect //healthz before anybody looked at its Host.
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		switch path := req.URL.Path; {
+		case path == "/":
+			home.ServeHTTP(w, req)
+		case path == "/dashboard", strings.HasPrefix(path, "/dashboard/"):
+			page.ServeHTTP(w, req)
+		default:
+			api.ServeHTTP(w, req)
+		}
+	})
 }

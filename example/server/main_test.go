@@ -1,11 +1,11 @@
-// The tests start the real daemon and speak to it over HTTP alone, as its users
-// do; no time is measured, the bounds are there to end a test that hangs.
+// The tests start the program and speak to it over HTTP alone. All that the
+// library does is tested there, and under heavier use in cmd/rampart.
 package main_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,300 +16,119 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rampartlog/rampart/daemon"
 )
 
 // patience ends a test that hangs; a busy machine needs far less.
 const patience = time.Minute
 
-// Tokens of the two agents that every daemon of the tests knows.
-const (
-	claudeToken = "claude-token-0123456789abcdef"
-	codexToken  = "codex-token-0123456789abcdef"
-)
-
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
-
-func buildAndRun(m *testing.M) int {
+func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "rampart-server-")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		panic(err)
 	}
-	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "server")
-	if runtime.GOOS == "windows" {
-		binary += ".exe"
-	}
-	build := exec.Command("go", "build", "-o", binary, fmt.Sprintf("-race=%t", raceEnabled), ".")
-	if out, err := build.CombinedOutput(); err != nil {
+	binary = filepath.Join(dir, "server.exe") // a name that runs everywhere
+	out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
+	code := 1
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
-		return 1
+	} else {
+		code = m.Run()
 	}
-	return m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
-// daemon is a running server.
-type daemon struct {
-	t     *testing.T
-	dir   string
-	base  string // http://127.0.0.1:PORT
-	token string // admin's
-	out   *output
-	cmd   *exec.Cmd
-	done  chan struct{} // closed once it has ended
-	err   error         // how, once done
+// server is a running one.
+type server struct {
+	t       *testing.T
+	dir     string
+	url     string
+	token   string
+	cmd     *exec.Cmd
+	printed *bufio.Scanner // its standard output
+	faults  bytes.Buffer   // the rest, once it has ended
 }
 
-// start starts a daemon on a directory of its own, with the two agents' tokens.
-func start(t *testing.T, args ...string) *daemon {
+func start(t *testing.T, dir string, args ...string) *server {
 	t.Helper()
-	return startIn(t, t.TempDir(), args...)
-}
-
-// startIn starts a daemon on dir. When the test ends it verifies the log, stops
-// the daemon and searches all that it printed for tokens.
-func startIn(t *testing.T, dir string, args ...string) *daemon {
-	t.Helper()
-	tokens := writeFile(t, dir, "agents", "claude-code "+claudeToken+"\ncodex-cli "+codexToken+"\n", 0o600)
-	d := launch(t, dir, append([]string{"-agent-token-file", tokens}, args...)...)
-	var address string
-	select {
-	case address = <-d.out.address:
-	case <-d.done:
-		t.Fatalf("the daemon ended at once: %v\n%s", d.err, d.out)
-	case <-time.After(patience):
-		t.Fatalf("the daemon does not listen:\n%s", d.out)
+	s := &server{t: t, dir: dir, cmd: exec.Command(binary, append([]string{"-addr", "localhost:0", "-dir", dir}, args...)...)}
+	s.cmd.Stderr = &s.faults
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
 	}
-	d.base = "http://" + address
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	hangs := time.AfterFunc(patience, func() { s.cmd.Process.Kill() })
+	t.Cleanup(func() {
+		hangs.Stop()
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+		if strings.Contains(s.faults.String(), s.token) {
+			t.Errorf("it printed the token:\n%s", &s.faults)
+		}
+	})
+	s.printed = bufio.NewScanner(out)
+	s.url = s.prints(`^Open (http://.+)/dashboard/ and paste the admin token, which is in `)
 	token, err := os.ReadFile(filepath.Join(dir, "token"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.token = strings.TrimSpace(string(token))
-	t.Cleanup(func() {
-		if d.running() {
-			if got := d.admin("GET", "/v1/audit/verify", "").object(); got["ok"] != true {
-				t.Errorf("verify at the end of the test: %v", got)
-			}
-			d.stop()
+	s.token = strings.TrimSpace(string(token))
+	return s
+}
+
+// prints waits for a line and returns what it is asked to find in it.
+func (s *server) prints(pattern string) string {
+	s.t.Helper()
+	for re := regexp.MustCompile(pattern); s.printed.Scan(); {
+		if m := re.FindStringSubmatch(s.printed.Text()); m != nil {
+			return m[len(m)-1]
 		}
-		d.checkOutput()
-	})
-	return d
-}
-
-// launch starts the binary without waiting for anything.
-func launch(t *testing.T, dir string, args ...string) *daemon {
-	t.Helper()
-	return run(t, dir, exec.Command(binary, append([]string{"-addr", "127.0.0.1:0", "-dir", dir}, args...)...))
-}
-
-// run is launch for a command that runs the binary on dir.
-func run(t *testing.T, dir string, cmd *exec.Cmd) *daemon {
-	t.Helper()
-	d := &daemon{t: t, dir: dir, out: newOutput(), done: make(chan struct{}), cmd: cmd}
-	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out
-	// The race detector would wait a second at each daemon's end.
-	d.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
-	if err := d.cmd.Start(); err != nil {
-		t.Fatal(err)
 	}
-	go func() {
-		d.err = d.cmd.Wait()
-		close(d.done)
-	}()
-	t.Cleanup(d.kill)
-	return d
+	s.cmd.Wait()
+	s.t.Fatalf("it never printed %s:\n%s", pattern, &s.faults)
+	return ""
 }
 
-func (d *daemon) running() bool {
-	select {
-	case <-d.done:
-		return false
-	default:
-		return true
-	}
-}
-
-// kill ends the daemon as kill -9 does.
-func (d *daemon) kill() {
-	d.cmd.Process.Kill()
-	<-d.done
-}
-
-// stop ends the daemon as an operator does, and wants a clean end.
-func (d *daemon) stop() {
-	d.t.Helper()
-	d.signal(syscall.SIGTERM)
-	if d.wait(); d.err != nil {
-		d.t.Errorf("the daemon ended with %v\n%s", d.err, d.out)
-	}
-}
-
-func (d *daemon) signal(s os.Signal) {
-	d.t.Helper()
+// stop presses Ctrl-C and wants a clean end.
+func (s *server) stop() {
+	s.t.Helper()
 	if runtime.GOOS == "windows" {
-		d.t.Skip("Windows has no SIGTERM")
+		s.t.Skip("Windows has no signal for it")
 	}
-	if err := d.cmd.Process.Signal(s); err != nil {
-		d.t.Fatal(err)
+	s.cmd.Process.Signal(os.Interrupt)
+	for s.printed.Scan() {
 	}
-}
-
-func (d *daemon) wait() {
-	d.t.Helper()
-	select {
-	case <-d.done:
-	case <-time.After(patience):
-		d.t.Fatalf("the daemon does not end:\n%s", d.out)
+	if err := s.cmd.Wait(); err != nil {
+		s.t.Errorf("it ended with %v\n%s", err, &s.faults)
 	}
 }
 
-// checkOutput wants no token and no data race in anything that was printed.
-func (d *daemon) checkOutput() {
-	d.t.Helper()
-	text := d.out.String()
-	for _, secret := range []string{d.token, claudeToken, codexToken} {
-		if strings.Contains(text, secret) {
-			d.t.Errorf("the daemon printed a token:\n%s", text)
-		}
-	}
-	if strings.Contains(text, "DATA RACE") || strings.Contains(text, "panic") {
-		d.t.Errorf("the daemon printed:\n%s", text)
-	}
-}
-
-func (d *daemon) segments() []string {
-	d.t.Helper()
-	paths, err := filepath.Glob(filepath.Join(d.dir, "audit", "*.jsonl"))
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	slices.Sort(paths)
-	return paths
-}
-
-// lines are the stored lines of the log, read from its files.
-func (d *daemon) lines() []string {
-	d.t.Helper()
-	var all []string
-	for _, s := range d.segments() {
-		data, err := os.ReadFile(s)
-		if err != nil {
-			d.t.Fatal(err)
-		}
-		for line := range strings.Lines(string(data)) {
-			all = append(all, strings.TrimSuffix(line, "\n"))
-		}
-	}
-	return all
-}
-
-func writeFile(t *testing.T, dir, name, content string, mode os.FileMode) string {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path, []byte(content), mode); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// output keeps what a daemon prints and finds the address in it.
-type output struct {
-	address chan string // sent to once
-
-	mu      sync.Mutex
-	buf     bytes.Buffer
-	found   bool
-	changed chan struct{} // closed by the next write
-}
-
-func newOutput() *output {
-	return &output{address: make(chan string, 1), changed: make(chan struct{})}
-}
-
-var listening = regexp.MustCompile(`msg"?[=:]"?listening"?.*addr"?[=:]"?([^" ]+:[0-9]+)`)
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.buf.Write(p)
-	close(o.changed)
-	o.changed = make(chan struct{})
-	if m := listening.FindSubmatch(o.buf.Bytes()); m != nil && !o.found {
-		o.found = true
-		o.address <- string(m[1])
-	}
-	return len(p), nil
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
-// waitFor waits until what was printed matches.
-func (o *output) waitFor(t *testing.T, pattern string) []string {
-	t.Helper()
-	re := regexp.MustCompile(pattern)
-	limit := time.After(patience)
-	for {
-		o.mu.Lock()
-		m, changed := re.FindStringSubmatch(o.buf.String()), o.changed
-		o.mu.Unlock()
-		if m != nil {
-			return m
-		}
-		select {
-		case <-changed:
-		case <-limit:
-			t.Fatalf("%s never came:\n%s", pattern, o)
-		}
-	}
-}
-
-// client keeps no connections, so that tests do not see each other's.
-var client = &http.Client{
-	Timeout:   2 * patience,
-	Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true},
-}
-
-// reply is an answer, read to its end.
-type reply struct {
-	t      *testing.T
-	status int
-	header http.Header
-	body   string
-}
-
-// do sends a request. headers are name, value, name, value …; a body is JSON
-// unless they say otherwise.
-func (d *daemon) do(token, method, path, body string, headers ...string) reply {
-	d.t.Helper()
-	resp, err := client.Do(d.request(token, method, path, body, headers...))
-	if err != nil {
-		d.t.Fatalf("%s %s: %v", method, path, err)
-	}
+// do sends a request and wants an answer of this status, whose body it returns.
+func (s *server) do(token, method, path, body string, status int) string {
+	s.t.Helper()
+	resp := s.open(token, method, path, body)
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		d.t.Fatalf("%s %s: %v", method, path, err)
+	if err != nil || resp.StatusCode != status {
+		s.t.Fatalf("%s %s: %s, want %d: %v\n%s", method, path, resp.Status, status, err, data)
 	}
-	return reply{t: d.t, status: resp.StatusCode, header: resp.Header, body: string(data)}
+	return string(data)
 }
 
-func (d *daemon) request(token, method, path, body string, headers ...string) *http.Request {
-	d.t.Helper()
-	req, err := http.NewRequest(method, d.base+path, strings.NewReader(body))
+func (s *server) open(token, method, path, body string) *http.Response {
+	s.t.Helper()
+	req, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
 	if err != nil {
-		d.t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
@@ -317,161 +136,132 @@ func (d *daemon) request(token, method, path, body string, headers ...string) *h
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	for pair := range slices.Chunk(headers, 2) {
-		if pair[0] == "Host" {
-			req.Host = pair[1]
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return resp
+}
+
+// files are the lines of the log in a directory.
+func files(t *testing.T, dir ...string) (lines []string) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(append(dir, "*.jsonl")...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
 		}
-		req.Header.Set(pair[0], pair[1])
+		lines = slices.AppendSeq(lines, strings.Lines(string(data)))
 	}
-	return req
+	return lines
 }
 
-func (d *daemon) admin(method, path, body string, headers ...string) reply {
-	d.t.Helper()
-	return d.do(d.token, method, path, body, headers...)
-}
-
-// want checks the status and gives the answer back.
-func (r reply) want(status int) reply {
-	r.t.Helper()
-	if r.status != status {
-		r.t.Fatalf("status %d, want %d: %s", r.status, status, r.body)
+// TestSpecification goes through the routes with a stream open, and stops the
+// program under it.
+func TestSpecification(t *testing.T) {
+	s := start(t, filepath.Join(t.TempDir(), "new"))
+	var streams []*http.Response
+	for token, path := range map[string]string{s.token: "/v1/events/stream", "": "/v1/events/stream?token=" + s.token} {
+		resp := s.open(token, "GET", path, "")
+		if got := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || got != "text/event-stream" {
+			t.Errorf("%s: %s, %s", path, resp.Status, got)
+		}
+		streams = append(streams, resp)
 	}
-	return r
-}
-
-// into decodes the body.
-func (r reply) into(v any) {
-	r.t.Helper()
-	if err := json.Unmarshal([]byte(r.body), v); err != nil {
-		r.t.Fatalf("%v in %s", err, r.body)
+	s.do(s.token, "POST", "/v1/audit/events", `{"agent":"a","tool":"exec","request":{"command":"git status"},"decision":{"action":"allow"}}`, http.StatusCreated)
+	var asked struct{ ID string }
+	body := s.do(s.token, "POST", "/v1/approvals", `{"agent":"a","tool":"exec","command":"git push","message":"publishes"}`, http.StatusCreated)
+	if err := json.Unmarshal([]byte(body), &asked); err != nil {
+		t.Fatal(err)
 	}
-}
-
-func (r reply) object() map[string]any {
-	r.t.Helper()
-	var v map[string]any
-	r.into(&v)
-	return v
-}
-
-// fault is the text of an error answer.
-func (r reply) fault() string {
-	r.t.Helper()
-	text, _ := r.object()["error"].(string)
-	if text == "" {
-		r.t.Errorf("an error without text: %s", r.body)
+	s.do(s.token, "POST", "/v1/approvals/"+asked.ID+"/resolve", `{"approved":true}`, http.StatusOK)
+	s.do(s.token, "POST", "/v1/events/ticket", "", http.StatusOK)
+	for path, says := range map[string]string{
+		"/v1/approvals?status=approved":               asked.ID,
+		"/v1/approvals/" + asked.ID:                   `"status":"approved"`,
+		"/v1/audit/events":                            "git status",
+		"/v1/audit/events/" + asked.ID:                "git push",
+		"/v1/audit/dates":                             `"dates":["`,
+		"/v1/audit/stats":                             `"total_events":3`,
+		"/v1/audit/export?since=2000-01-01T00:00:00Z": "git status",
+		"/v1/audit/verify":                            `"ok":true`,
+		"/v1/status":                                  `"events":3`,
+	} {
+		if got := s.do(s.token, "GET", path, "", http.StatusOK); !strings.Contains(got, says) {
+			t.Errorf("%s says\n%s\nwant %s", path, got, says)
+		}
+		s.do("", "GET", path, "", http.StatusUnauthorized)
 	}
-	return text
-}
-
-// append posts events as NDJSON and returns their ids.
-func (d *daemon) append(token string, events ...string) []string {
-	d.t.Helper()
-	var got struct {
-		IDs []string `json:"ids"`
-	}
-	d.do(token, "POST", "/v1/audit/events", strings.Join(events, "\n")+"\n",
-		"Content-Type", "application/x-ndjson").want(http.StatusCreated).into(&got)
-	if len(got.IDs) != len(events) {
-		d.t.Fatalf("%d ids for %d events", len(got.IDs), len(events))
-	}
-	return got.IDs
-}
-
-// event is an event of agent's, with a command to tell it by.
-func event(agent, command string) string {
-	return fmt.Sprintf(`{"agent":%q,"session":"myapp/main","tool":"exec","request":{"command":%q},`+
-		`"decision":{"action":"allow","matched_policies":["allow-git"],"evaluation_time_us":8,"message":"ok"}}`, agent, command)
-}
-
-// page is the answer of GET /v1/audit/events.
-type page struct {
-	Events     []json.RawMessage `json:"events"`
-	NextOffset int               `json:"next_offset"`
-	NextCursor string            `json:"next_cursor"`
-	Date       string            `json:"date"`
-}
-
-// query returns the events of one page, oldest first unless the query says otherwise.
-func (d *daemon) query(query string) page {
-	d.t.Helper()
-	var p page
-	d.admin("GET", "/v1/audit/events?"+query, "").want(http.StatusOK).into(&p)
-	return p
-}
-
-// commands are the request.command of lines, which name events in these tests.
-func commands[T ~string | ~[]byte](t *testing.T, lines []T) []string {
-	t.Helper()
-	list := []string{}
-	for _, line := range lines {
-		list = append(list, string(parse(t, string(line)).Request.Command))
-	}
-	return list
-}
-
-// stored is what tests look at in a stored line.
-type stored struct {
-	ID        string    `json:"id"`
-	Timestamp time.Time `json:"timestamp"`
-	Agent     string    `json:"agent"`
-	Session   string    `json:"session"`
-	RunID     string    `json:"run_id"`
-	Tool      string    `json:"tool"`
-	Request   struct {
-		Command command `json:"command"`
-		Action  string  `json:"action"`
-	} `json:"request"`
-	Decision struct {
-		Action string `json:"action"`
-	} `json:"decision"`
-	Approval map[string]any `json:"approval"`
-	PrevHash string         `json:"prev_hash"`
-	Hash     string         `json:"hash"`
-}
-
-// command is a command as most agents send it; what else is sent reads as "".
-type command string
-
-func (c *command) UnmarshalJSON(b []byte) error {
-	if b[0] != '"' {
-		return nil
-	}
-	return json.Unmarshal(b, (*string)(c))
-}
-
-func parse(t *testing.T, line string) stored {
-	t.Helper()
-	var s stored
-	if err := json.Unmarshal([]byte(line), &s); err != nil {
-		t.Fatalf("%v in %s", err, line)
-	}
-	return s
-}
-
-// position is the stream's name for the place of a line.
-func position(t *testing.T, line string) string {
-	t.Helper()
-	s := parse(t, line)
-	return s.ID + "." + s.Hash[:16]
-}
-
-// until asks the daemon again and again until cond holds.
-func (d *daemon) until(what string, cond func() bool) {
-	d.t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); {
-		if time.Now().After(deadline) {
-			d.t.Fatalf("%s: never", what)
+	for _, path := range []string{"/", "/dashboard", "/dashboard/"} {
+		if got := s.do("", "GET", path, "", http.StatusOK); !strings.Contains(got, "<title>Rampart") {
+			t.Errorf("%s is\n%s", path, got)
 		}
 	}
+	s.do("", "GET", "/healthz", "", http.StatusOK)
+	s.do(s.token, "GET", "/nothing", "", http.StatusNotFound)
+
+	if at, err := daemon.Find(s.dir); err != nil || at != (daemon.Endpoint{URL: s.url, Token: s.token}) {
+		t.Errorf("it is found at %s, %v, and listens on %s", at.URL, err, s.url)
+	}
+	s.stop()
+	for _, resp := range streams {
+		got, err := io.ReadAll(resp.Body)
+		if err != nil || !strings.HasPrefix(string(got), "data: {\"type\":\"connected\"}\n") || !strings.Contains(string(got), "git status") {
+			t.Errorf("the stream ended with %v after\n%s", err, got)
+		}
+		resp.Body.Close()
+	}
+	if got := files(t, s.dir, "audit"); len(got) != 3 {
+		t.Errorf("the log has %d events, want 3", len(got))
+	}
+	again := start(t, s.dir)
+	if again.token != s.token {
+		t.Error("the second start made another token")
+	}
+	again.stop()
 }
 
-// exitCode is -1 when the daemon was killed.
-func (d *daemon) exitCode() int {
-	var exit *exec.ExitError
-	if errors.As(d.err, &exit) {
-		return exit.ExitCode()
+// TestDemo answers what the demo asks, and wants nothing of it in the log of
+// what was done.
+func TestDemo(t *testing.T) {
+	s := start(t, t.TempDir())
+	s.do(s.token, "POST", "/v1/audit/events", `{"agent":"a","tool":"exec","decision":{"action":"allow"}}`, http.StatusCreated)
+	s.stop()
+	before := files(t, s.dir, "audit")
+
+	s = start(t, s.dir, "-demo")
+	s.prints(`with a log of its own in ` + regexp.QuoteMeta(filepath.Join(s.dir, "demo")))
+	s.do(s.token, "POST", s.prints(`^    curl .* http://[^/]+(/v1/approvals/\w+/resolve)$`), `{"approved":true}`, http.StatusOK)
+	s.stop()
+	if got := files(t, s.dir, "audit"); len(before) != 1 || !slices.Equal(got, before) {
+		t.Errorf("the log was\n%s\nis\n%s", before, got)
 	}
-	return 0
+	if got := strings.Join(files(t, s.dir, "demo"), ""); !strings.Contains(got, `"action":"approved"`) {
+		t.Errorf("the demo's log:\n%s", got)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	s := start(t, t.TempDir())
+	address := strings.TrimPrefix(s.url, "http://")
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"-addr", address, "-dir", t.TempDir()}, 1, "another program listens on " + address},
+		{[]string{"-addr", "127.0.0.1:0", "-dir", s.dir}, 1, fmt.Sprint(s.cmd.Process.Pid)},
+		{[]string{"-dir", t.TempDir(), "now"}, 2, `unexpected argument "now"`},
+		{[]string{"-keep", "90d"}, 2, "-keep"},
+	} {
+		cmd := exec.Command(binary, c.args...)
+		out, _ := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != c.code || !strings.Contains(string(out), c.says) {
+			t.Errorf("%q: code %d, want %d; it prints\n%s", c.args, got, c.code, out)
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"bufio"
@@ -17,14 +17,22 @@ import (
 // A shorter token could be guessed over the network.
 const minToken = 16
 
-// adminToken reads the token in the file at path; at the first start it makes
-// one of 256 random bits. The caller holds the log's lock, so that nobody else
-// makes one at the same time.
-func adminToken(path string) (string, error) {
-	data, err := readSecret(path)
+// AdminToken returns the admin's token from the file token in dir. When there
+// is no such file it makes one with a token of 256 random bits, mode 0600;
+// programs that do so at the same time get the same token.
+//
+// A file that others may read is an error, as is a token of less than 16
+// characters or of several words. No error shows the token.
+func AdminToken(dir string) (string, error) {
+	token, err := readToken(tokenPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {
-		return makeToken(path)
+		return makeToken(tokenPath(dir))
 	}
+	return token, err
+}
+
+func readToken(path string) (string, error) {
+	data, err := readSecret(path)
 	if err != nil {
 		return "", err
 	}
@@ -35,31 +43,48 @@ func adminToken(path string) (string, error) {
 	return token, nil
 }
 
-// makeToken writes the file aside and renames it, so that a crash leaves no
-// empty token behind.
-func makeToken(path string) (token string, err error) {
+func makeToken(path string) (string, error) {
 	secret := make([]byte, 32)
 	rand.Read(secret) // never fails
-	token = hex.EncodeToString(secret)
-	f, err := os.CreateTemp(filepath.Dir(path), ".token-*") // O_EXCL, 0600
+	token := hex.EncodeToString(secret)
+	aside, err := writeAside(path, token+"\n")
 	if err != nil {
 		return "", err
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	_, err = f.WriteString(token + "\n")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return "", err
+	defer os.Remove(aside)
+	// A link, unlike a rename, leaves the token of a daemon that was faster.
+	switch err := os.Link(aside, path); {
+	case err == nil:
+		return token, nil
+	case errors.Is(err, fs.ErrExist):
+		return readToken(path)
 	}
-	return token, os.Rename(f.Name(), path)
+	return token, os.Rename(aside, path) // this file system has no links
 }
 
-// readAgentTokens reads lines NAME TOKEN; blank lines and those that begin with
-// # are skipped. An error names the line and never the token. No path, no tokens.
-func readAgentTokens(path string) (map[string]string, error) {
+// writeAside writes content to a new file beside path, mode 0600, to be renamed
+// to it, so that a crash leaves no half of it at path.
+func writeAside(path, content string) (name string, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // O_EXCL, 0600
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		os.Remove(f.Name())
+		return "", err
+	}
+	return f.Name(), nil
+}
+
+// AgentTokens reads agents' tokens for rampart.Auth, by agent name, from a file
+// of lines NAME TOKEN. Blank lines and those that begin with # are skipped. No
+// path, no tokens.
+//
+// A file that others may read is an error, as are a token of less than 16
+// characters and a name or a token that is there twice. An error names the line
+// and shows no token.
+func AgentTokens(path string) (map[string]string, error) {
 	if path == "" {
 		return nil, nil
 	}

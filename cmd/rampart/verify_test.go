@@ -12,47 +12,47 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// TestVerifyFlag checks a log that is in use, a copy of it, and copies that
+// TestVerifyCommand checks a log that is in use, a copy of it, and copies that
 // somebody changed.
-func TestVerifyFlag(t *testing.T) {
+func TestVerifyCommand(t *testing.T) {
 	d := start(t)
 	d.append(d.token, event("a", "one"), event("a", "two"), event("a", "three"))
 	lines := d.lines()
-	verify := func(dir string, code int, says string, args ...string) {
+	check := func(dir string, code int, says string, args ...string) {
 		t.Helper()
-		v := launch(t, dir, append([]string{"-verify"}, args...)...)
+		v := verify(t, dir, args...)
 		v.wait()
 		if got := v.out.String(); v.exitCode() != code || !strings.Contains(got, says) {
-			t.Errorf("-verify %v: exit code %d, want %d; it prints\n%swant\n%s", args, v.exitCode(), code, got, says)
+			t.Errorf("verify %v: exit code %d, want %d; it prints\n%swant\n%s", args, v.exitCode(), code, got, says)
 		}
 	}
 	head := position(t, lines[2])
-	verify(d.dir, 0, "ok: 3 events", "-anchor", head, "-anchor", parse(t, lines[0]).ID)
-	verify(d.dir, 1, "truncated", "-anchor", parse(t, lines[1]).ID+"."+strings.Repeat("0", 16))
-	verify(d.dir, 1, "26 characters", "-anchor", "yesterday")
+	check(d.dir, 0, "ok: 3 events", "-anchor", head, "-anchor", parse(t, lines[0]).ID)
+	check(d.dir, 1, "truncated", "-anchor", parse(t, lines[1]).ID+"."+strings.Repeat("0", 16))
+	check(d.dir, 1, "26 characters", "-anchor", "yesterday")
 
 	backup := t.TempDir()
 	if err := os.CopyFS(filepath.Join(backup, "audit"), os.DirFS(filepath.Join(d.dir, "audit"))); err != nil {
 		t.Fatal(err)
 	}
-	verify(backup, 0, "head: "+parse(t, lines[2]).Hash)
+	check(backup, 0, "head: "+parse(t, lines[2]).Hash)
 	segment := filepath.Join(backup, "audit", "00000000000000000001.jsonl")
 	data := readFile(t, segment)
 	if err := os.WriteFile(segment, bytes.Replace(data, []byte(`"two"`), []byte(`"2wo"`), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	verify(backup, 1, "not whole: corrupt log: 00000000000000000001.jsonl line 2")
+	check(backup, 1, "not whole: corrupt log: 00000000000000000001.jsonl line 2")
 	if err := os.WriteFile(segment, data[:len(lines[0])+1], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	verify(backup, 0, "ok: 1 events") // for a bare chain
-	verify(backup, 1, "truncated", "-anchor", head)
-	verify(filepath.Join(d.dir, "audit"), 0, "ok: 3 events")
-	verify(t.TempDir(), 1, "there is no log in it")
+	check(backup, 0, "ok: 1 events") // for a bare chain
+	check(backup, 1, "truncated", "-anchor", head)
+	check(filepath.Join(d.dir, "audit"), 0, "ok: 3 events")
+	check(t.TempDir(), 1, "there is no log in it")
 }
 
 // An anchor from before a pruning can't be checked, which is no fault of the log.
-func TestVerifyFlagOfAPrunedLog(t *testing.T) {
+func TestVerifyCommandOfAPrunedLog(t *testing.T) {
 	dir := t.TempDir()
 	chain, err := rampart.OpenAuditChain(filepath.Join(dir, "audit"), &rampart.AuditOptions{Sync: rampart.SyncNever})
 	if err != nil {
@@ -75,7 +75,7 @@ func TestVerifyFlagOfAPrunedLog(t *testing.T) {
 	if err := chain.Close(); err != nil {
 		t.Fatal(err)
 	}
-	v := launch(t, dir, "-verify", "-anchor", first.ID)
+	v := verify(t, dir, "-anchor", first.ID)
 	v.wait()
 	if got := v.out.String(); v.exitCode() != 1 || !strings.Contains(got, "the log is whole, and an anchor is older") {
 		t.Errorf("exit code %d; it prints\n%s", v.exitCode(), got)

@@ -67,13 +67,13 @@ func (f figures) Collect(ch chan<- prometheus.Metric) {
 	gauge(subscribers, float64(stream.Open))
 	count(opened, stream.Opened)
 	for reason, n := range stream.Closed {
-		count(closed, n, reason)
+		count(closed, n, string(reason))
 	}
 	for typ, n := range stream.Sent {
-		count(sent, n, typ)
+		count(sent, n, string(typ))
 	}
 	for result, n := range stream.Resumes {
-		count(resumes, n, result)
+		count(resumes, n, string(result))
 	}
 	gauge(catchUp, float64(f.r.Bus.Stats().CatchUp))
 	count(witness, stream.WitnessMismatches)
@@ -82,7 +82,7 @@ func (f figures) Collect(ch chan<- prometheus.Metric) {
 	count(appended, audit.Appended)
 	ch <- prometheus.MustNewConstHistogram(appendSeconds, audit.Append.Count, audit.Append.Sum, audit.Append.Buckets)
 	for op, n := range audit.Errors {
-		count(auditErrors, n, op)
+		count(auditErrors, n, string(op))
 	}
 	count(pruned, audit.Pruned.Records)
 	gauge(events, float64(audit.Events))

@@ -15,7 +15,7 @@ import (
 
 // fileCalls are the system calls by which the daemon reaches its directory.
 // What Go's fcntl asks and sets beside them changes nothing for a plain file.
-const fileCalls = "openat,newfstatat,fstat,pread64,read,pwrite64,write,fsync,fdatasync,ftruncate,flock,getdents64,mkdirat,renameat,unlinkat,close"
+const fileCalls = "openat,newfstatat,fstat,pread64,read,pwrite64,write,fsync,fdatasync,ftruncate,flock,getdents64,mkdirat,linkat,renameat,unlinkat,close"
 
 // injection is an error in place of a system call on some files: in each
 // thread of the daemon, since that is how strace counts, in its call of that
@@ -52,7 +52,7 @@ func traced(t *testing.T, dir, trace string, in injection, args ...string) *daem
 	for _, f := range in.files {
 		s = append(s, "-P", f)
 	}
-	cmd := exec.Command("strace", append(append(s, binary, "-addr", "127.0.0.1:0", "-dir", dir), args...)...)
+	cmd := exec.Command("strace", append(append(s, binary, "serve", "-addr", "127.0.0.1:0", "-dir", dir), args...)...)
 	// A strace that is killed leaves its daemon running.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	d := run(t, dir, cmd)
@@ -122,7 +122,7 @@ func readTrace(t *testing.T, trace, dir string) (calls []sysCall) {
 var (
 	segmentFile = regexp.MustCompile(`^\d{20}\.jsonl`)
 	indexFile   = regexp.MustCompile(`^\d{20}\.idx`)
-	tokenAside  = regexp.MustCompile(`^\.token-\d+`)
+	aside       = regexp.MustCompile(`^\.(token|url)-\d+`)
 )
 
 // fileOf names a file of the daemon's directory by what it is.
@@ -134,6 +134,6 @@ func fileOf(dir, path string) string {
 	name := strings.TrimPrefix(rel, "audit/")
 	name = segmentFile.ReplaceAllString(name, "segment")
 	name = indexFile.ReplaceAllString(name, "index")
-	name = tokenAside.ReplaceAllString(name, "token.tmp")
+	name = aside.ReplaceAllString(name, "$1.tmp")
 	return cmp.Or(strings.TrimSuffix(name, "/"), ".")
 }

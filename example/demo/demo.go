@@ -1,4 +1,6 @@
-package main
+// Package demo plays what a newcomer looks at first: agents that work, a call
+// that is denied, and one that waits for their answer.
+package demo
 
 import (
 	"context"
@@ -6,30 +8,37 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/daemon"
 )
 
 const (
-	demoPace = 1500 * time.Millisecond // between calls of the session
-	demoIdle = 4 * time.Second         // between calls after it
+	pace = 1500 * time.Millisecond // between calls of the session
+	idle = 4 * time.Second         // between calls after it
 )
 
-// demo plays a made-up session of two agents, so that a newcomer sees life at
+// Demo is a made-up session of two agents, so that a newcomer sees life at
 // once. Nothing in it is executed.
-type demo struct {
-	r         *rampart.Rampart
-	log       *slog.Logger
-	out       io.Writer
-	url       string
-	tokenFile string
+type Demo struct {
+	Rampart *rampart.Rampart
+	Logger  *slog.Logger
+	Out     io.Writer // for people: what waits for their answer, and how to give it
+	URL     string    // of the API
+	Dir     string    // the daemon's, where the admin's token is
 }
 
-// play runs the session, then repeats its harmless calls until ctx is done.
-func (d demo) play(ctx context.Context) {
-	d.log.Info("demo: two made-up agents play a session; nothing is executed")
+// LogDir returns the directory of the demo's log in that of a daemon. What was
+// made up must never stand in the log of what was done.
+func LogDir(dir string) string { return filepath.Join(dir, "demo") }
+
+// Play runs the session, then repeats its harmless calls until ctx is done.
+func (d *Demo) Play(ctx context.Context) {
+	d.Logger.Info("demo: two made-up agents play a session; nothing is executed", "log", LogDir(d.Dir))
+	fmt.Fprintf(d.Out, "This is a demonstration, with a log of its own in %s. Your own log is left alone.\n\n", LogDir(d.Dir))
 	run := "run_demo_" + time.Now().UTC().Format("20060102T150405")
 	var asking sync.WaitGroup
 	defer asking.Wait()
@@ -40,7 +49,7 @@ func (d demo) play(ctx context.Context) {
 		} else {
 			d.record(ctx, call)
 		}
-		if !sleep(ctx, demoPace) {
+		if !sleep(ctx, pace) {
 			return
 		}
 	}
@@ -51,22 +60,22 @@ func (d demo) play(ctx context.Context) {
 			}
 			call.RunID = run
 			d.record(ctx, call)
-			if !sleep(ctx, demoIdle) {
+			if !sleep(ctx, idle) {
 				return
 			}
 		}
 	}
 }
 
-func (d demo) record(ctx context.Context, e rampart.AuditEvent) {
-	if _, err := d.r.Chain.Append(ctx, e); err != nil && ctx.Err() == nil {
-		d.log.Error("demo: recording a call", "err", err)
+func (d *Demo) record(ctx context.Context, e rampart.AuditEvent) {
+	if _, err := d.Rampart.Chain.Append(ctx, e); err != nil && ctx.Err() == nil {
+		d.Logger.Error("demo: recording a call", "err", err)
 	}
 }
 
 // ask waits for a person's answer before the call "runs".
-func (d demo) ask(ctx context.Context, call rampart.AuditEvent) {
-	a, err := d.r.Approvals.Request(ctx, rampart.ApprovalRequest{
+func (d *Demo) ask(ctx context.Context, call rampart.AuditEvent) {
+	a, err := d.Rampart.Approvals.Request(ctx, rampart.ApprovalRequest{
 		Agent:           call.Agent,
 		Session:         call.Session,
 		RunID:           call.RunID,
@@ -77,18 +86,18 @@ func (d demo) ask(ctx context.Context, call rampart.AuditEvent) {
 		Credential:      "demo",
 	})
 	if err != nil {
-		d.log.Error("demo: asking for approval", "err", err)
+		d.Logger.Error("demo: asking for approval", "err", err)
 		return
 	}
-	fmt.Fprintf(d.out, "%s wants to run: %s\nApprove it (or deny it with false) until %s:\n\n"+
-		"    curl -H \"Authorization: Bearer $(cat %s)\" -H 'Content-Type: application/json' -d '{\"approved\":true}' %s/v1/approvals/%s/resolve\n\n",
-		call.Agent, a.Command, a.ExpiresAt.Local().Format(time.TimeOnly), shellQuote(d.tokenFile), d.url, a.ID)
+	fmt.Fprintf(d.Out, "%s wants to run: %s\nApprove it (or deny it with false) until %s:\n\n"+
+		"    curl %s -H 'Content-Type: application/json' -d '{\"approved\":true}' %s/v1/approvals/%s/resolve\n\n",
+		call.Agent, a.Command, a.ExpiresAt.Local().Format(time.TimeOnly), daemon.CurlAuth(d.Dir), d.URL, a.ID)
 
-	a, err = d.r.Approvals.Wait(ctx, a.ID)
+	a, err = d.Rampart.Approvals.Wait(ctx, a.ID)
 	if err != nil {
 		return // stopping
 	}
-	d.log.Info("demo: the approval was answered", "status", a.Status, "by", a.ResolvedBy, "command", a.Command)
+	d.Logger.Info("demo: the approval was answered", "status", a.Status, "by", a.ResolvedBy, "command", a.Command)
 	if a.Status != rampart.Approved {
 		call = draftInstead
 		call.RunID = a.RunID

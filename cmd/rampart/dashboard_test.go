@@ -51,7 +51,7 @@ func TestDashboard(t *testing.T) {
 // visit gets a page, and follows where it is sent.
 func (d *daemon) visit(target string) (*http.Response, string) {
 	d.t.Helper()
-	resp, err := client.Get(target)
+	resp, err := httpClient.Get(target)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func (d *daemon) visit(target string) (*http.Response, string) {
 
 func TestDashboardTakesGETAndHEAD(t *testing.T) {
 	d := start(t)
-	stays := *client
+	stays := *httpClient
 	stays.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	for path, status := range map[string]int{"/": 307, "/dashboard": 307, "/dashboard/": 200, "/dashboard/main.js": 200} {
 		for method, status := range map[string]int{"GET": status, "HEAD": status, "POST": 405, "PUT": 405, "DELETE": 405, "OPTIONS": 405, "PATCH": 405} {

@@ -47,7 +47,7 @@ func (d *daemon) open(token, query string, headers ...string) *watcher {
 		path += "?" + query
 	}
 	// Its own client: a stream has no timeout.
-	resp, err := (&http.Client{Transport: client.Transport}).Do(d.request(token, "GET", path, "", headers...))
+	resp, err := (&http.Client{Transport: httpClient.Transport}).Do(d.request(token, "GET", path, "", headers...))
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func TestAppendSizeLimits(t *testing.T) {
 	d.do(d.token, "POST", eventsPath, sized(mib)).want(http.StatusRequestEntityTooLarge).fault()
 	d.do(d.token, "POST", eventsPath, event("a", "ok")+"\n"+sized(mib), "Content-Type", "application/x-ndjson").want(http.StatusRequestEntityTooLarge).fault()
 	all := strings.Repeat(sized(mib-1000)+"\n", 33)
-	resp, err := client.Do(d.request(d.token, "POST", eventsPath, all, "Content-Type", "application/x-ndjson"))
+	resp, err := httpClient.Do(d.request(d.token, "POST", eventsPath, all, "Content-Type", "application/x-ndjson"))
 	if err != nil {
 		t.Fatal(err)
 	}

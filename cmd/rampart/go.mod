@@ -1,4 +1,4 @@
-module github.com/rampartlog/rampart/example/server
+module github.com/rampartlog/rampart/cmd/rampart
 
 go 1.25.0
 
@@ -7,7 +7,7 @@ require (
 	github.com/oklog/ulid/v2 v2.1.2
 	github.com/prometheus/client_golang v1.23.2
 	github.com/r3labs/sse/v2 v2.10.0
-	github.com/rampartlog/rampart v0.0.0
+	github.com/rampartlog/rampart v0.1.0
 )
 
 require (
@@ -24,5 +24,3 @@ require (
 	google.golang.org/protobuf v1.36.8 // indirect
 	gopkg.in/cenkalti/backoff.v1 v1.1.0 // indirect
 )
-
-replace github.com/rampartlog/rampart => ../..

@@ -204,7 +204,7 @@ func TestCrashKilledDaemon(t *testing.T) {
 					var got struct {
 						IDs []string `json:"ids"`
 					}
-					resp, err := client.Do(d.request(claudeToken, "POST", eventsPath, event("claude-code", command)))
+					resp, err := httpClient.Do(d.request(claudeToken, "POST", eventsPath, event("claude-code", command)))
 					if err != nil {
 						return
 					}

@@ -42,7 +42,7 @@ type played struct {
 
 // call makes a request that may fail in any way.
 func (p *played) call(method, path, body string, headers ...string) (status int, answer string) {
-	resp, err := client.Do(p.d.request(p.d.token, method, path, body, headers...))
+	resp, err := httpClient.Do(p.d.request(p.d.token, method, path, body, headers...))
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -126,7 +126,7 @@ func (p *played) answer(id string) {
 func (p *played) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		req := p.d.request(p.d.token, "GET", "/v1/events/stream", "", "Last-Event-ID", p.head).WithContext(ctx)
-		resp, err := (&http.Client{Transport: client.Transport}).Do(req)
+		resp, err := (&http.Client{Transport: httpClient.Transport}).Do(req)
 		if err != nil {
 			return
 		}

@@ -12,11 +12,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/client"
 )
 
-func (d *daemon) client(token string) *rampart.Client {
+func (d *daemon) client(token string) *client.Client {
 	d.t.Helper()
-	c, err := rampart.NewClient(d.base, &rampart.ClientOptions{Token: token, HTTP: &http.Client{Transport: client.Transport}})
+	c, err := client.New(d.base, &client.Options{Token: token, HTTP: &http.Client{Transport: httpClient.Transport}})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func TestClientAcrossKills(t *testing.T) {
 			c := d.client(claudeToken)
 			agents.Go(func() {
 				for i := 0; ; i++ {
-					id, err := c.Append(ctx, rampart.AuditEvent{Agent: "x", Tool: "exec", Decision: rampart.Decision{Action: "allow"},
+					id, err := c.Record(ctx, rampart.AuditEvent{Agent: "x", Tool: "exec", Decision: rampart.Decision{Action: "allow"},
 						Request: json.RawMessage(fmt.Sprintf(`{"command":"%d %d %d"}`, round, agent, i))})
 					if err != nil {
 						return // it was killed
@@ -93,7 +94,7 @@ func TestClientAcrossKills(t *testing.T) {
 		agents.Wait()
 		d = startIn(t, dir, "-addr", address)
 	}
-	if err := d.client(d.token).ResolveApproval(ctx, asked.ID, rampart.Resolution{Status: rampart.Approved}); err != nil {
+	if _, err := d.client(d.token).ResolveApproval(ctx, asked.ID, rampart.Resolution{Status: rampart.Approved}); err != nil {
 		t.Fatal(err)
 	}
 	if a := <-answered; a.Status != rampart.Approved || a.ID != asked.ID {

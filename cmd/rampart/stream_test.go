@@ -22,7 +22,7 @@ const streamPath = "/v1/events/stream"
 func TestStreamHeaders(t *testing.T) {
 	d := start(t)
 	for _, method := range []string{"GET", "HEAD"} {
-		resp, err := client.Do(d.request(d.token, method, streamPath, ""))
+		resp, err := httpClient.Do(d.request(d.token, method, streamPath, ""))
 		if err != nil {
 			t.Fatal(err)
 		}

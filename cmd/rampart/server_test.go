@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	local "github.com/rampartlog/rampart/daemon"
 )
 
 func readFile(t *testing.T, path string) []byte {
@@ -344,7 +346,7 @@ func TestAgentTokenFile(t *testing.T) {
 
 func TestBadFlagsAreRefused(t *testing.T) {
 	for _, args := range [][]string{
-		{"-sync", "sometimes"}, {"-log-format", "xml"}, {"-approval-ttl", "0s"}, {"-approval-ttl", "soon"}, {"serve"}, {"-allow-host", ""}, {"-nonsense"}, {"-anchor", "x"},
+		{"-sync", "sometimes"}, {"-log-format", "xml"}, {"-approval-ttl", "0s"}, {"-approval-ttl", "soon"}, {"serve"}, {"-dir", ""}, {"-allow-host", ""}, {"-nonsense"}, {"-anchor", "x"},
 	} {
 		d := launch(t, t.TempDir(), args...)
 		refused(t, d, "", args[0])
@@ -368,7 +370,7 @@ func TestTakenPortIsNamed(t *testing.T) {
 }
 
 func TestDefaultAddressIsLoopback(t *testing.T) {
-	out, err := exec.Command(binary, "-h").CombinedOutput()
+	out, err := exec.Command(binary, "serve", "-h").CombinedOutput()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -404,7 +406,7 @@ func TestStopWithOpenConnections(t *testing.T) {
 				WroteRequest: func(httptrace.WroteRequestInfo) { close(asked) },
 			})
 			go func() {
-				resp, err := client.Do(d.request(d.token, "GET", "/v1/approvals/"+id+"?wait=60s", "").WithContext(ctx))
+				resp, err := httpClient.Do(d.request(d.token, "GET", "/v1/approvals/"+id+"?wait=60s", "").WithContext(ctx))
 				if err != nil {
 					waited <- 0
 					return
@@ -482,6 +484,56 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// TestDemoLeavesTheLogAlone: what was made up never stands among what was done,
+// also where the daemon of the same directory runs beside.
+func TestDemoLeavesTheLogAlone(t *testing.T) {
+	d := start(t)
+	d.append(d.token, event("a", "real"))
+	demo := launch(t, d.dir, "-demo")
+	demo.out.waitFor(t, `a log of its own in `+regexp.QuoteMeta(filepath.Join(d.dir, "demo"))+`\.`)
+	demo.base, demo.token = "http://"+demo.out.waitFor(t, listening.String())[1], d.token
+	for w := demo.watch("last_event_id=0"); w.next().Type != "audit"; {
+	}
+	if at := strings.TrimSpace(string(readFile(t, filepath.Join(d.dir, "url")))); at != d.base {
+		t.Errorf("who looks for the daemon is led to %s, and it listens on %s", at, d.base)
+	}
+	demo.stop()
+	d.append(d.token, event("a", "real, too"))
+	if got := commands(t, d.lines()); !slices.Equal(got, []string{"real", "real, too"}) {
+		t.Errorf("the log holds %q", got)
+	}
+	if played, err := filepath.Glob(filepath.Join(d.dir, "demo", "*.jsonl")); len(played) != 1 || len(readFile(t, played[0])) == 0 {
+		t.Errorf("the demo's log: %v, %v", played, err)
+	}
+}
+
+// TestFound wants clients of the machine to be led to the daemon while it runs.
+func TestFound(t *testing.T) {
+	d := start(t)
+	if at, err := local.Find(d.dir); err != nil || at != (local.Endpoint{URL: d.base, Token: d.token}) {
+		t.Errorf("%s, %v; it listens on %s", at.URL, err, d.base)
+	}
+	d.stop()
+	if at, err := local.Find(d.dir); err != nil || at.URL != "http://127.0.0.1:9090" {
+		t.Errorf("once it has stopped: %s, %v", at.URL, err)
+	}
+}
+
+// TestLocalhost reaches the daemon under each name of a loopback address.
+func TestLocalhost(t *testing.T) {
+	d := start(t)
+	names := []string{"127.0.0.1", "localhost"}
+	if ln, err := net.Listen("tcp6", "[::1]:0"); err == nil {
+		ln.Close()
+		names = append(names, "[::1]")
+	}
+	_, port, _ := strings.Cut(strings.TrimPrefix(d.base, "http://"), ":")
+	for _, name := range names {
+		d.base = "http://" + name + ":" + port
+		d.admin("GET", "/v1/status", "").want(http.StatusOK)
+	}
+}
+
 // TestDocumentedMetrics wants every metric that docs/operations.md names to be there.
 func TestDocumentedMetrics(t *testing.T) {
 	d := start(t)
@@ -498,13 +550,9 @@ func TestDocumentedMetrics(t *testing.T) {
 	}
 }
 
-// TestDocumentedFlags wants the table in docs/operations.md to have the flags
+// TestDocumentedFlags wants the tables in docs/operations.md to have the flags
 // that there are.
 func TestDocumentedFlags(t *testing.T) {
-	help, err := exec.Command(binary, "-h").CombinedOutput()
-	if err != nil {
-		t.Fatal(err)
-	}
 	names := func(pattern string, text []byte) (found []string) {
 		for _, m := range regexp.MustCompile(pattern).FindAllSubmatch(text, -1) {
 			found = append(found, string(m[1]))
@@ -512,8 +560,16 @@ func TestDocumentedFlags(t *testing.T) {
 		slices.Sort(found)
 		return found
 	}
-	want := names(`(?m)^  -([a-z-]+)`, help)
-	if got := names("(?m)^\\| `-([a-z-]+)` \\|", readFile(t, "../../docs/operations.md")); !slices.Equal(got, want) || len(want) < 10 {
-		t.Errorf("documented %v, there are %v", got, want)
+	page := readFile(t, "../../docs/operations.md")
+	for verb, least := range map[string]int{"serve": 10, "verify": 2} {
+		help, err := exec.Command(binary, "help", verb).CombinedOutput()
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := regexp.MustCompile("(?ms)^`rampart " + verb + "`.*?\n\n(\\|.*?)\n\n").Find(page)
+		want := names(`(?m)^  -([a-z-]+)`, help)
+		if got := names("(?m)^\\| `-([a-z-]+)` \\|", table); !slices.Equal(got, want) || len(want) < least {
+			t.Errorf("%s: documented %v, there are %v", verb, got, want)
+		}
 	}
 }

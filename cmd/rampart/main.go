@@ -1,0 +1,118 @@
+// Rampart is the daemon, and what one does with its log.
+//
+//	rampart serve     the log, the API of docs/api.md and docs/stream.md, the
+//	                  dashboard and Prometheus' metrics on one address
+//	rampart verify    checks a log
+//	rampart version   prints the version
+//
+// It holds flags and wiring; everything else is the library's. A file here is a
+// verb, or what serve alone has.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// A verb runs until it is done or ctx is. What it was asked for goes to out,
+// what it logs to logs.
+type verb struct {
+	name string
+	does string
+	run  func(ctx context.Context, args []string, out, logs io.Writer) error
+}
+
+var verbs = []verb{
+	{"serve", "run the daemon: log, API, dashboard and metrics on one address", serve},
+	{"verify", "check a log, also that of a running daemon", verify},
+	{"version", "print the version", printVersion},
+}
+
+// errUsage is a command line that makes no sense.
+type errUsage struct{ error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second Ctrl-C kills at once.
+	context.AfterFunc(ctx, stop)
+
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return
+	case errors.As(err, new(errUsage)):
+		fmt.Fprintln(os.Stderr, "rampart:", err)
+		os.Exit(2)
+	}
+	fmt.Fprintln(os.Stderr, "rampart:", strings.TrimPrefix(err.Error(), "rampart: "))
+	os.Exit(1)
+}
+
+// run runs the verb that args begin with.
+func run(ctx context.Context, args []string, out, logs io.Writer) error {
+	if len(args) == 0 {
+		usage(logs)
+		return errUsage{errors.New("a verb is missing: rampart serve starts the daemon")}
+	}
+	name, args := args[0], args[1:]
+	switch name {
+	case "help", "-h", "-help", "--help":
+		if len(args) == 0 {
+			usage(out)
+			return nil
+		}
+		name, args = args[0], []string{"-h"} // rampart help serve
+	case "-version", "--version":
+		name = "version"
+	}
+	i := slices.IndexFunc(verbs, func(v verb) bool { return v.name == name })
+	switch {
+	case i >= 0:
+		return verbs[i].run(ctx, args, out, logs)
+	case strings.HasPrefix(name, "-"):
+		return errUsage{fmt.Errorf("flags come after a verb, as in rampart serve %s; rampart help lists the verbs", name)}
+	}
+	return errUsage{fmt.Errorf("there is no %q; there are serve, verify, version and help", name)}
+}
+
+func usage(out io.Writer) {
+	fmt.Fprint(out, "Rampart puts the tool calls of AI agents on record, shows them live, and holds the\ndangerous ones until a person says yes.\n\n")
+	for _, v := range verbs {
+		fmt.Fprintf(out, "  rampart %-8s  %s\n", v.name, v.does)
+	}
+	fmt.Fprint(out, "\nrampart help VERB lists the flags of one.\n")
+}
+
+// parse reads a verb's flags, and prints them to out when that is asked for. A
+// verb takes nothing besides.
+func parse(fs *flag.FlagSet, args []string, out io.Writer) error {
+	fs.SetOutput(io.Discard) // with a fault it prints the usage, behind which nobody would see the fault
+	fs.Usage = func() {}
+	err := fs.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintf(out, "Usage: rampart %s [flags]\n\n", fs.Name())
+		fs.SetOutput(out)
+		fs.PrintDefaults()
+		return err
+	case err == nil && fs.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q: every option is a flag", fs.Arg(0))
+	}
+	if err != nil {
+		return wrong(fs, err)
+	}
+	return nil
+}
+
+// wrong makes an error of the command line of a verb's fault.
+func wrong(fs *flag.FlagSet, err error) error {
+	return errUsage{fmt.Errorf("%w (rampart help %s lists the flags)", err, fs.Name())}
+}

@@ -1,0 +1,6 @@
+package daemon
+
+var (
+	NewServer = newServer
+	Announce  = announce
+)

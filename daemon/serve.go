@@ -1,0 +1,133 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/rampartlog/rampart"
+)
+
+// sendBuffer is what the kernel takes for a connection that is slow to take it.
+// Linux lets it grow to 4 MB, and says that there is room again once a third of
+// it is out: a watcher that took less than 45 KB a second then looked as if it
+// took nothing, and was disconnected.
+const sendBuffer = 64 << 10
+
+// drain is how long requests under way may take once the daemon stops; then
+// their connections are cut, so that a peer that stays silent cannot hold it.
+const drain = 1500 * time.Millisecond
+
+// Options configures [Serve]. Nil, and each zero value, is the documented default.
+type Options struct {
+	// Dir is the daemon's directory, in which the file url tells [Find] where it
+	// listens. Empty: it tells nobody.
+	Dir string
+	// Beside run while the daemon serves, each in a goroutine of its own. They
+	// return when their context is done, and may use the log until then.
+	Beside []func(context.Context)
+	// Logger is told when the daemon starts and stops, and what its HTTP server
+	// complains of. Nil discards.
+	Logger *slog.Logger
+}
+
+// Serve serves h, which serves r, on l until ctx is done or a listener fails,
+// and returns once all has ended. It closes l and r in any case.
+//
+// It ends in this order, within 2 s if the functions of Options.Beside and the
+// disk allow it:
+//
+//  1. No more connections are taken, and the file url is removed.
+//  2. Streams end with a terminated body, and waits for an approval are answered.
+//  3. Other requests under way have 1.5 s; then their connections are cut.
+//  4. The functions of Options.Beside, whose context was done at 1, have returned.
+//  5. r is closed: all that was appended is on disk.
+//
+// No peer holds the server by being slow: a request's head has 10 s and 64 KiB,
+// its body and each answer 30 s unless h sets other limits, as rampart.Handler
+// does, and a connection that nothing comes on is closed after 2 minutes.
+//
+// The error is that of the listener, of closing r, or both.
+func Serve(ctx context.Context, l Listeners, r *rampart.Rampart, h http.Handler, opts *Options) (err error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	defer l.Close() // also those that the server has not taken over
+
+	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer stop()
+
+	if !l.local() {
+		o.Logger.Warn("other machines can connect, and tokens travel in clear: put TLS in front", "addr", l[0].Addr().String())
+	}
+	srv := newServer(h, slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn))
+	// Streams and waits for an approval would outlast any drain.
+	srv.RegisterOnShutdown(func() { r.Stream.Close() })
+	srv.RegisterOnShutdown(func() { r.Approvals.Close() })
+	served := make(chan error, len(l))
+	for _, ln := range l {
+		go func() { served <- srv.Serve(ln) }()
+	}
+	if o.Dir != "" {
+		if err := announce(o.Dir, l.URL()); err != nil {
+			// On a full disk the log can still be read.
+			o.Logger.Warn("programs that look for the daemon in its directory will look at "+Address, "error", err)
+		}
+	}
+	o.Logger.Info("listening", "addr", l[0].Addr().String(), "dir", o.Dir, "pid", os.Getpid())
+	for _, f := range o.Beside {
+		beside.Go(func() { f(ctx) })
+	}
+
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+	}
+	o.Logger.Info("stopping")
+	stop()
+	if o.Dir != "" {
+		withdraw(o.Dir, l.URL())
+	}
+	limit, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	if srv.Shutdown(limit) != nil {
+		srv.Close()
+	}
+	return err
+}
+
+// newServer returns a server that no peer holds by being slow.
+func newServer(h http.Handler, log *log.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		// Of what the library sets no limit of its own to: answers without a
+		// body, and those that the server itself gives.
+		ReadTimeout:    30 * time.Second,
+		WriteTimeout:   30 * time.Second,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 60 << 10, // the server takes 4 KiB more
+		// The server's own answer to OPTIONS * looks at no Host and waits for any body.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     log,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if tcp, ok := c.(*net.TCPConn); ok {
+				_ = tcp.SetWriteBuffer(sendBuffer) // where it can't be had, it stays as it is
+			}
+			return ctx
+		},
+	}
+}
