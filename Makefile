@@ -1,5 +1,5 @@
-# FLAGS go to go test, as in make test FLAGS=-v, and to the benchmarks: make bench FLAGS=-h lists them.
-# All packages of all modules that go.work joins. bench is not one of them: what our peers need must not choose our versions.
+# FLAGS are flags of go test, as in make test FLAGS=-v, or of the benchmarks: make bench FLAGS=-h lists those.
+# PACKAGES are all packages of the modules in go.work. bench is not in it: the dependencies of our peers must not choose our versions.
 PACKAGES = $(shell go list -m -f '{{.Dir}}/...')
 LIBRARY = github.com/rampartlog/rampart
 
@@ -7,14 +7,14 @@ LIBRARY = github.com/rampartlog/rampart
 
 run:    ; go run ./cmd/rampart serve
 bench:  ; GOWORK=off go run -C bench . $(FLAGS)
-# Never from the cache: tests of one module build programs and read docs of others, which the cache does not see.
+# -count=1: the cache does not see that tests of one module build programs and read docs of others.
 test:   ; ./.ci/setup && go test -count=1 $(FLAGS) $(PACKAGES) && GOWORK=off go test -C bench -count=1 $(FLAGS) ./...
-# Without e2e: the race detector would see its test clients, and not the daemon, which is another process.
+# Without e2e: its daemon is another process, so the race detector would only see the test clients.
 race:   ; go test -count=1 -race $(FLAGS) $(filter-out %/e2e/...,$(PACKAGES))
 e2e:    ; ./.ci/setup && RAMPART_E2E=all go test -count=1 $(FLAGS) ./e2e/...
-# Every state that a crash, and every error that a disk, can leave the log in, and every bit of it; make test takes a sample. Half an hour.
+# Tests every state in which a crash or a disk error can leave the log, and a change of every bit; make test takes a sample. Half an hour.
 crash:  ; RAMPART_CRASH=all RAMPART_ADVERSARY=all go test -count=1 -timeout 0 $(FLAGS) -run '^Test(Crash|Every)' . ./internal/ledger ./cmd/rampart/...
-# As long as TIME says, 10m by itself, with an outage each minute: make soak TIME=30m.
+# Runs for TIME, 10m by default, with an outage each minute: make soak TIME=30m.
 soak:   ; RAMPART_SOAK=$(or $(TIME),10m) go test -count=1 -timeout 0 -v $(FLAGS) -run '^TestSoak$$' ./e2e
 lint:   fmt vet cross static
 fmt:    ; @test -z "$$(gofmt -l . | tee -a /dev/stderr)"

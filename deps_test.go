@@ -2,10 +2,15 @@ package rampart_test
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 const module = "github.com/rampartlog/rampart"
@@ -80,30 +85,33 @@ func TestImportsRunDown(t *testing.T) {
 	}
 }
 
+// never says what a package may not import, and why.
+var never = []struct {
+	name   string
+	why    string
+	forbid []string
+}{
+	{"internal/record", "it is pure: bytes in, bytes out", []string{"os", "net", "time", "sync", "log", "encoding/json", module}},
+	{"internal/failure", "it is the errors that packages share", []string{"os", "net", "time", "sync", "log", "encoding", module}},
+	{"internal/tally", "it counts, and knows nothing of what", []string{"os", "net", "log", "encoding", module}},
+	{"internal/segment", "it opens files through vfs alone", []string{"os", "syscall", "net", module}},
+	{"internal/vfs", "it is the operating system's files and knows nothing of ours", []string{"net", "encoding/json", module}},
+	{"internal/vfs/vfstest", "it stands in for a disk", []string{"net", module}},
+	{"internal/framelog", "it is a log of bytes in memory", []string{"net", "encoding/json", module}},
+	{"internal/sse", "it is a format", []string{"net/http", "encoding/json", module}},
+	{"internal/ledger", "it is the log on disk, and opens files through vfs alone", []string{"os", "syscall", "net", module}},
+	{"internal/bus", "it is frames in memory", []string{"os", "net", module}},
+	{"internal/stream", "it answers from the bus, and knows no token and no route", []string{"os", "crypto", module}},
+	{"internal/httpio", "it carries bodies and answers, and knows no route and no log", []string{"os", "syscall", "crypto", "github.com/oklog", module}},
+	{"internal/guard", "it lets requests in, and does not look at what they ask", []string{"os", "syscall", "log", "encoding/json", "github.com/oklog", module}},
+	{"client", "it knows a server by its answers, not by its files", append(inModule("dashboard", "internal/vfs", "internal/segment", "internal/framelog", "internal/bus", "internal/stream", "internal/guard", "internal/httpio"), "os")},
+	{"dashboard", "it serves files, and finds the API from the browser", []string{"os", "golang.org", "gopkg.in", "github.com"}},
+}
+
 // TestInternalImports keeps each internal package, the client and the page's
 // package to its one job.
 func TestInternalImports(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		why    string
-		forbid []string
-	}{
-		{"internal/record", "it is pure: bytes in, bytes out", []string{"os", "net", "time", "sync", "log", "encoding/json", module}},
-		{"internal/failure", "it is the errors that packages share", []string{"os", "net", "time", "sync", "log", "encoding", module}},
-		{"internal/tally", "it counts, and knows nothing of what", []string{"os", "net", "log", "encoding", module}},
-		{"internal/segment", "it opens files through vfs alone", []string{"os", "syscall", "net", module}},
-		{"internal/vfs", "it is the operating system's files and knows nothing of ours", []string{"net", "encoding/json", module}},
-		{"internal/vfs/vfstest", "it stands in for a disk", []string{"net", module}},
-		{"internal/framelog", "it is a log of bytes in memory", []string{"net", "encoding/json", module}},
-		{"internal/sse", "it is a format", []string{"net/http", "encoding/json", module}},
-		{"internal/ledger", "it is the log on disk, and opens files through vfs alone", []string{"os", "syscall", "net", module}},
-		{"internal/bus", "it is frames in memory", []string{"os", "net", module}},
-		{"internal/stream", "it answers from the bus, and knows no token and no route", []string{"os", "crypto", module}},
-		{"internal/httpio", "it carries bodies and answers, and knows no route and no log", []string{"os", "syscall", "crypto", "github.com/oklog", module}},
-		{"internal/guard", "it lets requests in, and does not look at what they ask", []string{"os", "syscall", "log", "encoding/json", "github.com/oklog", module}},
-		{"client", "it knows a server by its answers, not by its files", append(inModule("dashboard", "internal/vfs", "internal/segment", "internal/framelog", "internal/bus", "internal/stream", "internal/guard", "internal/httpio"), "os")},
-		{"dashboard", "it serves files, and finds the API from the browser", []string{"os", "golang.org", "gopkg.in", "github.com"}},
-	} {
+	for _, c := range never {
 		for _, p := range imports(t, "./"+c.name) {
 			for _, f := range c.forbid {
 				// The internal packages may use each other, never what is above them.
@@ -128,6 +136,58 @@ func TestDaemonImports(t *testing.T) {
 	for _, p := range imports(t, "./daemon") {
 		if strings.Contains(p, ".") && p != module {
 			t.Errorf("daemon imports %s: it may import %s and Go's own packages", p, module)
+		}
+	}
+}
+
+// TestDocsArchitecture holds the table of docs/architecture.md against the import
+// graph: each package has a row, below those of the packages that it imports, with
+// exactly its imports of ours and what it never imports.
+func TestDocsArchitecture(t *testing.T) {
+	text, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := regexp.MustCompile("`([^`]+)`|the root")
+	names := func(cell string) (out []string) {
+		for _, m := range code.FindAllStringSubmatch(cell, -1) {
+			out = append(out, m[1]) // "" is the root
+		}
+		slices.Sort(out)
+		return out
+	}
+	above := map[string]bool{}
+	for _, row := range regexp.MustCompile(`(?m)^\| (.+?) \| (.+?) \|(.*?)\|(.*?)\|$`).FindAllStringSubmatch(string(text), -1)[2:] {
+		name := names(row[1])[0]
+		var ours, forbidden []string
+		for _, p := range imports(t, "./"+name) {
+			if within(p, module) {
+				ours = append(ours, strings.TrimPrefix(strings.TrimPrefix(p, module), "/"))
+			}
+		}
+		slices.Sort(ours)
+		for _, c := range never {
+			if c.name == name {
+				forbidden = slices.DeleteFunc(slices.Clone(c.forbid), func(f string) bool { return within(f, module) })
+			}
+		}
+		slices.Sort(forbidden)
+		if diff := cmp.Diff(ours, names(row[3]), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: its imports (-graph +table):\n%s", row[1], diff)
+		}
+		if diff := cmp.Diff(forbidden, names(row[4]), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: what it never imports (-this test +table):\n%s", row[1], diff)
+		}
+		for _, o := range ours {
+			if !above[o] {
+				t.Errorf("%s imports %q, which does not stand above it", row[1], o)
+			}
+		}
+		above[name] = true
+	}
+	for _, path := range list(t, "{{.ImportPath}}", "./...") {
+		if name := strings.TrimPrefix(strings.TrimPrefix(path, module), "/"); !above[name] {
+			t.Errorf("%s has no row", path)
 		}
 	}
 }

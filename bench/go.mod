@@ -1,6 +1,6 @@
-// The benchmarks, and what they need of our peers: no host inherits it.
-// Nobody installs them, and go.work does not join them, since what our peers
-// need must not choose our versions. So they find the library by a replace.
+// The benchmarks are a module of their own, so that no host inherits their
+// dependencies. go.work does not join them: the dependencies of our peers must not
+// choose our versions. Nobody installs them, so they find the library by a replace.
 module github.com/rampartlog/rampart/bench
 
 go 1.26.0

@@ -1,8 +1,8 @@
 //go:build linux
 
-// Command bench measures rampart beside its peers, on loopback and in one
-// directory, and prints tables as Markdown: docs/benchmarks.md has what they
-// say and how to repeat them.
+// Command bench measures rampart and its peers, on loopback and in one directory,
+// and prints tables as Markdown. docs/benchmarks.md has the results and says how to
+// repeat them.
 package main
 
 import (

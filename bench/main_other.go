@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// What a process uses is read from /proc, and a sync is an fdatasync.
+// The measurements need Linux: they read /proc and call fdatasync.
 func main() {
 	fmt.Fprintln(os.Stderr, "bench: it measures on Linux only")
 	os.Exit(1)

@@ -1,12 +1,13 @@
 // Package dashboard serves a page that shows what agents do, lets people answer
-// what waits for them, and checks the log's proof as it watches. It speaks to
-// the routes of rampart.Handler from the browser, and to nothing else:
+// pending approvals, and checks the hashes and links of the events that it
+// receives. From the browser the page calls the routes of rampart.Handler, and
+// nothing else:
 //
 //	mux.Handle("/v1/", api)
 //	mux.Handle("/dashboard/", dashboard.Handler(nil))
 //
-// Its files are public, and hold no secret. Who opens the page signs in with a
-// token, or has the host's own session.
+// The page's files are public and hold no secret. A person signs in on the page
+// with a token, or has the host's own session.
 package dashboard
 
 import (
@@ -25,8 +26,8 @@ import (
 //go:embed static/*.html static/*.css static/*.js static/*.svg
 var static embed.FS
 
-// types are the page's own: a machine may have others on record, and a browser
-// takes no script of another.
+// types are fixed here, because the table of a machine may differ, and a browser
+// runs no script of a wrong type.
 var types = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -34,8 +35,8 @@ var types = map[string]string{
 	".svg":  "image/svg+xml",
 }
 
-// headers keep what agents wrote from running as code, the page out of foreign
-// frames, and its address out of what it sends.
+// headers keep text that agents wrote from running as code, keep other sites from
+// framing the page, and keep the page's address out of requests.
 var headers = map[string]string{
 	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
@@ -48,26 +49,26 @@ var headers = map[string]string{
 	"X-Frame-Options":        "DENY",
 }
 
-// Options say where the page finds what it shows. The zero value is for a page
-// beside the API: at /dashboard/ and /v1/, below whatever prefix.
+// Options say where the page finds its API and how people sign in. The zero value
+// fits a page beside the API: /dashboard/ and /v1/ below the same prefix.
 type Options struct {
-	// API is the path of the API's routes, relative to the page's or absolute.
-	// It is of the same origin, as the page may connect to no other: to show
-	// another server's log, have yours pass its API on. "../v1/" when empty.
+	// API is the path of the API's routes, relative to the page's path or absolute;
+	// "../v1/" if empty. The page may connect only to its own origin: to show
+	// another server's log, proxy that server's API.
 	API string
-	// HostSession is for a host whose own session, a cookie, is what
-	// Auth.Authenticate goes by: the page asks for no token.
+	// HostSession is for a host whose Auth.Authenticate accepts the host's own
+	// session, a cookie. The page then asks for no token.
 	HostSession bool
 }
 
-// Handler serves the page and its files, to GET and HEAD, for use at any path
-// that ends in a slash: it looks at the last element of a request's path alone,
-// so that it needs no http.StripPrefix and does not mind one. The page's own
-// path without that slash is redirected to it, by a relative Location, which is
-// right behind a proxy that strips a prefix as well. Anything else is 404.
+// Handler serves the page and its files to GET and HEAD, at any path that ends
+// in a slash. It looks only at the last element of a request's path, so it works
+// with and without http.StripPrefix. It redirects the page's path without the
+// slash to the one with it, by a relative Location, which also works behind a
+// proxy that strips a prefix. Anything else is 404.
 //
-// Every answer has a Content-Security-Policy that takes no inline script and
-// nothing of another origin, and keeps the page out of frames.
+// Every answer has a Content-Security-Policy that allows no inline script,
+// nothing from another origin, and no framing.
 //
 // Handler panics if opts.API is not a path. It may be called many times.
 func Handler(opts *Options) http.Handler {
@@ -108,7 +109,7 @@ func Handler(opts *Options) http.Handler {
 
 const index = "index.html"
 
-// handler is the files by name.
+// handler maps names to files.
 type handler map[string]file
 
 type file struct {
@@ -128,13 +129,13 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	seen := r.URL
-	if seen.Path == "" { // all of it was stripped
+	if seen.Path == "" { // http.StripPrefix removed all of it
 		if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
 			seen = u
 		}
 	}
-	// Escaped, so that an encoded slash ends no element, and that a name can
-	// stand in a Location.
+	// The escaped path: an encoded slash must not end an element, and the name goes
+	// into Location.
 	escaped := seen.EscapedPath()
 	name := escaped[strings.LastIndexByte(escaped, '/')+1:]
 	if name == "" {
@@ -147,16 +148,16 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		header.Set("ETag", f.etag)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.content))
 	case lacksSlash(r):
-		header.Set("Location", "./"+name+"/") // ./ for a name that looks like a scheme
+		header.Set("Location", "./"+name+"/") // with ./ a name such as "javascript:x" is no scheme
 		w.WriteHeader(http.StatusTemporaryRedirect)
 	default:
 		http.Error(w, "not found", http.StatusNotFound)
 	}
 }
 
-// lacksSlash reports whether r, which is for no file, is for the page's own path
-// without its slash. A router says so by a pattern of exactly that path; where
-// it has no say, a path of one element is taken for it.
+// lacksSlash reports whether r, which names no file, asks for the page's own path
+// without its slash. It does if a router's pattern is exactly that path. Without a
+// pattern that tells, a path of one element counts.
 func lacksSlash(r *http.Request) bool {
 	p := r.URL.Path
 	return strings.HasSuffix(r.Pattern, p) ||

@@ -33,7 +33,7 @@ func Example() {
 	log.Fatal(http.ListenAndServe("127.0.0.1:8080", mux))
 }
 
-// get asks h for a target, and does not follow where it is sent.
+// get sends h a request for target, and does not follow a redirect.
 func get(h http.Handler, method, target string, headers ...string) *httptest.ResponseRecorder {
 	req := httptest.NewRequest(method, "/", nil)
 	req.URL = &url.URL{Path: target}
@@ -50,8 +50,8 @@ func get(h http.Handler, method, target string, headers ...string) *httptest.Res
 
 var apiOfPage = regexp.MustCompile(`name="rampart-api" content="([^"]*)"`)
 
-// A browser that is sent to the page, however it is mounted, finds the page's
-// files and its API from where it arrives.
+// However the page is mounted, a browser finds the page's files and its API
+// relative to the address at which it arrives.
 func TestMounts(t *testing.T) {
 	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the API's "+r.URL.Path) })
 	page := dashboard.Handler(nil)
@@ -150,7 +150,7 @@ func TestHostilePaths(t *testing.T) {
 		"/dash%20board":                  {307, "./dash%20board/"},
 		"/%5Cevil":                       {307, "./%5Cevil/"},
 		`/\evil`:                         {307, "./%5Cevil/"},
-		"/javascript:alert(1)":           {307, "./javascript:alert(1)/"}, // is no scheme behind ./
+		"/javascript:alert(1)":           {307, "./javascript:alert(1)/"}, // behind ./ it is no scheme
 		"/%0d%0aSet-Cookie:a=b":          {307, "./%0d%0aSet-Cookie:a=b/"},
 		"http://evil/dashboard":          {307, "./dashboard/"},
 		"//evil":                         {404, ""},
@@ -185,8 +185,8 @@ func TestHostilePaths(t *testing.T) {
 	}
 }
 
-// Every answer, a refusal too, keeps scripts and frames away, whatever the
-// host's middleware has set for its own pages.
+// Every answer, also an error, forbids foreign scripts and framing, whatever
+// headers the host's middleware has set for its own pages.
 func TestHeaders(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", "script-src *")
@@ -232,8 +232,8 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// Every file is served as it is, with the type that a browser needs, and again
-// only when it has changed.
+// Every file is served unchanged, with the type that a browser needs; a browser
+// that has the current version gets 304.
 func TestFiles(t *testing.T) {
 	types := map[string]string{
 		".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// files are those in static/, by name.
+// files returns the files in static/, by name.
 func files(t *testing.T) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir("static")
@@ -25,26 +25,28 @@ func files(t *testing.T) map[string]string {
 	return texts
 }
 
-// references are what makes a browser load something.
+// references match text that makes a browser load another file.
 var references = map[string]*regexp.Regexp{
 	"html": regexp.MustCompile(`(?i)\s(?:src|href|action|data|poster|srcset)\s*=\s*["']?([^"'\s>]*)`),
 	"css":  regexp.MustCompile(`(?i)(?:url\(\s*|@import\s+)["']?([^"')\s]*)`),
 	"js":   regexp.MustCompile(`(?m)(?:^(?:import|export)\s[^"';=()]*?from\s*|^import\s*|\bimport\(\s*|\bWorker\(\s*)["'` + "`" + `]([^"'` + "`" + `]*)`),
 }
 
-// banned is what the Content-Security-Policy forbids, or what could make HTML or
-// code of text that an agent wrote.
+// banned matches what the Content-Security-Policy forbids, and what could turn
+// text that an agent wrote into HTML or code.
 var banned = map[string]*regexp.Regexp{
 	"html": regexp.MustCompile(`(?i)<style\b|\sstyle\s*=|\son[a-z]+\s*=|<base\b|<iframe\b|javascript:|<script\b[^>]*>\s*[^<\s]`),
 	"js": regexp.MustCompile(`\b(?:innerHTML|outerHTML|insertAdjacentHTML|srcdoc|setHTML\w*|parseFromString|createContextualFragment|eval|trustedTypes)\b` +
 		`|document\.write|javascript:|\bFunction\(|setAttribute\(\s*["'` + "`" + `](?i:style|on)|set(?:Timeout|Interval)\(\s*["'` + "`" + `]`),
 }
 
-// elsewhere is an address of another host. What names SVG is none.
+// elsewhere matches an address of another host. The SVG namespace is not one.
 var elsewhere = regexp.MustCompile(`(?i)\b(?:https?|wss?):/?/|["'` + "`" + `(=]\s*//[a-z0-9]`)
 
 const svgNamespace = "http://www.w3.org/2000/svg"
 
+// faults returns the parts of a file that load from elsewhere, name a file that is
+// not in known, or are banned.
 func faults(name, text string, known map[string]string) (found []string) {
 	kind := name[strings.LastIndexByte(name, '.')+1:]
 	text = strings.ReplaceAll(text, svgNamespace, "")
@@ -67,8 +69,8 @@ func faults(name, text string, known map[string]string) (found []string) {
 	return found
 }
 
-// The page loads its own files alone, by names that hold wherever it is mounted,
-// and has nothing that its Content-Security-Policy would refuse.
+// The page loads only its own files, by names that work wherever it is mounted,
+// and uses nothing that its Content-Security-Policy would refuse.
 func TestStaticFiles(t *testing.T) {
 	known := files(t)
 	if len(known) < 4 {
@@ -86,7 +88,7 @@ func TestStaticFiles(t *testing.T) {
 	}
 }
 
-// TestStaticFaults wants the check above to find each of these.
+// The check above finds each of these, and nothing in the good files below.
 func TestStaticFaults(t *testing.T) {
 	known := map[string]string{"style.css": "", "main.js": "", "rows.js": ""}
 	for name, texts := range map[string][]string{

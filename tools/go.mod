@@ -1,4 +1,4 @@
-// Tools that make and .ci/run use, kept apart from what the library needs.
+// Tools of make and .ci/run, in a module of their own so that the library does not depend on them.
 module github.com/rampartlog/rampart/tools
 
 go 1.26.0

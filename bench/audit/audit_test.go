@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// All cells of all targets, through child processes, with every check.
+// Every suite runs all cells of all targets through child processes, with every check.
 func TestSuitesTiny(t *testing.T) {
 	r := &suite.Run{Tiny: true, Runs: 1, Dir: t.TempDir(), Output: report.Output{Dir: t.TempDir()}, Log: t.Logf}
 	for _, s := range Suites {
@@ -37,7 +37,7 @@ func TestSuitesTiny(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := strings.Count(string(b), "\n| "); n != rows+1 { // and the line below the head
+		if n := strings.Count(string(b), "\n| "); n != rows+1 { // one more for the line below the head
 			t.Errorf("%s has %d rows:\n%s", name, n-1, b)
 		}
 	}
@@ -46,7 +46,7 @@ func TestSuitesTiny(t *testing.T) {
 	}
 }
 
-// What a child finds wrong must end the suite.
+// A fault that a child finds ends the suite.
 func TestWrongLogIsAnError(t *testing.T) {
 	for name := range targets {
 		dir := filepath.Join(t.TempDir(), "log")
@@ -86,8 +86,8 @@ func TestChildEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// The limit's bulk load makes a log that ours takes for its own, so it did all
-// of the work that a log of ours needs.
+// rampart accepts the log that the limit's bulk load writes. So the limit does all
+// the work that a rampart log needs.
 func TestLimitWritesOurLog(t *testing.T) {
 	dir := t.TempDir()
 	l, err := openLimit(dir, mode{})

@@ -17,7 +17,7 @@ var bucket = []byte("events")
 type boltStore struct {
 	*bbolt.DB
 
-	// Of the transaction that a Batch is in. Owned by bbolt's writer.
+	// State of the transaction that is open in a Batch. Owned by bbolt's writer.
 	tx    *bbolt.Tx
 	chain chain
 	seq   uint64
@@ -27,7 +27,7 @@ func openBolt(dir string, noSync bool) (store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	// The free list stays in the file: without it, opening reads all of that.
+	// The free list stays in the file: without it, opening would read the whole file.
 	db, err := bbolt.Open(filepath.Join(dir, "events.db"), 0o600, &bbolt.Options{NoSync: noSync, FreelistType: bbolt.FreelistMapType})
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func openBolt(dir string, noSync bool) (store, error) {
 		made = tx.Bucket(bucket) != nil
 		return nil
 	})
-	if err == nil && !made { // a transaction has two syncs, which opening need not have
+	if err == nil && !made { // only when needed: a transaction costs two syncs
 		err = db.Update(func(tx *bbolt.Tx) error {
 			_, err := tx.CreateBucket(bucket)
 			return err
@@ -48,7 +48,7 @@ func openBolt(dir string, noSync bool) (store, error) {
 }
 
 func put(b *bbolt.Bucket, seq uint64, line []byte) error {
-	// Keys only rise, so pages need no room for what comes between.
+	// Keys only rise, so pages need no room for later insertions.
 	b.FillPercent = 1
 	return b.Put(binary.BigEndian.AppendUint64(nil, seq), line)
 }
@@ -65,8 +65,8 @@ func (s *boltStore) put(first uint64, lines [][]byte, _ []rampart.AuditEvent) er
 	})
 }
 
-// batch lets bbolt put concurrent appends into one transaction. A transaction
-// may be rolled back and tried again, so each begins at the head in the file.
+// batch lets bbolt put concurrent appends into one transaction. bbolt may roll a
+// transaction back and try it again, so each begins at the head in the file.
 func (s *boltStore) batch(e rampart.AuditEvent) error {
 	return s.Batch(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucket)

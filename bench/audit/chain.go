@@ -13,14 +13,14 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// chain is the hash chain that a Go programmer writes around a log library:
-// marshal with an empty hash, SHA-256 over the hash before and that, marshal
-// again. All peers have it.
+// chain is the hash chain that a Go programmer would write around a log library:
+// marshal the event with an empty hash, take SHA-256 over the previous hash and
+// that, and marshal again. All peers use it.
 type chain struct {
 	head string // hash of the newest event
 }
 
-// link gives e its id and its place after the head, and encodes it.
+// link gives e an id, links it to the head, and encodes it.
 func (c *chain) link(e rampart.AuditEvent) ([]byte, error) {
 	e.ID, e.PrevHash = ulid.Make().String(), c.head
 	var err error
@@ -57,7 +57,8 @@ func hashOf(e rampart.AuditEvent) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// resume goes on after line, the newest of the log; nil when there is none.
+// resume continues the chain after line, the newest line of the log, or nil if the
+// log is empty.
 func (c *chain) resume(line []byte) error {
 	var e rampart.AuditEvent
 	if line != nil {
@@ -69,8 +70,8 @@ func (c *chain) resume(line []byte) error {
 	return nil
 }
 
-// follow checks that line comes after the head and is what was written, and
-// makes it the head.
+// follow checks that line links to the head and has the right hash, and makes it
+// the head.
 func (c *chain) follow(line []byte) error {
 	var e rampart.AuditEvent
 	if err := json.Unmarshal(line, &e); err != nil {

@@ -53,8 +53,8 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// A peer's log that is opened again goes on with its chain, also where bbolt
-// has put concurrent appends together.
+// A peer's log that is opened again continues its chain, also after bbolt has put
+// concurrent appends into one transaction.
 func TestPeersResume(t *testing.T) {
 	for _, name := range peers {
 		if targets[name].once {

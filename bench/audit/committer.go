@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// gather is how long a committer waits for those that it answered together to
-// come back together: without it 64 writers fall into two halves.
+// gather is how long a committer waits for all writers of the last batch to append
+// again. Without it, 64 writers split into two batches of half the size.
 const gather = 60 * time.Microsecond
 
-// committer puts what many append at a time into one write with one sync. The
-// libraries beside us have none; this one lends them ours's greatest advantage,
-// so that what is left is their own.
+// committer puts concurrent appends into one write with one sync. The peer libraries
+// have none. With this one they get rampart's greatest advantage, so that the rest
+// of the difference is their own.
 type committer[T any] struct {
 	commit func([]T) error
 
@@ -46,7 +46,7 @@ func (c *committer[T]) append(item T) error {
 	return <-w.done
 }
 
-// close commits what waits. There must be no append after it.
+// close commits the items that wait. Nothing may be appended afterwards.
 func (c *committer[T]) close() {
 	c.mu.Lock()
 	c.closed = true
@@ -84,7 +84,8 @@ func (c *committer[T]) run() {
 	}
 }
 
-// take waits until as many are there as were last, one at least, but not long.
+// take takes all waiting items. It first waits, for gather at most, until they are
+// as many as last, the size of the last batch.
 func (c *committer[T]) take(last int) (batch []*waiter[T], closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

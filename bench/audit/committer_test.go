@@ -49,7 +49,7 @@ func TestCommitter(t *testing.T) {
 	}
 }
 
-// What comes while a commit is under way goes into the next one together.
+// Items that come during a commit go into the next commit together.
 func TestCommitterGathers(t *testing.T) {
 	begun, finish := make(chan struct{}), make(chan struct{})
 	var sizes []int

@@ -11,9 +11,9 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// Events are a function of their number, which their timestamp tells: so each
-// target's answers can be held against what was given to it. A line of ours
-// has 487 bytes, within one.
+// An event is a function of its number, and its timestamp gives the number. So the
+// answers of a target can be compared with the events that it was given. A line of
+// rampart's log has 487 bytes, give or take one.
 const between = 100 * time.Millisecond
 
 var (
@@ -26,8 +26,8 @@ var (
 const (
 	agents   = 100 // of 1 % each
 	sessions = 20
-	runSpan  = 100_000 // events in which each agent has one run, of about 1,000 events
-	runs     = 128     // of an agent, before their names come again
+	runSpan  = 100_000 // events during which an agent has one run, of about 1,000 events
+	runs     = 128     // runs of an agent before their names repeat
 )
 
 type nameList struct {
@@ -36,7 +36,7 @@ type nameList struct {
 	runs     [runs][agents]string
 }
 
-// names are made once: formatting them would be a tenth of a bulk append.
+// names are formatted once: doing it for each event would take a tenth of a bulk append.
 var names = sync.OnceValue(func() *nameList {
 	n := &nameList{}
 	for i := range n.agents {
@@ -53,7 +53,7 @@ var names = sync.OnceValue(func() *nameList {
 	return n
 })
 
-// mix spreads the bits of i (splitmix64), so that what is chosen by it follows no pattern.
+// mix spreads the bits of i (splitmix64), so that choices made by it follow no pattern.
 func mix(i int) uint64 {
 	z := (uint64(i) + 1) * 0x9e3779b97f4a7c15
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
@@ -61,7 +61,7 @@ func mix(i int) uint64 {
 	return z ^ z>>31
 }
 
-// kind is what events are chosen by.
+// kind has the fields by which queries select events.
 type kind struct{ agent, session, tool, action string }
 
 func kindOf(i int) kind {
@@ -81,7 +81,7 @@ func kindOf(i int) kind {
 
 func timeOf(i int) time.Time { return first.Add(time.Duration(i) * between) }
 
-// event is the event with the number i.
+// event returns event number i.
 func event(i int) rampart.AuditEvent {
 	k := kindOf(i)
 	return rampart.AuditEvent{
@@ -95,7 +95,7 @@ func event(i int) rampart.AuditEvent {
 	}
 }
 
-// events are those with the numbers from up to, and without, to.
+// events returns the events from, …, to-1, in buf's memory.
 func events(buf []rampart.AuditEvent, from, to int) []rampart.AuditEvent {
 	buf = buf[:0]
 	for i := from; i < to; i++ {
@@ -104,7 +104,7 @@ func events(buf []rampart.AuditEvent, from, to int) []rampart.AuditEvent {
 	return buf
 }
 
-// numberAt is the number of the event with that timestamp.
+// numberAt returns the number of the event with timestamp t.
 func numberAt(t time.Time) (int, error) {
 	d := t.Sub(first)
 	if d < 0 || d%between != 0 {
@@ -113,7 +113,7 @@ func numberAt(t time.Time) (int, error) {
 	return int(d / between), nil
 }
 
-// numberOf is the number of a line's event.
+// numberOf returns the number of the event in line.
 func numberOf(line []byte) (int, error) {
 	_, rest, _ := bytes.Cut(line, []byte(`"timestamp":"`))
 	text, _, ok := bytes.Cut(rest, []byte(`"`))

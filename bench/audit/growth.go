@@ -23,10 +23,10 @@ func growth(ctx context.Context, r *suite.Run) error {
 	return growEvents(ctx, r, events)
 }
 
-// curve takes a line of a plot from a column.
+// curve is a line of a plot and the column that it shows.
 type curve struct{ name, key string }
 
-// plot shows columns of t, whose rows are for the values xs.
+// plot adds the curves to p. Row i of t has the values at xs[i].
 func plot(t *report.Table, p report.Plot, xs []int, curves ...curve) *report.Plot {
 	for _, c := range curves {
 		line := report.Line{Name: c.name}
@@ -108,7 +108,7 @@ func growEvents(ctx context.Context, r *suite.Run, sizes []int) error {
 			curve{ours, "verify"}, curve{limit, "limit"}))
 }
 
-// growSize fills one log of n events, which nothing but the last step changes.
+// growSize fills a log with n events and measures it. Only the last step changes the log.
 func growSize(ctx context.Context, r *suite.Run, n int, row *report.Row) error {
 	dir, err := os.MkdirTemp(r.Dir, "growth-")
 	if err != nil {
@@ -141,7 +141,7 @@ func growSize(ctx context.Context, r *suite.Run, n int, row *report.Row) error {
 		if err != nil {
 			return err
 		}
-		// The limit reads the very same files.
+		// The limit reads the same files.
 		least, err := do("verify", limit, mode{})
 		if err != nil {
 			return err

@@ -19,18 +19,19 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// limitLog does the least: durable appends write bytes made before and wait
-// for the disk; a bulk load encodes without any check, hashes and writes. Its
-// files are those of a rampart log, so that they can be held to the same.
+// limitLog does the least work possible. A durable append writes bytes that were
+// made before, and waits for the disk. A bulk load encodes without any check, hashes
+// and writes. Its files have the form of a rampart log, so that they can be checked
+// like one.
 type limitLog struct {
 	dir   string
 	file  *os.File
-	size  int // of the file
-	n     int // events
+	size  int // bytes in file
+	n     int // events in the log
 	w     *bufio.Writer
 	hash  [64]byte
 	buf   []byte
-	line  []byte // what a durable append writes
+	line  []byte // the line that every durable append writes
 	group *committer[rampart.AuditEvent]
 	mu    sync.Mutex
 }
@@ -72,7 +73,7 @@ func (l *limitLog) Append(e rampart.AuditEvent) error {
 	return l.write(1)
 }
 
-// write writes n lines and waits for the disk.
+// write writes line n times and waits for the disk.
 func (l *limitLog) write(n int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,7 +106,7 @@ func (l *limitLog) AppendAll(es []rampart.AuditEvent) error {
 	return l.w.Flush()
 }
 
-// encode makes e's line: no escapes, no checks, no index.
+// encode encodes e into buf: no escapes, no checks, no index.
 func (l *limitLog) encode(e rampart.AuditEvent) {
 	var digits [26]byte
 	for i, n := len(digits)-1, l.n; i >= 0; i, n = i-1, n/10 {
@@ -156,8 +157,8 @@ func (l *limitLog) Close() error {
 	return errors.Join(l.w.Flush(), l.file.Close())
 }
 
-// verifyLimit hashes each line on its own, several files at a time: no links,
-// no order, no syntax.
+// verifyLimit hashes each line, several files at a time. It checks no links, no
+// order and no syntax.
 func verifyLimit(dir string, cores int, seen func([]byte) error) (int, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.jsonl"))
 	if err != nil {
@@ -210,8 +211,8 @@ func hashLines(name string, seen func([]byte) error) (n int, err error) {
 		if err != nil {
 			return n, fmt.Errorf("%s: line %d: %w", name, n+1, err)
 		}
-		// The hash is over the line without its own member: the byte after the
-		// last that is hashed is made the brace that closes it.
+		// The hash covers the line without its hash member. A brace in place of
+		// that member's comma closes the object.
 		cut := len(line) - tail
 		line[cut] = '}'
 		sum := sha256.Sum256(line[:cut+1])

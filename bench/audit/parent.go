@@ -13,7 +13,7 @@ import (
 	"github.com/rampartlog/rampart/bench/suite"
 )
 
-// part is a child at work on a job.
+// part is a child process that works on a job.
 type part struct {
 	*child.Process
 	job  job
@@ -33,7 +33,7 @@ func start(ctx context.Context, j job, profile string) (*part, error) {
 	return w, nil
 }
 
-// receive waits for v; where the child ended instead, that is the error.
+// receive waits for v. If the child ends instead, receive returns its error.
 func (p *part) receive(v any) error {
 	err := p.Receive(v)
 	if err == nil {
@@ -55,7 +55,7 @@ func (p *part) kill() {
 	p.Kill()
 }
 
-// ask has one job done.
+// ask has a child do one job.
 func ask(ctx context.Context, j job, profile string) (figures, error) {
 	p, err := start(ctx, j, profile)
 	if err != nil {
@@ -72,7 +72,7 @@ func ask(ctx context.Context, j job, profile string) (figures, error) {
 	return f, p.end()
 }
 
-// profile is where a job of ours leaves its profile.
+// profile returns the file for the CPU profile of a job of rampart's; "" for none.
 func profile(r *suite.Run, name string, j *job) string {
 	if j.Target != ours {
 		return ""
@@ -100,7 +100,7 @@ type appender struct {
 	mode   mode
 }
 
-// appends measures the targets in turns of one slice.
+// appends measures the targets in turns, one slice of time each.
 func appends(ctx context.Context, r *suite.Run, name string, writers int, list []appender, turns int, slice time.Duration) (map[string]figures, error) {
 	dir, err := os.MkdirTemp(r.Dir, "append-")
 	if err != nil {
@@ -154,7 +154,7 @@ func appends(ctx context.Context, r *suite.Run, name string, writers int, list [
 		out[list[i].row] = f
 		check := job{
 			Work: "verify", Target: p.job.Target, Dir: p.job.Dir, Events: int(f["events"]),
-			Check: p.job.Target != limit, // which writes the same line again and again
+			Check: p.job.Target != limit, // the limit writes the same line again and again
 		}
 		if _, err := ask(ctx, check, ""); err != nil {
 			return nil, err

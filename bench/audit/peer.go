@@ -12,12 +12,12 @@ import (
 
 // store is a library that keeps lines, numbered from 1.
 type store interface {
-	// put stores lines, which are of the events es, after the newest, and
-	// makes them durable with one sync.
+	// put stores lines, the encoded events es, after the newest line, and makes them
+	// durable with one sync.
 	put(first uint64, lines [][]byte, es []rampart.AuditEvent) error
 	len() (uint64, error)
-	// scan gives all lines, or the newest first, until fn returns false.
-	// A line is valid during the call.
+	// scan calls fn for each line, oldest first or newest first, until fn returns
+	// false. A line is valid during the call.
 	scan(newest bool, fn func(line []byte) bool) error
 	close() error
 }
@@ -27,7 +27,7 @@ type batcher interface {
 	batch(e rampart.AuditEvent) error
 }
 
-// searcher is a store that finds events by itself.
+// searcher is a store that can search events itself.
 type searcher interface {
 	search(q *query) ([][]byte, error)
 }
@@ -35,15 +35,15 @@ type searcher interface {
 // chained is a store with the chain around it.
 type chained struct {
 	store
-	batch func(e rampart.AuditEvent) error // of the library; nil: concurrent appends take turns
-	group *committer[rampart.AuditEvent]   // ours in its place; nil for none
+	batch func(e rampart.AuditEvent) error // the library's own way for concurrent appends, or nil
+	group *committer[rampart.AuditEvent]   // the bench's committer in its place, or nil; without either, appends take turns
 
 	mu    sync.Mutex
 	chain chain
 	next  uint64
 }
 
-// peer is t for a library.
+// peer completes t for a library.
 func peer(open func(dir string, noSync bool) (store, error), t target) target {
 	t.open = func(dir string, m mode) (journal, error) {
 		s, err := open(dir, m.NoSync)
@@ -73,7 +73,7 @@ func peer(open func(dir string, noSync bool) (store, error), t target) target {
 	return t
 }
 
-// resume finds the head, as whoever goes on with a chain must.
+// resume finds the head, so that the chain can be continued.
 func (c *chained) resume() error {
 	n, err := c.len()
 	if err != nil {

@@ -10,14 +10,14 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// page is how many events a query wants, the newest first.
+// page is how many events a query asks for, newest first.
 const page = 50
 
 // query chooses events; an empty field chooses all.
 type query struct {
 	name                string
 	agent, tool, action string
-	from, to            int // numbers: by timestamp, from the one up to the other; all when to is 0
+	from, to            int // event numbers, as timestamps: from ≤ event < to; all if to is 0
 }
 
 func queries(n int) []query {
@@ -33,7 +33,7 @@ func queries(n int) []query {
 func (q *query) since() time.Time { return timeOf(q.from) }
 func (q *query) until() time.Time { return timeOf(q.to) }
 
-// expect gives the numbers of the events that q must find in a log of n.
+// expect returns the numbers of the events that q must find in a log of n events.
 func (q *query) expect(n int) []int {
 	var out []int
 	for i := n - 1; i >= 0 && len(out) < page; i-- {
@@ -46,20 +46,20 @@ func (q *query) expect(n int) []int {
 	return out
 }
 
-// matches is the filter of who has only a log: over decoded events.
+// matches filters decoded events, for targets without a search of their own.
 func (q *query) matches(e *rampart.AuditEvent) bool {
 	return (q.agent == "" || q.agent == e.Agent) && (q.tool == "" || q.tool == e.Tool) &&
 		(q.action == "" || q.action == e.Decision.Action) &&
 		(q.to == 0 || !e.Timestamp.Before(q.since()) && e.Timestamp.Before(q.until()))
 }
 
-// answer is what a query found: lines, or events where it has to decode.
+// answer is the result of a query: lines, or events if it was asked to decode them.
 type answer struct {
 	lines  [][]byte
 	events []rampart.AuditEvent
 }
 
-// check holds an answer against what the generator knows.
+// check compares an answer with the numbers of the expected events.
 func (q *query) check(a answer, want []int) error {
 	var got []int
 	for _, line := range a.lines {

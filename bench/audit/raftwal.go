@@ -45,7 +45,7 @@ func (s raftStore) scan(newest bool, fn func([]byte) bool) error {
 
 func (s raftStore) close() error { return s.Close() }
 
-// scanIndexed is a scan of a log that reads by number.
+// scanIndexed implements scan for a log that reads entries by number.
 func scanIndexed(last func() (uint64, error), newest bool, read func(i uint64) ([]byte, error), fn func([]byte) bool) error {
 	n, err := last()
 	if err != nil {

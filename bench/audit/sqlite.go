@@ -113,8 +113,8 @@ func (s *sqliteStore) search(q *query) (lines [][]byte, err error) {
 		add("action = ?", q.action)
 	}
 	if q.tool != "" {
-		// Without statistics it takes either index. The + keeps it off this one,
-		// of which half the log is in.
+		// Without statistics sqlite may choose any index. The + keeps it off the one on
+		// tool: half of the log has the same tool.
 		add("+tool = ?", q.tool)
 	}
 	if q.to != 0 {

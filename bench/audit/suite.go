@@ -18,10 +18,10 @@ var Suites = []suite.Suite{
 	{Name: "growth-audit", Does: "how the log's cost grows with writers and with its length", Run: growth},
 }
 
-// size is how much of everything is done.
+// size says how much of everything a suite does.
 type size struct {
 	events int
-	turns  int // of durable appends, each of one slice
+	turns  int // turns of durable appends, each one slice long
 	slice  time.Duration
 	opens  int
 }
@@ -53,22 +53,22 @@ func newTables() tables {
 				{Key: "64-p50", Name: "p50 ms"}, {Key: "64-p99", Name: "p99 ms"},
 				{Key: "64-cpu", Name: "CPU µs/event", Ratio: true},
 			},
-			Notes: []string{"*group*: behind a group committer, which the library has not, and the benchmark lends it. *limit*: the same bytes, made before, written and synced; with 64 writers behind the same committer. 64 writers use bbolt's Batch, the others take turns."},
+			Notes: []string{"*group*: with the benchmark's group committer, since the library has none. *limit*: writes and syncs lines that were made before; 64 writers share the same committer. Without *group*, 64 writers use bbolt's Batch, and take turns with the other libraries."},
 		},
 		bulk: &report.Table{
 			Name: "audit-bulk", Title: "Bulk load", Ours: ours,
 			Columns: []report.Column{rate, cpu, {Key: "mbs", Name: "MB/s of lines"}, {Key: "disk", Name: "disk MiB", Ratio: true}, {Key: "heap", Name: "heap MiB"}, {Key: "index", Name: "index, % of lines"}},
-			Notes:   []string{"In batches of 1,000 that do not wait for the disk; *durable* and raft-wal, which has no such mode, in batches of 10,000 with one sync each. *limit*: encodes without checks, hashes and writes, no index."},
+			Notes:   []string{"In batches of 1,000 that do not wait for the disk. *durable* and raft-wal, which can't skip the sync, use batches of 10,000 with one sync each. *limit*: encodes without checks, hashes and writes, no index."},
 		},
 		verify: &report.Table{
 			Name: "audit-verify", Title: "Verification", Ours: ours,
 			Columns: []report.Column{rate, {Key: "mbs", Name: "MB/s of lines"}, {Key: "ms", Name: "ms for all"}, cpu},
-			Notes:   []string{"*limit*: hashes each line on its own, without looking at links, order or syntax."},
+			Notes:   []string{"*limit*: hashes each line, and checks no links, order or syntax."},
 		},
 		open: &report.Table{
 			Name: "audit-open", Title: "Open", Ours: ours,
 			Columns: []report.Column{{Key: "clean", Name: "after Close, ms", Ratio: true}, {Key: "unclean", Name: "after a kill, ms", Ratio: true}},
-			Notes:   []string{"Up to knowing the head, in a process that has just begun. Before the kill ours has 15 of at most 16 MiB in its live segment, all of which it checks and copies; the others appended 100 events, one by one."},
+			Notes:   []string{"Time until the head is known, in a process that has just started. Before the kill, rampart has 15 of at most 16 MiB in its live segment, all of which it checks and copies; the others have appended 100 events, one by one."},
 		},
 		query: &report.Table{
 			Name: "audit-query", Title: "The newest 50", Ours: ours,
@@ -77,7 +77,7 @@ func newTables() tables {
 				query("middle", "10 minutes in the middle"), query("absent", "of no agent"),
 				{Key: "heap", Name: "heap MiB"},
 			},
-			Notes: []string{"Ours and sqlite give stored lines, *decoded* events. The others can only be read back from the end, and each event decoded, to see whether it is wanted."},
+			Notes: []string{"rampart and sqlite return stored lines, *decoded* returns events. The others can only be read from the end, and each event must be decoded to see whether it matches."},
 		},
 	}
 }
@@ -143,7 +143,7 @@ func add(row *report.Row, prefix string, f figures) {
 	}
 }
 
-// history fills a target's log and does with it what can be done with a log.
+// history fills a target's log, and measures every kind of work on it.
 func (t *tables) history(ctx context.Context, r *suite.Run, s size, name string) error {
 	dir, err := os.MkdirTemp(r.Dir, "history-")
 	if err != nil {
@@ -191,8 +191,8 @@ func (t *tables) history(ctx context.Context, r *suite.Run, s size, name string)
 	return opens(ctx, s, job{Target: name, Dir: filepath.Join(dir, "log"), Events: s.events, Long: !r.Tiny}, row.Add)
 }
 
-// opens opens the log of j some times after a Close, then after a kill: that
-// comes last, since it adds events.
+// opens opens j's log several times after a Close, then several times after a kill.
+// The kills come last, because they add events.
 func opens(ctx context.Context, s size, j job, add func(key string, v float64)) error {
 	j.Work = "open"
 	for range s.opens {

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package audit measures the log beside what else a Go program would keep an
-// audit log in, and beside the least that the machine has to do.
+// Package audit measures rampart's log, the libraries in which a Go program could
+// keep an audit log instead, and the least work that the machine has to do.
 package audit
 
 import (
@@ -12,7 +12,7 @@ import (
 
 // journal is a target's log, open.
 type journal interface {
-	// Append is durable when it returns, and may be called concurrently.
+	// Append returns when e is durable. It may be called concurrently.
 	Append(e rampart.AuditEvent) error
 	AppendAll(es []rampart.AuditEvent) error
 	Len() (int, error)
@@ -20,20 +20,20 @@ type journal interface {
 	Close() error
 }
 
-// mode is how a target is to be used.
+// mode says how to use a target.
 type mode struct {
 	NoSync bool // do not wait for the disk
-	Shared bool // many append at a time: where the library has a way for that, take it
+	Shared bool // appends are concurrent: use the library's own way for them, if it has one
 	Group  bool // concurrent appends go through the bench's committer
 }
 
 type target struct {
 	open func(dir string, m mode) (journal, error)
-	// verify checks all of the log in dir and counts it; seen, if not nil, is
-	// given each line.
+	// verify checks the whole log in dir and returns the number of its lines. It
+	// passes each line to seen, if that is not nil.
 	verify func(dir string, cores int, seen func(line []byte) error) (int, error)
 	bulk   int  // events in one AppendAll of a bulk load
-	once   bool // it opens a log once in a process
+	once   bool // a process can open the log only once
 }
 
 const (
@@ -45,7 +45,7 @@ const (
 var targets = map[string]target{
 	ours:  {open: openOurs, verify: verifyOurs, bulk: 1000},
 	limit: {open: openLimit, verify: verifyLimit, bulk: 1000},
-	// It has no mode without sync, and its Close keeps a lock.
+	// raft-wal has no mode without sync, and its Close does not release its lock.
 	"raft-wal": peer(openRaft, target{bulk: 10_000, once: true}),
 	"tidwall":  peer(openTidwall, target{bulk: 1000}),
 	"bbolt":    peer(openBolt, target{bulk: 1000}),

@@ -8,26 +8,26 @@ import (
 	"github.com/rampartlog/rampart/bench/child"
 )
 
-// job is what a child is told to do with one target.
+// job tells a child what to do with one target.
 type job struct {
 	Work    string
 	Target  string
 	Dir     string
 	Mode    mode
-	Events  int // that the log has, or is to get
+	Events  int // how many the log has, or is to get
 	Writers int
-	Batch   int  // of a bulk load; the target's own when 0
-	Cores   int  // of the limit's verification; all when 0
-	Check   bool // every event is there once
+	Batch   int  // events in one AppendAll of a bulk load; the target's own number when 0
+	Cores   int  // cores for the limit's verification; all when 0
+	Check   bool // check that every event is there once
 	Decode  bool
 	Leave   bool // do not close the log: the child waits to be killed
 	Long    bool // measure often enough for a steady median
 }
 
-// figures are what a child has measured, by the key of a column.
+// figures are a child's measurements, by the key of their column.
 type figures map[string]float64
 
-// Register names this package's child.
+// Register registers this package's child process: see [child.Register].
 func Register() { child.Register("audit", serve) }
 
 var works = map[string]func(c *child.Conn, j *job, t target) error{

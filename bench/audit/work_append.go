@@ -11,8 +11,8 @@ import (
 	"github.com/rampartlog/rampart/bench/child"
 )
 
-// doAppend appends durably for as long as it is told, slice by slice, so that
-// others can be measured in between; the disk's speed drifts.
+// doAppend appends durably, one slice of time for each command. Between the slices
+// the other targets have theirs, because the disk's speed drifts.
 func doAppend(c *child.Conn, j *job, t target) error {
 	log, err := t.open(j.Dir, j.Mode)
 	if err != nil {
@@ -61,7 +61,7 @@ func doAppend(c *child.Conn, j *job, t target) error {
 	if err := log.Close(); err != nil {
 		return err
 	}
-	cpu = child.CPU() - cpu // with what ran behind the slices
+	cpu = child.CPU() - cpu // with background work between the slices
 	all := slices.Concat(times...)
 	slices.Sort(all)
 	n := float64(len(all))

@@ -53,7 +53,7 @@ func doBulk(c *child.Conn, j *job, t target) error {
 	f := figures{
 		"rate": float64(n) / spent.Seconds(), "cpu": cpu.Seconds() * 1e6 / float64(n),
 		"disk": float64(disk) / (1 << 20), "heap": float64(heap) / (1 << 20),
-		// In lines of ours, so that who has larger files is not the faster one.
+		// Counted in lines of rampart's, so that larger files do not look like more speed.
 		"mbs": float64(n) * lineSize / spent.Seconds() / 1e6,
 	}
 	if lines > 0 {
@@ -62,10 +62,10 @@ func doBulk(c *child.Conn, j *job, t target) error {
 	return c.Send(f)
 }
 
-// lineSize is what a line of the log takes, with its newline.
+// lineSize is the length of a line of rampart's log, with its newline.
 const lineSize = 488
 
-// sizes gives the bytes of all files in dir, and of its segments.
+// sizes returns the bytes of all files in dir, and those of its segments.
 func sizes(dir string) (all, lines int64, err error) {
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -84,10 +84,10 @@ func sizes(dir string) (all, lines int64, err error) {
 	return all, lines, err
 }
 
-// heapAlloc is what is reachable.
+// heapAlloc returns the bytes of the reachable heap.
 func heapAlloc() int64 {
 	runtime.GC()
-	runtime.GC() // pools give up what they hold in two steps
+	runtime.GC() // a sync.Pool drops its contents only in the second collection
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)

@@ -12,7 +12,7 @@ import (
 	"github.com/rampartlog/rampart/bench/child"
 )
 
-// doOpen opens once, as a program that begins.
+// doOpen opens the log once, as a program does when it starts.
 func doOpen(c *child.Conn, j *job, t target) error {
 	began := time.Now()
 	log, err := t.open(j.Dir, mode{})
@@ -42,24 +42,24 @@ func doOpen(c *child.Conn, j *job, t target) error {
 	return log.Close()
 }
 
-// linger ends with the process, without an orderly end.
+// linger waits until the process is killed, so that the log is not closed.
 func linger(c *child.Conn) error {
 	var never any
 	return c.Receive(&never)
 }
 
-// liveFull is to what size the live segment of ours grows before it is left
-// unclean: recovery reads no more than that one, which ends at 16 MiB.
+// liveFull is the size that rampart's live segment has when the process is killed.
+// Recovery reads only that segment, and a segment ends at 16 MiB.
 const liveFull = 15 << 20
 
-// doFill appends durably, says how many events the log has, and waits to be killed.
+// doFill appends durably, reports how many events the log has, and waits to be killed.
 func doFill(c *child.Conn, j *job, t target) error {
 	log, err := t.open(j.Dir, mode{})
 	if err != nil {
 		return err
 	}
 	n := j.Events
-	// One by one, so that sqlite's own log has something to be recovered from.
+	// One by one, so that recovery has something to do in sqlite's write-ahead log.
 	for range 100 {
 		if err := log.Append(event(n)); err != nil {
 			return err
@@ -86,7 +86,7 @@ func doFill(c *child.Conn, j *job, t target) error {
 	return linger(c)
 }
 
-// newestSize is the size of the newest segment in dir.
+// newestSize returns the size of the newest segment in dir.
 func newestSize(dir string) (int64, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.jsonl"))
 	if err != nil {

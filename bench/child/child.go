@@ -1,6 +1,6 @@
-// Package child runs the parts of a benchmark in processes of their own, so
-// that what is measured is theirs alone: the same program, started again,
-// which speaks JSON with the one that started it over its standard streams.
+// Package child runs the parts of a benchmark in processes of their own, so that
+// CPU and memory can be measured for each part. A child is the same program, started
+// again. Parent and child exchange JSON over the child's standard streams.
 package child
 
 import (
@@ -18,8 +18,8 @@ type Func func(c *Conn) error
 
 var funcs = map[string]Func{}
 
-// Register names the work of a child; call it from main or a test's main
-// before [Main].
+// Register gives the work of a child a name. Call it from main or TestMain, before
+// [Main].
 func Register(name string, f Func) { funcs[name] = f }
 
 const mark = "RAMPART_BENCH_CHILD"
@@ -43,7 +43,7 @@ func run(name string) error {
 		return fmt.Errorf("no such child")
 	}
 	c := newConn(os.Stdin, os.Stdout)
-	os.Stdout = os.Stderr // a library that prints does not disturb the talk
+	os.Stdout = os.Stderr // a library that prints must not disturb the exchange
 	var profile string
 	if err := c.Receive(&profile); err != nil {
 		return err
@@ -62,7 +62,7 @@ func run(name string) error {
 	return f(c)
 }
 
-// Conn is one end of the talk. One goroutine may send while another receives.
+// Conn is one end of the exchange. One goroutine may send while another receives.
 type Conn struct {
 	enc *json.Encoder
 	dec *json.Decoder
@@ -73,10 +73,10 @@ func newConn(r io.Reader, w io.Writer) *Conn { return &Conn{json.NewEncoder(w), 
 // Send sends one JSON value.
 func (c *Conn) Send(v any) error { return c.enc.Encode(v) }
 
-// Receive waits for one JSON value; io.EOF when the other end has closed.
+// Receive waits for one JSON value. It returns io.EOF when the other end has closed.
 func (c *Conn) Receive(v any) error { return c.dec.Decode(v) }
 
-// Process is a child, seen by the one that started it.
+// Process is a child, as its parent sees it.
 type Process struct {
 	*Conn
 	cmd   *exec.Cmd
@@ -85,8 +85,8 @@ type Process struct {
 	err   error
 }
 
-// Start starts the child of that name. Its CPU profile goes to the file
-// profile if that is not "".
+// Start starts the child called name. It writes a CPU profile to the file profile,
+// unless that is "".
 func Start(name, profile string) (*Process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -119,7 +119,7 @@ func (p *Process) Close() error {
 	return p.err
 }
 
-// Kill ends a child that would not end by itself.
+// Kill kills the child and waits for it to end.
 func (p *Process) Kill() {
 	p.cmd.Process.Kill()
 	p.Close()

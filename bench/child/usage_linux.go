@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// CPU is the processor time, user and system, that this process has used.
+// CPU returns the processor time, user and system, that this process has used.
 func CPU() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
@@ -16,7 +16,7 @@ func CPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// RSS is this process's memory in bytes, as the kernel sees it.
+// RSS returns this process's resident memory in bytes.
 func RSS() int64 {
 	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

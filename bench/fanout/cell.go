@@ -20,17 +20,17 @@ type scenario struct {
 	Events      int
 	Every       time.Duration // between events; 0 is full speed
 	Stalled     bool          // one subscriber reads nothing until all others are done
-	Sample      int           // of how many deliveries one's latency is taken
+	Sample      int           // the latency of every Sample-th delivery is taken
 }
 
-// figures are what one run of a target under a scenario measured.
+// figures are the measurements of one run of a target under a scenario.
 type figures struct {
 	Server  serverReport
 	Load    loadReport
 	Dropped int64
 	Seconds float64 // from the first publish to the last delivery
-	RSS     int64   // by which memory grew while all connected
-	Never   bool    // publishing got stuck, and nothing moved for watch
+	RSS     int64   // by how much the server's memory grew while the subscribers connected
+	Never   bool    // publishing got stuck: no progress for the time watch
 }
 
 func (f *figures) perMillion() float64 {
@@ -38,16 +38,16 @@ func (f *figures) perMillion() float64 {
 }
 
 const (
-	watch       = 5 * time.Second // without any progress, publishing is said to be stuck
-	settle      = 2 * time.Second // without any progress after publishing, what is missing is lost
+	watch       = 5 * time.Second // publishing without progress for so long counts as stuck
+	settle      = 2 * time.Second // events that do not come for so long after publishing count as lost
 	settleTiny  = 500 * time.Millisecond
-	connectTime = time.Minute      // for all to be connected, and to have got a first event
-	cellTime    = 10 * time.Minute // for publishing and delivery
+	connectTime = time.Minute      // until all subscribers must be connected and have a first event
+	cellTime    = 10 * time.Minute // until publishing and delivery must have ended
 	poll        = 100 * time.Millisecond
 	pollTiny    = 10 * time.Millisecond
 )
 
-// measure runs one cell: a process that serves, one that reads.
+// measure runs one cell: one process serves, another reads.
 func measure(ctx context.Context, r *suite.Run, t target, s scenario, profile string) (_ *figures, err error) {
 	defer func() {
 		if err != nil {
@@ -71,7 +71,7 @@ func measure(ctx context.Context, r *suite.Run, t target, s scenario, profile st
 		return nil, err
 	}
 	defer c.load.Kill()
-	stop := context.AfterFunc(ctx, func() { // children that are waited for in vain
+	stop := context.AfterFunc(ctx, func() { // end the children, and so our waiting for them
 		c.server.Kill()
 		c.load.Kill()
 	})
@@ -163,8 +163,9 @@ func (c *cell) run(ctx context.Context, dir string) (*figures, error) {
 	return f, err
 }
 
-// connected waits until all are subscribed, which an event that came shows: some
-// servers answer before a reader is subscribed, some not before the first event.
+// connected waits until all readers are subscribed. Only a received event shows
+// that: some servers answer before they have subscribed the reader, others not
+// before the first event.
 func (c *cell) connected(ctx context.Context) error {
 	begun, last := time.Now(), time.Time{}
 	for {
@@ -193,7 +194,7 @@ func (c *cell) connected(ctx context.Context) error {
 	}
 }
 
-// deliver waits until that many events have been received, or no more come.
+// deliver waits until wanted events have been received, or no more come.
 func (c *cell) deliver(ctx context.Context, f *figures, wanted int64) (loadProgress, error) {
 	begun, moved := time.Now(), time.Now()
 	var lastReceived, lastPublished int64

@@ -2,11 +2,11 @@
 
 package fanout
 
-// chunked takes HTTP's chunked coding off a body that comes in pieces. Chunks
-// may end anywhere, in a marker too. It trusts the server.
+// chunked decodes HTTP's chunked coding of a body that comes in pieces. Chunks may
+// end anywhere, also within a marker. It trusts the server.
 type chunked struct {
-	left  int // bytes of the chunk still to come
-	size  int // as read so far
+	left  int // bytes of the chunk that are still to come
+	size  int // the size line as far as it was read
 	state chunkState
 }
 
@@ -20,7 +20,7 @@ const (
 	inDone // the last chunk was seen
 )
 
-// feed calls data with pieces of the body and reports whether it goes on.
+// feed calls data with pieces of the body, and reports whether the body goes on.
 func (c *chunked) feed(p []byte, data func([]byte)) bool {
 	for len(p) > 0 {
 		switch c.state {

@@ -1,9 +1,9 @@
 //go:build linux
 
-// Package fanout measures telling many subscribers over SSE: rampart beside its
-// peers, and beside what the physical work alone costs.
+// Package fanout measures how servers send events to many subscribers over SSE:
+// rampart, its peers, and a limit that does only the physical work.
 //
-// Server and subscribers are processes of their own, over TCP on loopback.
+// The server is one process and the subscribers are another, over TCP on loopback.
 package fanout
 
 import (
@@ -19,13 +19,13 @@ import (
 	"github.com/rampartlog/rampart/bench/suite"
 )
 
-// Suites are those of this package.
+// Suites of this package.
 var Suites = []suite.Suite{
 	{Name: "fanout", Does: "one event to many subscribers, beside peers", Run: run},
 	{Name: "growth-fanout", Does: "how the cost of telling subscribers grows with their number", Run: grow},
 }
 
-// Register makes the child processes known: see [child.Register].
+// Register registers this package's child processes: see [child.Register].
 func Register() {
 	child.Register(serverChild, runServer)
 	child.Register(loadChild, runLoad)
@@ -76,14 +76,14 @@ func parts(tiny bool) []part {
 			[]report.Column{cpu, rate, p50, p99, lost, duplicates, dropped, mean, longest, peakMB}, ""},
 		{stalled, fmt.Sprintf("%s subscribers, one of which never reads, %s events at full speed", count(stalled.Subscribers), count(stalled.Events)),
 			[]report.Column{complete, published, seconds, cpu, rate, p99, lost, dropped, mean, longest, late, peakMB},
-			fmt.Sprintf("Never: publishing did not return, and nothing was delivered for %v, after which it was watched no longer. Figures leave the stalled subscriber out; once the others are done it begins to read, and the column says what it did not get even then.", watch)},
+			fmt.Sprintf("Never: publishing did not return and nothing was delivered for %v, so the run was ended. Figures leave out the stalled subscriber. It begins to read when the others are done, and its column says what it still did not get.", watch)},
 		{idle, fmt.Sprintf("%s subscribers, one event every %v", count(idle.Subscribers), idle.Every),
 			[]report.Column{memory, cpu, p50, p99, p999, lost, dropped, mean, peakMB},
-			"Memory is by how much the resident set grew while all connected, and got a first event, each time after a collection of garbage."},
+			"Memory is the growth of the resident set from before the subscribers connected until all had a first event, each time after a garbage collection."},
 	}
 }
 
-// count writes n with thousands apart.
+// count formats n with a comma at each thousand.
 func count(n int) string {
 	if n < 1000 {
 		return fmt.Sprint(n)
@@ -103,7 +103,7 @@ func run(ctx context.Context, r *suite.Run) error {
 func runPart(ctx context.Context, r *suite.Run, p part) error {
 	table := &report.Table{Name: "fanout-" + p.Name, Title: p.title, Columns: p.columns, Ours: chainTarget().Title}
 	frames, notes := spread{math.Inf(1), math.Inf(-1)}, []string(nil)
-	for n := range r.Runs { // round all targets each time, so that what drifts hits all alike
+	for n := range r.Runs { // each round measures all targets, so that drift affects all alike
 		for _, t := range targets() {
 			if !r.Wants(t.Name) {
 				continue
@@ -132,7 +132,7 @@ func runPart(ctx context.Context, r *suite.Run, p part) error {
 	if len(table.Rows) == 0 {
 		return nil
 	}
-	table.Notes = append(table.Notes, fmt.Sprintf("CPU is the server process's, with its publishers. An event takes %.0f to %.0f bytes on the wire; those fed with fewer than one event a write have a chunk of HTTP for each. Latency is from publishing to the subscriber's read, of %s. A dropped subscriber does not come back here. Only ours checks a token.", frames.low, frames.high, sampled(p.Sample)))
+	table.Notes = append(table.Notes, fmt.Sprintf("CPU is the server process's, with its publishers. An event takes %.0f to %.0f bytes on the wire; targets that write each event by itself add an HTTP chunk to each. Latency is from publishing to the subscriber's read, of %s. A dropped subscriber does not reconnect here. Only ours checks a token.", frames.low, frames.high, sampled(p.Sample)))
 	if p.note != "" {
 		table.Notes = append(table.Notes, p.note)
 	}
@@ -147,18 +147,18 @@ func sampled(n int) string {
 	return fmt.Sprintf("every %dth delivery", n)
 }
 
-// spread is of the bytes that an event took.
+// spread is the range of bytes per event on the wire.
 type spread struct{ low, high float64 }
 
 func (s *spread) add(f *figures) {
 	if f.Load.Received == 0 || f.Load.Lost > 0 || f.Never {
-		return // bytes of events that came in part
+		return // the bytes include events that came only in part
 	}
 	b := float64(f.Load.Bytes) / float64(f.Load.Received)
 	s.low, s.high = min(s.low, b), max(s.high, b)
 }
 
-// whole is the check that nothing was lost, came twice or was cut off.
+// whole checks that no event was lost or came twice, and no connection was cut off.
 func whole(t target, s scenario, f *figures) error {
 	var errs []error
 	is := func(what string, got, want int) {

@@ -49,7 +49,7 @@ func TestSuites(t *testing.T) {
 	}
 }
 
-// TestFramesAreAlike: what is compared has one size on the wire.
+// All targets send events of the same size on the wire.
 func TestFramesAreAlike(t *testing.T) {
 	r := tiny(t)
 	s := parts(true)[0].scenario
@@ -64,8 +64,8 @@ func TestFramesAreAlike(t *testing.T) {
 	}
 }
 
-// TestStalledReadsOn: ours lose nothing for a reader that takes nothing for
-// longer than the kernel has room, 12 MB here.
+// Our targets lose nothing for a reader that stalls, even when more is published
+// than the kernel buffers, 12 MB here.
 func TestStalledReadsOn(t *testing.T) {
 	for _, target := range targets() {
 		if !target.Ours {

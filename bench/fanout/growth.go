@@ -12,13 +12,15 @@ import (
 	"github.com/rampartlog/rampart/bench/suite"
 )
 
-// growthTargets are ours, and the limit to see what of its growth is physical.
+// growthTargets are rampart and the limit. The limit shows how much of rampart's
+// growth is physical.
 func growthTargets() []target { return []target{chainTarget(), limitTarget()} }
 
-// Below this many subscribers, memory for each is lost in that of the process.
+// With fewer subscribers, their memory is lost in the noise of the process's own.
 const memorySubscribers = 100
 
-// atSpeed is bounded in deliveries, so that each size takes about as long.
+// atSpeed publishes at full speed. It bounds the deliveries, so that all sizes take
+// about the same time.
 func atSpeed(subscribers int, tiny bool) scenario {
 	most, events := 3_000_000, 50_000
 	if tiny {
@@ -27,7 +29,7 @@ func atSpeed(subscribers int, tiny bool) scenario {
 	return scenario{Name: "saturated", Subscribers: subscribers, Events: min(events, most/subscribers), Sample: 8}
 }
 
-// paced stays below what a processor can deliver one by one.
+// paced publishes at a rate that one processor can deliver event by event.
 func paced(subscribers int, tiny bool) scenario {
 	perSecond, length := min(100, 200_000/subscribers), 5*time.Second
 	if tiny {
@@ -56,7 +58,7 @@ func grow(ctx context.Context, r *suite.Run) error {
 	at := func(t target, subscribers int) *report.Row {
 		return table.Row(fmt.Sprintf("%s, %s", t.Title, count(subscribers)))
 	}
-	for _, t := range growthTargets() { // rows of one target together
+	for _, t := range growthTargets() { // so that the rows of a target stand together
 		for _, subscribers := range sizes {
 			if r.Wants(t.Name) {
 				at(t, subscribers)

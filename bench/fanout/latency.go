@@ -27,7 +27,7 @@ func bucket(v uint64) int {
 	return e*32 + int(v>>e)
 }
 
-// top is the largest value of bucket i.
+// top returns the largest value of bucket i.
 func top(i int) uint64 {
 	if i < 64 {
 		return uint64(i)
@@ -36,7 +36,7 @@ func top(i int) uint64 {
 	return (uint64(i-e*32)+1)<<e - 1
 }
 
-// quantile returns it in milliseconds, NaN of nothing.
+// quantile returns the q-quantile in milliseconds, or NaN without values.
 func (l *latencies) quantile(q float64) float64 {
 	rank := uint64(math.Ceil(q * float64(l.n)))
 	var seen uint64

@@ -16,32 +16,32 @@ import (
 	"github.com/rampartlog/rampart/bench/child"
 )
 
-// The load generator: all subscribers in one process, on one thread that waits
-// in epoll and reads into one buffer, so that the server is what is measured.
+// The load generator has all subscribers in one process. A single thread waits in
+// epoll and reads into one buffer, so that it takes little from the server.
 
 const loadChild = "fanout-load"
 
-// loadJob is what it is told first.
+// loadJob is the first message to the load generator.
 type loadJob struct {
 	Addr        string
-	Request     string // the whole of each subscriber's HTTP request
+	Request     string // the full HTTP request of each subscriber
 	Subscribers int
 	Lanes       int
 	Events      int
 	Stalled     bool // the first subscriber reads nothing from the start of publishing until resume
-	Sample      int  // of how many deliveries one's latency is taken
+	Sample      int  // the latency of every Sample-th delivery is taken
 }
 
-// loadProgress answers "progress".
+// loadProgress is the answer to "progress".
 type loadProgress struct {
 	Warm     int64 // subscribers that got an event of warmLane
 	Received int64 // distinct events
 	Dropped  int64 // connections that the server ended
-	Last     int64 // when the last event came, wall clock in ns
+	Last     int64 // when the last event came: wall clock, ns
 	Refused  string
 }
 
-// loadReport answers "report". Figures leave the stalled subscriber out.
+// loadReport is the answer to "report". Only Stalled counts the stalled subscriber.
 type loadReport struct {
 	tally
 	Complete       int // subscribers that got everything, once
@@ -61,9 +61,9 @@ type loader struct {
 	refused                       atomic.Pointer[string]
 	measuring, stop               atomic.Bool
 
-	// Of the epoll goroutine, until it has stopped.
+	// Owned by the epoll goroutine until it has stopped.
 	latencies latencies
-	late      latencies // of the stalled subscriber: not reported
+	late      latencies // the stalled subscriber's, which are not reported
 	bytes     int64
 }
 
@@ -151,13 +151,13 @@ func (l *loader) connect() error {
 	return nil
 }
 
-// watch has epoll report when subscriber i can read.
+// watch makes epoll report when subscriber i can read.
 func (l *loader) watch(i int) error {
 	return unix.EpollCtl(l.ep, unix.EPOLL_CTL_ADD, l.fds[i], &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i)})
 }
 
-// loop reads until it is stopped. Of each subscriber it reads once a turn, so
-// that all get theirs.
+// loop reads until it is stopped. It reads once from each ready subscriber in turn,
+// so that none starves.
 func (l *loader) loop() error {
 	runtime.LockOSThread()
 	buf := make([]byte, 256<<10)

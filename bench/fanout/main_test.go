@@ -11,6 +11,6 @@ import (
 
 func TestMain(m *testing.M) {
 	Register()
-	child.Main() // the processes that a test starts are this program again
+	child.Main() // tests start this program again as their child processes
 	os.Exit(m.Run())
 }

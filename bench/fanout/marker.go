@@ -7,10 +7,10 @@ import (
 	"strconv"
 )
 
-// Every event's JSON has a marker of fixed width, found without parsing the
-// rest: "m":"@LL:NNNNNNNNNN:TTTTTTTTTTTTTTTTTTT", the lane of the publisher, the
-// number within the lane, from 1, and the time of publishing in nanoseconds.
-// No other byte of an event is an '@'.
+// Every event's JSON has a marker of fixed width, which readers find without parsing
+// the rest: "m":"@LL:NNNNNNNNNN:TTTTTTTTTTTTTTTTTTT". It has the publisher's lane,
+// the event's number within the lane, from 1, and the time of publishing in
+// nanoseconds. No other byte of an event is an '@'.
 const (
 	markerHead = `"m":"@`
 	markerLen  = len(markerHead) + 2 + 1 + 10 + 1 + 19 + 1
@@ -19,7 +19,7 @@ const (
 	warmLane = 99
 )
 
-// appendMarker appends one.
+// appendMarker appends a marker.
 func appendMarker(b []byte, lane, number int, ns int64) []byte {
 	b = append(b, markerHead...)
 	b = appendDigits(b, int64(lane), 2)
@@ -44,8 +44,8 @@ func digits(b []byte) (v int64) {
 	return v
 }
 
-// appendPayload appends a JSON object with a marker, of that many bytes, unless
-// that is too few.
+// appendPayload appends a JSON object with a marker. The object has size bytes, or
+// more if the marker needs them.
 func appendPayload(b []byte, size, lane, number int, ns int64) []byte {
 	const fill = `git log --oneline --decorate internal docs example `
 	end := len(b) + size - len(`"}`)
@@ -63,7 +63,7 @@ func appendPayload(b []byte, size, lane, number int, ns int64) []byte {
 
 // scanner finds the markers in a stream of bytes that comes in pieces.
 type scanner struct {
-	tail [markerLen - 1]byte // what may be the beginning of one
+	tail [markerLen - 1]byte // bytes that may begin a marker
 	n    int
 }
 
@@ -79,7 +79,7 @@ func (s *scanner) scan(p []byte, found func(lane, number int, ns int64)) {
 		case ok && i < s.n:
 			take(joined[i:], found)
 			p = p[i+markerLen-s.n:]
-		case n < s.n+markerLen-1: // p is too short to show
+		case n < s.n+markerLen-1: // p is too short to complete a marker
 			s.n = copy(s.tail[:], joined[max(0, n-(markerLen-1)):n])
 			return
 		}
@@ -96,8 +96,8 @@ func (s *scanner) scan(p []byte, found func(lane, number int, ns int64)) {
 	s.n = copy(s.tail[:], p[max(0, len(p)-(markerLen-1)):])
 }
 
-// find returns where the first whole marker begins. A byte search for the '@'
-// is what makes this cheap.
+// find returns where the first whole marker begins. It is cheap because it searches
+// for the byte '@'.
 func find(p []byte) (int, bool) {
 	const at = len(markerHead) - 1
 	for from := at; from < len(p); {

@@ -19,11 +19,11 @@ import (
 	"github.com/rampartlog/rampart/bench/child"
 )
 
-// The server process: one target, and those who publish.
+// The server process has one target and the publishers.
 
 const serverChild = "fanout-server"
 
-// serverJob is what it is told first; it answers with its address.
+// serverJob is the first message to the server, which answers with its address.
 type serverJob struct {
 	Target string
 	Dir    string
@@ -32,26 +32,26 @@ type serverJob struct {
 // publishing is the argument of the command "publish".
 type publishing struct {
 	Do     string
-	Events int           // in all
-	Every  time.Duration // between two events, whatever the lane; 0 is full speed
+	Events int           // on all lanes together
+	Every  time.Duration // time between two events, on all lanes together; 0 is full speed
 	Lanes  int
 }
 
-// serverProgress answers "progress".
+// serverProgress is the answer to "progress".
 type serverProgress struct {
 	Published int64
 	Done      bool // publishing has ended
 	Err       string
 }
 
-// serverReport answers "finish".
+// serverReport is the answer to "finish".
 type serverReport struct {
-	CPU       time.Duration // from the start of publishing
-	First     int64         // when it started, wall clock in ns
+	CPU       time.Duration // used since the start of publishing
+	First     int64         // start of publishing: wall clock, ns
 	Published int64
-	Mean      time.Duration // of the calls that returned
-	Longest   time.Duration
-	Peak      int64 // memory in bytes, since the process began
+	Mean      time.Duration // mean time of the publish calls that returned
+	Longest   time.Duration // longest of them
+	Peak      int64         // most memory since the process started, in bytes
 }
 
 type server struct {
@@ -60,7 +60,7 @@ type server struct {
 
 	id        atomic.Uint64
 	published atomic.Int64
-	spent     atomic.Int64 // in publish calls that returned
+	spent     atomic.Int64 // time in publish calls that returned, ns
 	longest   atomic.Int64
 	done      atomic.Bool
 
@@ -100,7 +100,7 @@ func runServer(c *child.Conn) error {
 		switch err := c.Receive(&p); {
 		case errors.Is(err, io.EOF):
 			srv.Close()
-			if !t.Ours { // how a peer ends is not what is measured
+			if !t.Ours { // closing a peer is not measured
 				return nil
 			}
 			return started.Close()
@@ -145,7 +145,7 @@ func runServer(c *child.Conn) error {
 	}
 }
 
-// all publishes on every lane.
+// all publishes on all lanes.
 func (s *server) all(p publishing) {
 	var lanes sync.WaitGroup
 	for lane := range p.Lanes {
@@ -161,11 +161,10 @@ func (s *server) all(p publishing) {
 	s.done.Store(true)
 }
 
-// lane publishes every Lanes-th event, from lane on. Where it is held up by a
-// call past the moment when the next event is due, that event's latency counts
-// from when it was due.
+// lane publishes every p.Lanes-th event, from number lane on. If a call lasts until
+// after the next event was due, that event's latency counts from its due time.
 func (s *server) lane(p publishing, lane int) error {
-	var free time.Time // when the call before returned
+	var free time.Time // when the previous call returned
 	for i := lane; i < p.Events; i += p.Lanes {
 		stamp := time.Now()
 		if due := s.first.Add(time.Duration(i) * p.Every); p.Every > 0 {
@@ -200,7 +199,7 @@ func (s *server) publish(lane, number int, stamp time.Time) error {
 	return nil
 }
 
-// peak is the most memory that the process has had.
+// peak returns the most memory that the process has had, in bytes.
 func peak() int64 {
 	b, _ := os.ReadFile("/proc/self/status")
 	_, rest, _ := strings.Cut(string(b), "VmHWM:")

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// reader is one subscriber's side of a stream: it checks the sequence.
+// reader is one subscriber's side of a stream. It checks the sequence of the events.
 type reader struct {
-	header  []byte // as far as it has come; nil once it is complete
-	refused string // the answer, when it is not 200 and a stream
-	plain   bool   // the end of the connection ends the body, which has no chunks
+	header  []byte // the part of the header that has come; nil once it is complete
+	refused string // the server's answer, if it is not 200 and a stream
+	plain   bool   // the body has no chunks; it ends with the connection
 	chunks  chunked
 	scan    scanner
 	warm    bool // an event of warmLane has come
@@ -19,11 +19,11 @@ type reader struct {
 	tally
 }
 
-// tally is what one subscriber, or all of them, got.
+// tally counts the events of one subscriber, or of all.
 type tally struct {
 	Received   int // distinct events
-	Lost       int // passed over by a later one
-	Duplicates int // came again, or after a later one
+	Lost       int // events that were skipped: a later one came first
+	Duplicates int // events that came again, or after a later one
 }
 
 func (t *tally) add(o tally) {
@@ -34,8 +34,8 @@ func (t *tally) add(o tally) {
 
 func newReader(lanes int) *reader { return &reader{header: []byte{}, last: make([]uint32, lanes)} }
 
-// feed takes what was read at now, and reports whether the stream goes on.
-// Every sample-th delivery's latency is counted.
+// feed takes bytes p that were read at the time now, and reports whether the stream
+// goes on. It adds the latency of every sample-th delivery to l.
 func (r *reader) feed(p []byte, now int64, sample int, l *latencies) bool {
 	if r.header != nil {
 		r.header = append(r.header, p...)
@@ -78,7 +78,8 @@ func (r *reader) feed(p []byte, now int64, sample int, l *latencies) bool {
 	return r.chunks.feed(p, data)
 }
 
-// end is the tally once nothing more comes: what each lane's last events lack is lost.
+// end returns the tally after the last event. Events that are missing at the end of
+// a lane count as lost.
 func (r *reader) end(events int) tally {
 	t := r.tally
 	for lane, last := range r.last {
@@ -87,5 +88,5 @@ func (r *reader) end(events int) tally {
 	return t
 }
 
-// onLane is how many of the events a lane publishes: they go round.
+// onLane returns how many of the events the lane publishes: the lanes take turns.
 func onLane(lane, lanes, events int) int { return (events - lane + lanes - 1) / lanes }

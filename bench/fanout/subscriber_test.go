@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// body writes events as an answer with a chunk for each cut.
+// body returns an answer with the events, in chunks of cut bytes.
 func body(cut int, events ...[3]int) []byte {
 	var stream, b []byte
 	for _, e := range events {
-		stream = append(stream, "id: 7@\ndata: "...) // an '@' that begins no marker
+		stream = append(stream, "id: 7@\ndata: "...) // this '@' is not in a marker
 		stream = appendPayload(stream, 120, e[0], e[1], int64(e[2]))
 		stream = append(stream, "\n\n"...)
 	}
@@ -41,9 +41,9 @@ func TestReaderCounts(t *testing.T) {
 		{1, 3, ms(70)}, // 4 and 5 of lane 1 never come
 	}
 	want := tally{Received: 6, Lost: 2 + 2, Duplicates: 2}
-	for _, cut := range []int{1, 7, 100, 1 << 20} { // of the chunks
+	for _, cut := range []int{1, 7, 100, 1 << 20} { // bytes in a chunk
 		answer := body(cut, sent...)
-		for _, piece := range []int{1, 2, 3, 39, 40, 41, 150, len(answer)} { // of the reads
+		for _, piece := range []int{1, 2, 3, 39, 40, 41, 150, len(answer)} { // bytes in a read
 			r, l := newReader(2), &latencies{}
 			for p := answer; len(p) > 0; p = p[min(piece, len(p)):] {
 				if !r.feed(p[:min(piece, len(p))], now, 1, l) {
@@ -134,7 +134,7 @@ func TestOnLane(t *testing.T) {
 	}
 }
 
-// TestWholeFails holds the check on our rows against each fault it is there for.
+// The check of our rows finds each kind of fault.
 func TestWholeFails(t *testing.T) {
 	s := scenario{Name: "test", Subscribers: 3, Events: 10, Stalled: true}
 	good := func() *figures {

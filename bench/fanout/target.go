@@ -6,31 +6,32 @@ import (
 	"net/http"
 )
 
-// frameSize is about what an event takes on the wire, with HTTP's chunk around
-// it, whoever sends it.
+// frameSize is about the size of an event on the wire, with its HTTP chunk, in every
+// target.
 const frameSize = 490
 
-// target is one way to tell many subscribers over SSE.
+// target is one way to send events to many subscribers over SSE.
 type target struct {
-	Name  string // in -targets
-	Title string // in tables
-	Ours  bool   // any loss is an error; the limit is ours too
-	Query string // of the subscribers' request
-	Lanes int    // publishers side by side
+	Name  string // name in -targets
+	Title string // name in tables
+	Ours  bool   // any loss is an error; also true for the limits
+	Query string // path and query of the subscribers' request
+	Lanes int    // concurrent publishers
 
-	// Overhead is what a frame has beside the payload: payloads are shorter by it.
+	// Overhead is how many bytes a frame has besides the payload. Payloads are
+	// shorter by it, so that all frames have one size.
 	Overhead int
-	Note     string // how it is configured, where that is not by default
+	Note     string // its configuration, where that is not the default
 
-	// Start makes one. dir is for files.
+	// Start starts the target. It may keep files in dir.
 	Start func(dir string) (*running, error)
 }
 
 // running is a target in its server process.
 type running struct {
 	Handler http.Handler
-	// Publish gives an event, which is the target's to keep, to all
-	// subscribers. id rises by one with each; lanes call concurrently.
+	// Publish sends an event to all subscribers. The target may keep payload. id rises
+	// by one with each event. The lanes call Publish concurrently.
 	Publish func(id uint64, payload []byte) error
 	Close   func() error
 }

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// channelsTarget is the hub that programs usually have: a map of channels.
+// channelsTarget is the hub that many programs write: a map of channels.
 func channelsTarget() target {
 	return target{
 		Name: "channels", Title: "channels", Query: "/",

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// limitTarget does only the physical work: a byte log that all share, written
-// in pieces of 64 KiB, and a rest of 10 ms once all was sent.
+// limitTarget does only the physical work. All connections share one byte log. Each
+// writes it in pieces of 64 KiB, and pauses for 10 ms when it has sent everything.
 func limitTarget() target {
 	return target{
 		Name: "limit", Title: "limit", Ours: true, Query: "/",
 		Lanes: 1, Overhead: 19,
-		Note: "limit: a shared byte log through net/http that rests 10 ms after a flush that sent all, and does nothing else: no authentication, no ids, no bound on memory, no time limit for a write.",
+		Note: "limit: writes a shared byte log through net/http, pauses 10 ms after it has sent everything, and does nothing else: no authentication, no ids, no bound on memory, no time limit for a write.",
 		Start: func(string) (*running, error) {
 			l := &byteLog{b: make([]byte, 0, 32<<20), wake: make(chan struct{})}
 			return &running{Handler: l, Publish: l.publish, Close: func() error { return nil }}, nil
@@ -24,7 +24,7 @@ func limitTarget() target {
 
 type byteLog struct {
 	mu   sync.Mutex
-	b    []byte // only appended to: what readers hold stays as it is
+	b    []byte // only appended to: bytes that readers hold never change
 	wake chan struct{}
 }
 
@@ -58,7 +58,7 @@ func (l *byteLog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			continue
 		}
-		piece := b[:min(len(b), 64<<10)] // what fits the processor's cache
+		piece := b[:min(len(b), 64<<10)] // fits in the processor's cache
 		if _, err := w.Write(piece); err != nil || flush() != nil {
 			return
 		}

@@ -16,7 +16,7 @@ import (
 	gosse "github.com/tmaxmax/go-sse"
 )
 
-// The peers, each as its documentation shows it, with ids and default buffers.
+// The peers are used as their documentation shows, with ids and default buffers.
 
 const topic = "audit"
 
@@ -109,7 +109,7 @@ func mercureTarget() target {
 func centrifugeTarget() target {
 	return target{
 		Name: "centrifuge", Title: "centrifugal/centrifuge 0.40.1", Query: "/?cf_connect=" + url.QueryEscape(`{"id":1,"connect":{}}`),
-		Lanes: 1, Overhead: 71, Note: "centrifugal/centrifuge: its SSE transport, the channel subscribed to by the server, with the positions that recovery needs and a history of 300 events, no pongs asked for, since the readers here send nothing; drops a subscriber that is 1 MiB behind (its default).",
+		Lanes: 1, Overhead: 71, Note: "centrifugal/centrifuge: its SSE transport; the server subscribes the clients to the channel, with positions for recovery and a history of 300 events, and asks for no pongs, since the readers here send nothing; drops a subscriber that is 1 MiB behind (its default).",
 		Start: func(string) (*running, error) {
 			node, err := centrifuge.New(centrifuge.Config{})
 			if err != nil {

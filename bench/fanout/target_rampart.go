@@ -12,7 +12,7 @@ import (
 
 const token = "a-token-as-long-as-one-from-a-generator-0123456789"
 
-// chainTarget is the whole of it: events are durable on the log before they are announced.
+// chainTarget is all of rampart: events are durable on the log before they are sent.
 func chainTarget() target {
 	return target{
 		Name: "rampart", Title: "rampart", Ours: true, Query: "/v1/events/stream",
@@ -38,7 +38,7 @@ func chainTarget() target {
 	}
 }
 
-// busTarget is the bus and its stream, for a host that keeps its own log.
+// busTarget is the bus and its stream without the log, for a host with its own log.
 func busTarget() target {
 	return target{
 		Name: "rampart-bus", Title: "rampart, bus alone", Ours: true, Query: "/v1/events/stream",

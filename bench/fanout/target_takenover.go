@@ -13,14 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// takenOverTarget is the limit without net/http's share: each connection is
-// taken over once its request was read, and a writer for each processor sends
-// to its part of them without ever blocking.
+// takenOverTarget is the limit without net/http's share of the work. It takes over
+// each connection once the request was read. One writer for each processor then sends
+// to its part of the connections and never blocks.
 func takenOverTarget() target {
 	return target{
 		Name: "limit-taken-over", Title: "limit, connections taken over", Ours: true, Query: "/",
 		Lanes: 1, Overhead: 8,
-		Note: "limit, connections taken over: the same log; the handler hijacks the connection and returns, and one goroutine for each processor writes to all. It shows what net/http costs and is no handler to use: middleware, time limits, TLS and HTTP/2 do not work with it.",
+		Note: "limit, connections taken over: the same log; the handler hijacks the connection and returns, and one goroutine for each processor writes to all. It shows what net/http costs, and is not for use: middleware, time limits, TLS and HTTP/2 do not work with it.",
 		Start: func(string) (*running, error) {
 			t := &takenOver{byteLog: byteLog{b: make([]byte, 0, 32<<20), wake: make(chan struct{})}}
 			t.writers = make([]sharedWriter, runtime.GOMAXPROCS(0))
@@ -72,7 +72,7 @@ type takenConn struct {
 	gone   bool
 }
 
-// write sends what fits the socket.
+// write sends as much of b as the socket takes.
 func (c *takenConn) write(b []byte) (n int) {
 	err := c.raw.Write(func(fd uintptr) bool {
 		var err error

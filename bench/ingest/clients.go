@@ -22,23 +22,23 @@ type clientsConfig struct {
 	Addr    string
 	Clients int
 	PerBody int
-	Follow  bool // the stream
+	Follow  bool // whether a subscriber reads the stream
 }
 
-// outcome is what the clients saw of one command.
+// outcome is what the clients measured during one command.
 type outcome struct {
 	Events        int
 	Seconds       float64
-	Answer, Frame []float64 // ms, at quantiles
+	Answer, Frame []float64 // ms until the answer and until the frame, at quantiles
 }
 
 var quantiles = []float64{50, 99, 99.9}
 
-// Nothing at all for so long is a fault, however slow the machine is.
+// Silence for so long is a fault, however slow the machine is.
 const hung = time.Minute
 
-// clients are the processes' senders and the subscriber. Numbers of bodies and
-// events go on from one command to the next.
+// clients are the senders and the subscriber of one process. The numbering of bodies
+// and events continues from one command to the next.
 type clients struct {
 	clientsConfig
 	senders []*sender
@@ -46,7 +46,7 @@ type clients struct {
 	next    int // number of the first event of the next command
 }
 
-// runClients obeys commands, each a number of bodies to send.
+// runClients executes commands. A command is the number of bodies to send.
 func runClients(c *child.Conn) error {
 	var all clients
 	if err := c.Receive(&all.clientsConfig); err != nil {
@@ -109,7 +109,7 @@ func (c *clients) send(bodies int) (o outcome, err error) {
 				if err := s.post(&log[i], c.next+i*c.PerBody); err != nil {
 					failed <- err
 					if c.stream != nil {
-						c.stream.conn.Close() // what it waits for will not come
+						c.stream.conn.Close() // the subscriber would wait in vain
 					}
 					return
 				}
@@ -120,7 +120,7 @@ func (c *clients) send(bodies int) (o outcome, err error) {
 	var frames []frame
 	if c.stream != nil {
 		if frames, err = c.stream.read(c.next, events); err != nil {
-			failed <- err // after that of a sender, which may be its cause
+			failed <- err // after a sender's error, which may be the cause
 		}
 	}
 	if err == nil {
@@ -146,7 +146,7 @@ func (c *clients) send(bodies int) (o outcome, err error) {
 	return o, nil
 }
 
-// hold compares the ids that were acknowledged with those that were read.
+// hold compares the acknowledged ids with those that the subscriber read.
 func hold(log []sent, frames []frame, perBody int) error {
 	for i := range log {
 		ids, err := idsOf(log[i].answer)
@@ -165,7 +165,7 @@ func hold(log []sent, frames []frame, perBody int) error {
 	return nil
 }
 
-// spread gives the latencies at quantiles, in ms.
+// spread returns the latencies at quantiles, in ms.
 func spread(n int, latency func(i int) time.Duration) (out []float64) {
 	all := make([]time.Duration, n)
 	for i := range all {
@@ -178,8 +178,8 @@ func spread(n int, latency func(i int) time.Duration) (out []float64) {
 	return out
 }
 
-// sender is a client with one connection. It speaks HTTP by itself: net/http's
-// client would take more of the cores than the server that is measured.
+// sender is a client with one connection. It writes HTTP itself: net/http's client
+// would take more CPU than the server that is measured.
 type sender struct {
 	conn    net.Conn
 	in      *bufio.Reader
@@ -212,7 +212,7 @@ func appendEvent(dst []byte, n int) []byte {
 	return append(fmt.Appendf(append(dst, eventHead...), "%0*d", digits, n), eventTail...)
 }
 
-// post sends the events from number n on.
+// post sends one body with the events from number n on.
 func (s *sender) post(log *sent, n int) error {
 	s.body = s.body[:0]
 	for i := range s.perBody {

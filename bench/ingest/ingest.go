@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package ingest measures the way of an event from an agent's POST to the frame
+// Package ingest measures the time of an event from an agent's POST to the frame
 // that a watcher reads, through the library as a host mounts it.
 package ingest
 
@@ -16,7 +16,7 @@ import (
 	"github.com/rampartlog/rampart/bench/suite"
 )
 
-// Register names the children of this suite, for [child.Main].
+// Register registers this package's child processes: see [child.Register].
 func Register() {
 	child.Register(serverChild, serve)
 	child.Register(limitChild, serveLimit)
@@ -29,7 +29,7 @@ const (
 	clientsChild = "ingest-clients"
 )
 
-// Suites are those of this package.
+// Suites of this package.
 var Suites = []suite.Suite{{
 	Name: "ingest",
 	Does: "from POST /v1/audit/events to the frame on GET /v1/events/stream; each event durable",
@@ -41,11 +41,11 @@ type cell struct {
 	name    string
 	clients int
 	perBody int
-	bodies  int // of one run
+	bodies  int // bodies in one run
 	tiny    int
 }
 
-// Sizes take a disk of 3000 syncs a second a few seconds.
+// A run takes a few seconds on a disk with 3000 syncs a second.
 var cells = []cell{
 	{"1 client, one event", 1, 1, 6_000, 20},
 	{"64 clients, one event", 64, 1, 100_000, 256},
@@ -55,15 +55,15 @@ var cells = []cell{
 
 const perNDJSON = 100
 
-// target is what answers the POSTs.
+// target is a server that answers the POSTs.
 type target struct {
 	name   string
 	child  string
-	atOnce bool // the stream does not rest between flushes
-	limit  bool // no log and no stream
+	atOnce bool // the stream does not pause between flushes
+	limit  bool // it has no log and no stream
 }
 
-// The limit comes first in each run: the others are held against it.
+// The limit comes first in each run, because the others are compared with it.
 var targets = []target{
 	{name: "limit", child: limitChild, limit: true},
 	{name: "rampart", child: serverChild},
@@ -81,8 +81,8 @@ func run(ctx context.Context, r *suite.Run) error {
 		},
 		Notes: []string{
 			fmt.Sprintf("Events of %d bytes, in a closed loop: each client has a connection of its own and sends its next body when the last is answered. NDJSON bodies have %d events, which are appended in one write, all or none, and come as %[2]d `audit` frames. The server syncs before it answers; clients and the subscriber share a second process on the same cores.", len(appendEvent(nil, 0)), perNDJSON),
-			"Both latencies begin before the POST is written; each event of a body counts as one. The rate goes up to the last frame, the limit's up to the last answer. A stream that has sent everything rests for `FlushEvery`, 10 ms unless set, which is most of the frame's latency at low load; without rest it is -1.",
-			"The limit is a bare net/http handler that writes the bodies as they are, does one fdatasync for all that wait, and answers: no check, no encoding, no hash, no index, no stream. Every event that was answered with 201 was held against the frames, each once and in order, and the log was verified.",
+			"Both latencies are measured from before the POST is written, and each event of a body counts. Rates are measured up to the last frame, the limit's up to the last answer. A stream that has sent everything pauses for `FlushEvery`, 10 ms by default, which is most of a frame's latency at low load; *without rest* sets it to -1.",
+			"The limit is a bare net/http handler that writes the bodies as they are, does one fdatasync for all that wait, and answers: no check, no encoding, no hash, no index, no stream. Every event that was answered with 201 was compared with the frames: each came once and in order. The log was verified.",
 		},
 	}
 	for n := range r.Runs {
@@ -124,7 +124,7 @@ func add(row *report.Row, m measured, limit float64) {
 // measured is one run of one target.
 type measured struct {
 	outcome
-	cpu float64 // seconds, of the server
+	cpu float64 // the server's, in seconds
 }
 
 func (m *measured) rate() float64 { return float64(m.Events) / m.Seconds }
@@ -189,7 +189,7 @@ func measure(ctx context.Context, r *suite.Run, c cell, to target) (m measured, 
 	return m, nil
 }
 
-// start starts a child that is ended with ctx, and tells it what to do.
+// start starts a child, kills it when ctx ends, and sends it config.
 func start(ctx context.Context, name, profile string, config any) (*child.Process, error) {
 	p, err := child.Start(name, profile)
 	if err != nil {
@@ -199,8 +199,8 @@ func start(ctx context.Context, name, profile string, config any) (*child.Proces
 	return p, p.Send(config)
 }
 
-// ask sends a command and waits for the answer. A child that fails says why on
-// its standard error.
+// ask sends a command and waits for the answer. A child that fails writes the reason
+// to standard error.
 func ask(p *child.Process, command, answer any) error {
 	err := p.Send(command)
 	if err == nil {

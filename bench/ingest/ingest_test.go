@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestTiny runs every cell once, through processes of their own.
+// Every cell runs once, through child processes.
 func TestTiny(t *testing.T) {
 	out := t.TempDir()
 	r := &suite.Run{Tiny: true, Runs: 1, Dir: t.TempDir(), Profiles: t.TempDir(), Output: report.Output{Dir: out}, Log: t.Logf}
@@ -43,12 +43,12 @@ func TestTiny(t *testing.T) {
 
 func id(letter string) string { return strings.Repeat(letter, 26) }
 
-// message is the audit message of an event, as the stream has it.
+// message returns the frame of an audit event, as the stream has it.
 func message(letter string, number int) string {
 	return fmt.Sprintf("data: {\"type\":\"audit\",\"event\":{\"id\":%q,\"tool_call_id\":\"call-%09d\"}}\nid: x\n\n", id(letter), number)
 }
 
-// TestChecks wants each fault of a stream to be seen.
+// The subscriber finds each fault of a stream.
 func TestChecks(t *testing.T) {
 	for _, c := range []struct{ name, stream, fault string }{
 		{"whole", message("A", 7) + ": keepalive\n\n" + message("B", 6), ""},

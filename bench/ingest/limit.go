@@ -12,8 +12,8 @@ import (
 	"github.com/rampartlog/rampart/bench/child"
 )
 
-// limit does only the physical work: bodies to the disk, one sync for all that
-// have come meanwhile.
+// limit does only the physical work: it writes the bodies to the disk, with one sync
+// for all that came during the last one.
 type limit struct {
 	file *os.File
 	kick chan struct{}
@@ -60,7 +60,7 @@ func (l *limit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.mu.Unlock()
 		select {
 		case l.kick <- struct{}{}:
-		default: // the committer has yet to look
+		default: // a kick is pending, and the committer will see this body too
 		}
 		err = <-one.done
 	}

@@ -21,13 +21,13 @@ type serverConfig struct {
 // Commands of a server.
 const (
 	cpuCommand  = "cpu"  // answered with the seconds used so far
-	stopCommand = "stop" // answered with an ended
+	stopCommand = "stop" // answered with [ended]
 )
 
-// ended is what a server left behind.
+// ended describes the log that a server left.
 type ended struct {
 	Events uint64
-	Fault  string // of the log, found by its verification
+	Fault  string // the fault that verification found in the log, or ""
 }
 
 // Tokens of the benchmark's own server.
@@ -36,7 +36,7 @@ const (
 	agentToken = "bench-agent"
 )
 
-// serve is the server as a host has it.
+// serve runs the server as a host would.
 func serve(c *child.Conn) error {
 	var config serverConfig
 	if err := c.Receive(&config); err != nil {
@@ -69,7 +69,7 @@ func serve(c *child.Conn) error {
 	return c.Send(stored)
 }
 
-// answer serves handler and commands until it is told to stop.
+// answer serves handler, and answers commands until one tells it to stop.
 func answer(c *child.Conn, handler http.Handler, stopping func()) error {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// subscriber reads the stream, and trusts nothing that comes.
+// subscriber reads the stream and checks everything that comes.
 type subscriber struct {
 	conn net.Conn
 	in   *bufio.Reader
-	data []byte // of the message that is read
-	last string // id of the newest event that was read
+	data []byte // data of the message that is being read
+	last string // id of the newest event read
 }
 
-// frame is an audit frame that was read.
+// frame is an audit frame that the subscriber has read.
 type frame struct {
 	id   string
 	read time.Time
@@ -41,7 +41,7 @@ func subscribe(conn net.Conn, addr string) (*subscriber, error) {
 		return nil, fmt.Errorf("the stream: %s", res.Status)
 	}
 	s := &subscriber{conn: conn, in: bufio.NewReaderSize(res.Body, 64<<10)}
-	// Once it is connected, every later event comes.
+	// The connected frame comes first; every event after it is on the stream.
 	data, err := s.message()
 	if err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ var (
 )
 
 // read waits for n events, numbered from first on, and returns their frames by
-// number. Each comes once, in the order of ids.
+// number. It fails unless each comes once, in the order of ids.
 func (s *subscriber) read(first, n int) ([]frame, error) {
 	frames := make([]frame, n)
 	for left := n; left > 0; left-- {
@@ -109,7 +109,7 @@ func (s *subscriber) read(first, n int) ([]frame, error) {
 	return frames, nil
 }
 
-// idsOf takes the answer to a POST apart.
+// idsOf returns the ids in the answer to a POST.
 func idsOf(answer []byte) ([]string, error) {
 	var a struct{ IDs []string }
 	err := json.Unmarshal(answer, &a)

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Output is where tables and plots go: a directory, and the document that shows
-// them, if there is one.
+// Output says where tables and plots go: to a directory, and into a document if one
+// is given.
 type Output struct {
 	Dir      string
 	Document string // "" for none
@@ -21,7 +21,7 @@ type Output struct {
 //	<!-- table NAME -->
 //	<!-- end -->
 //
-// if it has them.
+// if the document has them.
 func (o Output) Table(t *Table) error {
 	var b bytes.Buffer
 	if err := t.Markdown(&b); err != nil {
@@ -48,8 +48,8 @@ func (o Output) Table(t *Table) error {
 	return os.WriteFile(o.Document, doc, 0o644)
 }
 
-// Plot writes p to a file, and beside the document to one in a directory of its
-// name: docs/benchmarks/ of docs/benchmarks.md.
+// Plot writes p to a file. If there is a document, it writes p also to the directory
+// beside it that has its name: docs/benchmarks/ for docs/benchmarks.md.
 func (o Output) Plot(p *Plot) error {
 	var b bytes.Buffer
 	if err := p.SVG(&b); err != nil {

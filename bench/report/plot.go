@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Plot shows how figures grow: both axes are logarithmic.
+// Plot shows how figures grow. Both axes are logarithmic.
 type Plot struct {
-	Name  string // of its file: fanout-growth
+	Name  string // name of its file, such as fanout-growth
 	Title string
-	X, Y  string // what the axes show, with units
+	X, Y  string // labels of the axes, with units
 	Lines []Line
 }
 
@@ -25,13 +25,14 @@ type Line struct {
 // Point is a measured median.
 type Point struct{ X, Y float64 }
 
-// Of the picture, in pixels.
+// Sizes of the picture, in pixels.
 const (
 	width, height            = 720, 420
 	left, right, top, bottom = 70, 190, 40, 50
 )
 
-// Told apart without colour by their order beside the lines' ends; readable on white and on black.
+// The colours are readable on white and on black. Without colour, the order of the
+// names beside the lines' ends tells the lines apart.
 var colours = []string{"#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#17becf", "#7f7f7f", "#bcbd22"}
 
 // axis maps values to pixels.
@@ -111,7 +112,7 @@ func (p *Plot) SVG(w io.Writer) error {
 	return err
 }
 
-// decade writes a power of ten.
+// decade formats 10 to the power of d.
 func decade(d float64) string {
 	if d < -3 || d > 6 {
 		return fmt.Sprintf("1e%.0f", d)

@@ -1,4 +1,4 @@
-// Package report makes tables and plots of what was measured.
+// Package report makes tables and plots of measurements.
 package report
 
 import (
@@ -12,29 +12,29 @@ import (
 
 // Table is one table: all its rows were measured in one run on one machine.
 type Table struct {
-	Name    string // of its file and of its place in a document: fanout-steady
+	Name    string // name of its file and of its place in a document, such as fanout-steady
 	Title   string
 	Columns []Column
 	Rows    []*Row
-	Ours    string   // the row that ratios refer to
-	Notes   []string // below the table
+	Ours    string   // target of the row that ratios refer to
+	Notes   []string // paragraphs below the table
 }
 
 // Column is one figure.
 type Column struct {
 	Key   string
 	Name  string // with the unit
-	Ratio bool   // also say how many times ours it is
+	Ratio bool   // show also how many times the value of Ours it is
 }
 
-// Row holds what was measured of one target, a value for each run.
+// Row holds the measurements of one target, a value for each run.
 type Row struct {
 	Target string
 	values map[string][]float64
 	words  map[string]string
 }
 
-// Row returns the row of target, and makes it if there is none.
+// Row returns the row of target, and adds it if there is none.
 func (t *Table) Row(target string) *Row {
 	for _, r := range t.Rows {
 		if r.Target == target {
@@ -46,13 +46,13 @@ func (t *Table) Row(target string) *Row {
 	return r
 }
 
-// Add adds what one run measured.
+// Add adds the value of one run.
 func (r *Row) Add(key string, v float64) { r.values[key] = append(r.values[key], v) }
 
-// Say puts a word in place of a figure: "never returns".
+// Say shows a word in place of a figure, such as "never returns".
 func (r *Row) Say(key, word string) { r.words[key] = word }
 
-// Median returns the median of the runs, NaN when there is none.
+// Median returns the median of the runs, or NaN if there are none.
 func (r *Row) Median(key string) float64 {
 	v := slices.Clone(r.values[key])
 	if len(v) == 0 {
@@ -62,7 +62,8 @@ func (r *Row) Median(key string) float64 {
 	return (v[len(v)/2] + v[(len(v)-1)/2]) / 2
 }
 
-// Markdown writes the table: medians, and beside them how many times ours they are.
+// Markdown writes the table: medians, and for columns with Ratio how many times the
+// value of Ours they are.
 func (t *Table) Markdown(w io.Writer) error {
 	var b strings.Builder
 	head, line := []string{t.Title}, []string{"---"}
@@ -111,8 +112,8 @@ func ratio(x float64) string {
 	return strconv.FormatFloat(x, 'g', 2, 64)
 }
 
-// Format writes a figure with three significant digits, thousands apart; a
-// small count stays one.
+// Format formats a figure with three significant digits and a comma at each
+// thousand. Whole numbers below 1000 stay as they are.
 func Format(v float64) string {
 	if v == math.Trunc(v) && math.Abs(v) < 1000 {
 		return strconv.FormatFloat(v, 'f', 0, 64)

@@ -1,4 +1,4 @@
-// Package suite says what a part of the benchmarks is given and gives back.
+// Package suite defines a part of the benchmarks and its options.
 package suite
 
 import (
@@ -9,25 +9,25 @@ import (
 	"github.com/rampartlog/rampart/bench/report"
 )
 
-// Suite is a part of the benchmarks that is run as a whole.
+// Suite is a part of the benchmarks that runs as a whole.
 type Suite struct {
 	Name string
-	Does string // one line for the help
+	Does string // one line for the help text
 	Run  func(ctx context.Context, r *Run) error
 }
 
-// Run is what a suite is given.
+// Run has the options of one run of a suite.
 type Run struct {
-	Tiny     bool     // smallest sizes, one run: it shows that everything works, and measures nothing
-	Runs     int      // of each cell; tables show medians
+	Tiny     bool     // smallest sizes and one run, to show that everything works; the figures mean nothing
+	Runs     int      // runs of each cell; tables show medians
 	Targets  []string // only these; all when empty
-	Profiles string   // a directory for CPU profiles of our rows; "" for none
-	Dir      string   // for files under test; on a real disk
+	Profiles string   // a directory for CPU profiles of rampart's rows; "" for none
+	Dir      string   // a directory on a real disk, for the files under test
 	Output   report.Output
 	Log      func(format string, args ...any) // progress
 }
 
-// Wants reports whether target is to be measured.
+// Wants reports whether to measure target.
 func (r *Run) Wants(target string) bool {
 	if len(r.Targets) == 0 {
 		return true
@@ -40,7 +40,7 @@ func (r *Run) Wants(target string) bool {
 	return false
 }
 
-// Profile is the file for the profile of one cell, "" for none.
+// Profile returns the file for the profile of one cell, "" for none.
 func (r *Run) Profile(suite, cell string) string {
 	if r.Profiles == "" {
 		return ""

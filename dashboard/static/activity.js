@@ -1,4 +1,4 @@
-// What agents do, as they do it: the list, its filters, and the pause.
+// The activity view: the live list of events, its filters and its pause.
 
 import * as address from './address.js';
 import { byId, h } from './dom.js';
@@ -11,23 +11,23 @@ import { plain, plural } from './text.js';
 import { localFull } from './time.js';
 
 const fields = ['agent', 'session', 'tool', 'action', 'run_id'];
-const typing = 250; // ms without a key until a filter applies
-const mostPages = 20; // of events that do not match, until a person wants more of them
-const enough = 50; // that match
+const typing = 250; // ms without a keystroke until a filter applies
+const mostPages = 20; // pages without a match until a person must ask to search further
+const enough = 50; // matching events to fetch at a time
 
 export class Activity {
   #filter = new Filter();
-  #list = new Bounded(); // what is shown
-  #newest = ''; // of the log's rows that were looked at
-  #searched = ''; // down to this id
-  #end = false; // there is nothing older
-  #loading = null; // an AbortController while older ones are fetched
+  #list = new Bounded(); // the rows that are shown
+  #newest = ''; // id of the newest row that the filter has seen
+  #searched = ''; // id of the oldest event that the filter has seen
+  #end = false; // whether nothing older exists
+  #loading = null; // an AbortController while older events are fetched
   #fault = '';
-  #detached = false; // newer rows went, to make room for older ones
-  #pressed = false; // Pause
-  #meanwhile = 0;
-  #pages = 0; // searched in vain
-  #pushes = true; // the next change of a filter is one to come back from
+  #detached = false; // whether newer rows were dropped to make room for older ones
+  #pressed = false; // whether Pause is pressed
+  #meanwhile = 0; // matching events that came during the pause
+  #pages = 0; // pages in a row without a match
+  #pushes = true; // whether the next change of a filter makes an entry in the browser's history
 
   constructor(log) {
     this.log = log;
@@ -56,7 +56,7 @@ export class Activity {
     this.#listenToForm();
   }
 
-  // show shows what an address says.
+  // show shows the filter and the event that an address names.
   show(params) {
     this.#setFilter(new Filter(params));
     this.detail.show(params.get('event') ?? '');
@@ -69,7 +69,7 @@ export class Activity {
     let timer = 0;
     const apply = () => {
       clearTimeout(timer);
-      if (byId('activity').hidden) return; // who typed has gone elsewhere
+      if (byId('activity').hidden) return; // another view was chosen since the last keystroke
       const params = this.#read(form);
       address.write('activity', params, { replace: !this.#pushes });
       this.#pushes = false;
@@ -93,8 +93,8 @@ export class Activity {
     });
   }
 
-  // read makes an address of the form. A field that nobody changed stays what
-  // it was, whatever its words would be read as.
+  // read turns the form into the parameters of an address. A field that nobody
+  // changed keeps its values: splitting its text again could give others.
   #read(form) {
     const filter = new Filter();
     for (const name of fields) {
@@ -186,7 +186,7 @@ export class Activity {
     if (!this.#paused) this.#resume();
   }
 
-  // resume shows what came meanwhile.
+  // resume shows the events that came during the pause.
   #resume() {
     const { rows } = this.log;
     if (this.#detached || (rows.length > 0 && rows[0].id > this.#newest)) {
@@ -200,7 +200,8 @@ export class Activity {
     this.rows.render();
   }
 
-  // fill fetches older ones while the end of the list is near, and says how things are.
+  // fill fetches older events while the end of the list is near, and updates the
+  // state line.
   async #fill() {
     this.#state();
     const wanted = !byId('activity').hidden && this.log.head !== null && this.log.head.id !== '' && this.rows.nearEnd;
@@ -275,7 +276,7 @@ export class Activity {
   }
 }
 
-// decodeTime is the time of a ULID.
+// decodeTime returns the time of a ULID, in ms.
 function decodeTime(id) {
   let ms = 0;
   for (const c of id.slice(0, 10)) ms = ms * 32 + '0123456789ABCDEFGHJKMNPQRSTVWXYZ'.indexOf(c);

@@ -1,5 +1,5 @@
-// The page's address: behind the # stand the view and what it shows. That part
-// never leaves the browser.
+// The part of the page's address behind #: the view and its parameters. Browsers
+// never send that part to a server.
 
 export function read() {
   const [view, query = ''] = location.hash.slice(1).split(/\?(.*)/s);
@@ -11,8 +11,8 @@ export function to(view, params = {}) {
   return `#${view}${query && '?' + query}`;
 }
 
-// write changes the address without a word to those who listen; with replace
-// the way back does not lead to the one before.
+// write changes the address and fires no event. With replace the old address is
+// not kept in the browser's history.
 export function write(view, params, { replace = false } = {}) {
   const query = params.toString();
   const hash = `#${view}${query && '?' + query}`;

@@ -1,19 +1,19 @@
-// The daemon's API, as the page speaks it.
+// The part of the server's API that the page calls.
 
 const meta = (name) => document.querySelector(`meta[name="rampart-${name}"]`).content;
 
-// base is where the API is: beside the page, unless its host says otherwise.
+// base is the address of the API: beside the page, unless the host says otherwise.
 export const base = new URL(meta('api'), location.href).href;
 
 // byHost means that the host's own session lets this page in, without a token.
 export const byHost = meta('sign-in') === 'host';
 
-const patience = 15_000; // ms for an answer to begin
-const longPatience = 600_000; // for one that reads the whole log
-const bodyPatience = 120_000; // and to end: a connection that died meanwhile says nothing
+const patience = 15_000; // ms until an answer must begin
+const longPatience = 600_000; // the same for an answer that needs the whole log read
+const bodyPatience = 120_000; // ms from then until it must end, since a dead connection gives no error
 
-// ApiError is an answer that is no success; status 0 when there was none at
-// all, so that what a change of state has come to is not known.
+// ApiError is an answer with an error. Status 0 means that there was no answer, so
+// that a change may or may not have been made.
 class ApiError extends Error {
   constructor(status, message) {
     super(message);
@@ -29,12 +29,12 @@ export class Api {
     this.token = token;
   }
 
-  // onRefused calls f with the reason once these credentials are not accepted any more.
+  // onRefused makes f be called with the reason when the server no longer accepts the token.
   onRefused(f) {
     this.#refused.add(f);
   }
 
-  // now is the server's time in milliseconds, to the second.
+  // now is the server's time in ms, accurate to a second or two.
   now() {
     return Date.now() + this.#skew;
   }
@@ -72,18 +72,18 @@ export class Api {
     } finally {
       clearTimeout(timer);
     }
-    if (!patient) within(bodyPatience); // aborting what has ended does nothing
+    if (!patient) within(bodyPatience); // once the answer has ended, the abort does nothing
     const date = Date.parse(response.headers.get('Date'));
     if (date && Math.abs(date - this.now()) > 2000) this.#skew = date - Date.now();
     if (response.ok) return response;
-    if (response.type === 'opaqueredirect') return this.#end(401, 'the server leads elsewhere, as a rule to sign in');
+    if (response.type === 'opaqueredirect') return this.#end(401, 'the server redirects the page elsewhere, probably to a sign-in');
     const message = await response.json().then((b) => b.error, () => null) ?? `${response.status} ${response.statusText}`;
-    // What a host refuses on one route may be allowed on others.
+    // A host may refuse one route with 403 and allow others.
     return this.#end(response.status, message, response.status === 403 && path !== 'status');
   }
 
-  #end(status, message, alone = false) {
-    if (!alone && (status === 401 || status === 403)) for (const f of this.#refused) f(message);
+  #end(status, message, thisRouteOnly = false) {
+    if (!thisRouteOnly && (status === 401 || status === 403)) for (const f of this.#refused) f(message);
     throw new ApiError(status, message);
   }
 }

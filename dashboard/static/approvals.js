@@ -1,5 +1,5 @@
-// What waits for a person's yes or no. A card stays where it is while it is
-// here, whatever happens to its approval: nothing moves under a hand.
+// The approvals view. A card stays in its place, whatever happens to its approval,
+// so that no button moves under a person's hand.
 
 import { Card } from './card.js';
 import { canHash, member, sha256, split } from './chain.js';
@@ -10,23 +10,23 @@ import { Group } from './group.js';
 import { visible } from './text.js';
 import { time } from './time.js';
 
-const mostCards = 200; // of those that wait; the others follow as these are answered
+const mostCards = 200; // waiting approvals with a card; the others follow as these are answered
 const mostAnswered = 50;
-const mostShift = 4; // pixels that move no button under another's place
-const settling = 600; // ms in which a click may have been meant for what stood there before
+const mostShift = 4; // pixels; so small a shift puts no button in another's place
+const settling = 600; // ms after a move in which a click may be meant for what was there before
 
 export class Approvals extends EventTarget {
-  waiting = []; // as the server says
+  waiting = []; // the pending approvals, as the server lists them
   #cards = new Map(); // by id, in the order of the page
   #groups = new Map(); // by agent, session and run
   #again = false;
   #refreshing = null;
   #moved = -Infinity; // when something last moved
-  #heights = new WeakMap(); // of what, when it grows or shrinks, moves what is below it
+  #heights = new WeakMap(); // heights of elements that move what is below them
   #sizes = new ResizeObserver((changes) => {
     for (const { target, contentRect: { height } } of changes) {
       const before = this.#heights.get(target);
-      // From or to 0 is another view, but for the alarms, which come and go.
+      // A height of 0 means that another view is shown; only the alarms really come and go.
       const seen = before > 0 && height > 0 || before !== undefined && target.id === 'alarms';
       if (seen && Math.abs(height - before) > mostShift) this.#moved = performance.now();
       this.#heights.set(target, height);
@@ -36,29 +36,31 @@ export class Approvals extends EventTarget {
   constructor(api, name) {
     super();
     this.api = api;
-    this.name = name; // of the person, for the record
+    this.name = name; // the person's, for the record
     setInterval(() => this.#tick(), 1000);
     byId('clear-answered').addEventListener('click', () => this.#clear());
     this.#sizes.observe(byId('alarms'));
   }
 
-  // refresh asks the server again; calls while it is asked become one.
+  // refresh asks the server for the list again. Calls during a request share one
+  // further request.
   refresh() {
     this.#again = true;
     return this.#refreshing ??= this.#refresh().finally(() => { this.#refreshing = null; });
   }
 
-  // steady reports whether a click may count: with the mouse, only when nothing has moved just before.
+  // steady reports whether a click may count. A click of the mouse does not if
+  // something has moved just before.
   steady(click) {
     return click.detail === 0 || performance.now() - this.#moved > settling;
   }
 
-  // send sends an answer, under the name of who gives it.
+  // send sends an answer with the person's name.
   send(path, answer) {
     return this.api.post(path, this.name === '' ? answer : { ...answer, resolved_by: this.name });
   }
 
-  // look asks how an approval stands and shows it.
+  // look fetches an approval and shows its state.
   async look(id) {
     const approval = await this.api.get(`approvals/${encodeURIComponent(id)}`);
     this.#cards.get(id)?.update(approval);
@@ -75,7 +77,7 @@ export class Approvals extends EventTarget {
         await this.#settle(new Set(approvals.map((a) => a.id)));
         await this.#showAnswered();
         this.#say('');
-        // A long list is asked for half of the time at most.
+        // A long list takes long: spend at most half of the time on asking for it.
         if (this.#again) await new Promise((resolve) => setTimeout(resolve, performance.now() - began));
       } catch (error) {
         this.#say(`The list is not up to date: ${error.message}.`);
@@ -84,10 +86,10 @@ export class Approvals extends EventTarget {
     }
   }
 
-  // pending are those that wait, with what they ask for as it stands on the log.
+  // pending fetches the pending approvals, each with the bytes of its request.
   async #pending() {
     const { lines } = split(await (await this.api.fetch('approvals')).text());
-    const known = new Map(this.waiting.map((a) => [a.id, a])); // what waits does not change
+    const known = new Map(this.waiting.map((a) => [a.id, a])); // a pending approval does not change
     return Promise.all(lines.map(async (line) => {
       const a = JSON.parse(line);
       if (known.has(a.id)) return known.get(a.id);
@@ -118,7 +120,7 @@ export class Approvals extends EventTarget {
         pending.append(this.#groups.get(key).element);
         this.#sizes.observe(this.#groups.get(key).element);
       } else {
-        this.#moved = performance.now(); // sizes are heard of at the next frame, a click may come before
+        this.#moved = performance.now(); // a click may come before the ResizeObserver does, at the next frame
       }
       this.#groups.get(key).add(card);
     } else {
@@ -126,7 +128,7 @@ export class Approvals extends EventTarget {
     }
   }
 
-  // settle finds out what became of those that wait no longer.
+  // settle finds out how the approvals that no longer wait have ended.
   async #settle(waiting) {
     for (const [id, card] of this.#cards) {
       if (card.status !== 'pending' || waiting.has(id)) continue;
@@ -134,15 +136,15 @@ export class Approvals extends EventTarget {
       if (!card.busy) {
         await this.look(id).catch((error) => {
           if (error.status === 404) card.gone('unknown');
-          card.tell(`It waits no longer: ${error.message}.`);
+          card.tell(`It no longer waits: ${error.message}.`);
         });
       }
     }
     this.#controls();
   }
 
-  // showAnswered takes the answers from the log: the list of all that were ever
-  // answered may be long.
+  // showAnswered takes the newest answers from the log: the server's list of
+  // answered approvals may be long.
   async #showAnswered() {
     if (byId('approvals').hidden) return;
     const { events } = await this.api.get('audit/events', { action: ['approved', 'denied', 'expired'], limit: mostAnswered });
@@ -171,7 +173,7 @@ export class Approvals extends EventTarget {
     byId('main').focus({ preventScroll: true });
   }
 
-  // controls shows what goes with how things are.
+  // controls enables the buttons that apply now.
   #controls() {
     const cards = [...this.#cards.values()];
     byId('clear-answered').disabled = cards.every((c) => c.status === 'pending');
@@ -180,8 +182,8 @@ export class Approvals extends EventTarget {
 
   #say(fault) {
     const more = this.waiting.length - Math.min(this.waiting.length, mostCards);
-    const words = fault || (this.waiting.length === 0 ? 'Nothing waits. What an agent may not do by itself appears here, and its answer goes back at once.'
-      : more > 0 ? `${more} more wait; they follow as these are answered.` : '');
+    const words = fault || (this.waiting.length === 0 ? 'Nothing waits. Calls that need a person’s answer appear here, and the agent gets the answer at once.'
+      : more > 0 ? `${more} more wait; they appear as you answer these.` : '');
     byId('approvals-state').textContent = words;
     this.#controls();
   }

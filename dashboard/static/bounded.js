@@ -1,9 +1,9 @@
-// As many rows as a page can hold: bounded in number and in text, since one
-// event may have a megabyte.
+// A list of rows, bounded in their number and in their text, since one event may
+// have a megabyte.
 
 export const mostRows = 10_000;
 const mostText = 32 << 20; // characters
-const spare = 1.1; // times as much until some go, so that they do not go one by one
+const spare = 1.1; // rows are dropped only beyond this much of a bound, so that many go at once
 
 export class Bounded {
   #text = 0;
@@ -14,15 +14,15 @@ export class Bounded {
     for (const row of rows) this.#text += row.line.length;
   }
 
-  // addNewest adds a row, and returns how many of the oldest went for it.
+  // addNewest adds a row, and returns how many of the oldest rows were dropped.
   addNewest(row) {
     this.rows.push(row);
     this.#text += row.line.length;
     return this.#trim((n) => n, (n) => this.rows.splice(0, n));
   }
 
-  // addOldest adds rows before the others, and returns how many of the newest
-  // went for them.
+  // addOldest adds rows before the others, and returns how many of the newest rows
+  // were dropped.
   addOldest(rows) {
     this.rows.unshift(...rows);
     for (const row of rows) this.#text += row.line.length;

@@ -1,4 +1,5 @@
-// One approval: what exactly would run, who asks, how long is left, the answer.
+// The card of one approval: what exactly would run, which agent asks, how much time
+// is left, and the answer.
 
 import { h, say } from './dom.js';
 import { parts } from './parts.js';
@@ -6,10 +7,10 @@ import { format, hiddenIn, manyHidden, number, plain, visible } from './text.js'
 import { left, localFull, time } from './time.js';
 
 export class Card {
-  busy = false; // an answer is on its way
+  busy = false; // whether an answer is on its way
   #approval;
   #parts = {};
-  #folded = 0; // texts of which not all was shown
+  #folded = 0; // texts that the person has not yet unfolded to their end
 
   constructor(approval, approvals) {
     this.#approval = approval;
@@ -49,20 +50,20 @@ export class Card {
         name ? h('p', { class: 'hint' }, name) : null,
         this.#text(text, h('pre', { class: name ? 'request rest' : 'request', tabindex: 0, 'aria-label': name || 'What would run' })),
       ]),
-      unseen > 0 ? h('p', { class: 'warning' }, `Characters here that would not be seen: ${number(unseen)}${unseen === manyHidden ? ' or more' : ''}. Each is named where it stands.`) : null,
-      a.fits ? null : h('p', { class: 'warning' }, 'The request that came is not the one that its SHA-256 is of: it was changed on its way or on the disk. It can be denied only.'),
+      unseen > 0 ? h('p', { class: 'warning' }, `Invisible characters: ${number(unseen)}${unseen === manyHidden ? ' or more' : ''}. Each is shown by its code where it stands.`) : null,
+      a.fits ? null : h('p', { class: 'warning' }, 'This request does not have the SHA-256 that was recorded for it: it was changed on its way or on the disk. You can only deny it.'),
       h('p', { class: 'hint sum' }, 'SHA-256 of the request ', h('code', {}, a.request_sha256)),
       h('div', { class: 'answer' }, p.reason, p.approve, p.deny),
       p.outcome);
   }
 
-  // text fills pre. What is so long that it comes in parts can be approved once
-  // all of them were shown.
+  // text fills pre. A text so long that it comes in parts can be approved only after
+  // all parts were shown.
   #text(text, pre) {
     const lines = text.split('\n').length;
     const hint = lines > 8 || text.length > 500 ? h('p', { class: 'hint' }, `${number(text.length)} characters in ${number(lines)} lines; scroll if you do not see all of them.`) : null;
     const more = parts(pre, text, {
-      note: ' It can be approved when all were shown.',
+      note: ' You can approve once all are shown.',
       all: () => {
         this.#folded--;
         this.#enable(this.status === 'pending');
@@ -73,7 +74,7 @@ export class Card {
     return [pre, hint, more];
   }
 
-  // update shows how the approval stands.
+  // update shows the approval's new state.
   update(approval) {
     if (approval.status !== this.status) say(`${plain(approval.tool)} by ${plain(approval.agent)}: ${approval.status}`);
     this.#approval = { ...this.#approval, ...approval };
@@ -88,8 +89,8 @@ export class Card {
       approval.status === 'expired' ? '. Nobody answered in time.' : '');
   }
 
-  // gone takes the buttons away: it is not known yet what became of it, or the
-  // server knows nothing of it any more.
+  // gone disables the buttons: the approval no longer waits, and its end is not
+  // known, or not yet.
   gone(status = this.status) {
     this.#approval.status = status;
     this.element.dataset.status = status;
@@ -101,22 +102,23 @@ export class Card {
     this.#parts.outcome.replaceChildren(...words.flat().filter(Boolean));
   }
 
-  // tick counts down, and reports whether the time has been over for a while.
+  // tick counts down. Once the time has been over for 3 s it returns true, at one of
+  // five ticks.
   tick(now) {
     if (this.status !== 'pending') return false;
     const ms = Date.parse(this.#approval.expires_at) - now;
     this.#parts.left.textContent = left(ms);
     this.#parts.left.classList.toggle('soon', ms < 60_000);
-    return ms < -3000 && ms % 5000 > -1000; // and not at each tick
+    return ms < -3000 && ms % 5000 > -1000;
   }
 
-  // selectable shows or hides the box with which a group is answered.
+  // selectable shows or hides the checkbox for answering with a group.
   selectable(yes) {
     this.#parts.select.hidden = !yes || this.status !== 'pending';
     if (this.#parts.select.hidden) this.#parts.select.checked = false;
   }
 
-  // approvable reports whether a yes would be to what the person saw.
+  // approvable reports whether the person has seen the whole of an unchanged request.
   get approvable() {
     return this.#approval.fits && this.#folded === 0;
   }
@@ -146,8 +148,8 @@ export class Card {
     });
   }
 
-  // answering sends an answer once, with the card locked, and then shows what
-  // the server has, whatever came of it.
+  // answering locks the card, sends an answer once, and then shows the server's state
+  // of the approval, whether the answer counted or not.
   async answering(wanted, send) {
     this.busy = true;
     this.element.toggleAttribute('data-busy', true);
@@ -174,7 +176,7 @@ export class Card {
       try {
         const { status } = await this.approvals.look(this.id);
         if (status === 'pending') this.tell(fault ? `${refused(fault) ? 'Not answered' : 'It is not known whether your answer will count'}: ${fault.message}. It still waits.` : '');
-        // A browser may have sent it twice by itself: then it was refused, and had counted.
+        // A browser may resend a request by itself: then the first answer counted and the second was refused.
         else if (fault && refused(fault) && status !== wanted) this.#parts.outcome.prepend('Your answer did not count; it was already ');
         return;
       } catch (error) {
@@ -189,12 +191,12 @@ export class Card {
   }
 }
 
-// refused reports whether an answer surely did not count: a proxy's 502, or no
-// answer at all, says nothing about what the server did.
+// refused reports whether the server certainly did not take an answer. A proxy's
+// 502, or no response at all, leaves that open.
 export const refused = ({ status }) => status >= 400 && status < 500;
 
-// shown is what a person has to see of a request: a command as text, and what
-// else there is as it stands on the log.
+// shown returns the texts that a person must see before answering: a command as
+// plain text, and the whole request if it has more.
 function shown({ request, raw }) {
   if (typeof request.command !== 'string') return [{ text: format(raw) }];
   const command = { text: request.command };

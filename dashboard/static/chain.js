@@ -1,5 +1,5 @@
-// The log's lines, as bytes: split, read, and held against their hashes.
-// docs/format.md says what a line is.
+// The log's lines as bytes: splits answers into lines, reads lines, and checks their
+// hashes. docs/format.md defines a line.
 
 const tail = /,"hash":"([0-9a-f]{64})"\}$/;
 const tailLength = ',"hash":""}'.length + 64;
@@ -7,17 +7,18 @@ export const zeros = '0'.repeat(64);
 
 const utf8 = new TextEncoder();
 
-// canHash is false where the browser keeps its cryptography from the page: over
-// http on an address that is not this machine.
+// canHash is false for a page that came over http from another machine: browsers
+// give such pages no cryptography.
 export const canHash = globalThis.crypto?.subtle !== undefined;
 
-// eventOf is the stored line in a message of the stream, as it came.
+// eventOf returns the stored line in a message of the stream, byte for byte.
 export function eventOf(message) {
   return message.slice('{"type":"audit","event":'.length, -1);
 }
 
-// split takes an answer apart that has objects in its first list, such as that
-// of GET /v1/audit/events: these as they came, and the rest.
+// split takes apart an answer whose first list has objects, such as that of
+// GET /v1/audit/events. It returns the text of each object, byte for byte, and the
+// rest of the answer, parsed.
 export function split(answer) {
   const begin = answer.indexOf('[') + 1;
   const lines = [];
@@ -26,7 +27,7 @@ export function split(answer) {
   let i = begin;
   for (; i < answer.length; i++) {
     switch (answer.charCodeAt(i)) {
-      case 0x22: // a string: on to the quote that is not escaped
+      case 0x22: // a string: skip to its closing quote
         for (i++; answer.charCodeAt(i) !== 0x22 && i < answer.length; i++) if (answer.charCodeAt(i) === 0x5c) i++;
         break;
       case 0x7b: // {
@@ -35,14 +36,14 @@ export function split(answer) {
       case 0x7d: // }
         if (--depth === 0) lines.push(answer.slice(start, i + 1));
         break;
-      case 0x5d: // ], and not one within an object
+      case 0x5d: // ] ends the list unless it is within an object
         if (depth === 0) return { lines, rest: JSON.parse(answer.slice(0, begin) + answer.slice(i)) };
     }
   }
   throw new SyntaxError('the answer is cut off');
 }
 
-// member is the text of an object's member, as it came.
+// member returns the text of an object's member, byte for byte.
 export function member(object, name) {
   let depth = 0;
   let start = -1;
@@ -62,8 +63,8 @@ export async function sha256(text) {
   return Array.from(new Uint8Array(digest), (b) => b.toString(16).padStart(2, '0')).join('');
 }
 
-// check reads a line and recomputes its hash. fits is null where this browser
-// cannot tell, and event is null where the line is none.
+// check reads a line and recomputes its hash. fits says whether the hash is right,
+// or is null if this browser can't hash. event is null if the line is not an event.
 export async function check(line) {
   const stated = tail.exec(line.slice(-tailLength))?.[1] ?? '';
   let event = null;
@@ -77,8 +78,8 @@ export async function check(line) {
   return { line, event, hash: stated, computed, fits: computed === stated };
 }
 
-// rowable refuses what has not the form of an event: only somebody who changed
-// it on its way or on the disk can have made it.
+// rowable throws if a value does not have the form of an event: then somebody has
+// changed the line on its way or on the disk.
 function rowable(event) {
   const strings = [event.id, event.timestamp, event.agent, event.session, event.tool, event.decision.action, event.prev_hash, event.hash];
   const { matched_policies: policies, evaluation_time_us: took } = event.decision;
@@ -90,5 +91,5 @@ function rowable(event) {
   return event;
 }
 
-// position is what the stream resumes from, and what proves the log later.
+// position names a head: a stream resumes from it, and verify takes it as an anchor.
 export const position = (head) => (head.id === '' ? '0' : `${head.id}.${head.hash.slice(0, 16)}`);

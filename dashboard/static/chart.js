@@ -6,11 +6,11 @@ import { number, plain } from './text.js';
 import { localFull } from './time.js';
 
 const height = 200;
-const left = 52; // for the numbers
-const bottom = 22; // for the times
+const left = 52; // pixels for the numbers
+const bottom = 22; // pixels for the times
 
-// chart draws intervals, as GET /v1/audit/stats has them, into a figure of that
-// width. choose is called with an interval that was clicked.
+// chart draws intervals, each with its time, total and counts by kind, width pixels
+// wide. It calls choose with an interval that a person clicks.
 export function chart(intervals, width, choose) {
   const kinds = [...known, 'other'].filter((k) => intervals.some((i) => i.kinds[k] > 0));
   const most = Math.max(1, ...intervals.map((i) => i.total));
@@ -46,7 +46,7 @@ export function chart(intervals, width, choose) {
   return [h('ul', { class: 'legend' }, kinds.map((k) => h('li', {}, h('span', { class: `action ${k}` }, k)))), picture, table(intervals, kinds)];
 }
 
-// nice is the next number that makes a scale: even, and 1, 2 or 5 times a power of ten.
+// nice rounds n up to the top of the scale: 1, 2 or 5 times a power of ten, at least 2.
 function nice(n) {
   const power = 10 ** Math.floor(Math.log10(n));
   return Math.max(2, [1, 2, 5, 10].find((f) => f * power >= n) * power);

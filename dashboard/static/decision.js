@@ -1,9 +1,9 @@
-// Decisions in words and colours; style.css has the colours by these names.
+// Decisions as badges. style.css has a colour for each of these names.
 
 import { h } from './dom.js';
 import { visible } from './text.js';
 
-// In the order of a stacked chart: from what went through to what did not.
+// In the order of a stacked chart: from allowed calls to denied ones.
 export const known = ['allow', 'watch', 'approved', 'ask', 'expired', 'denied', 'deny'];
 
 export const kind = (action) => (known.includes(action) ? action : 'other');

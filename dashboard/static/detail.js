@@ -1,4 +1,4 @@
-// One event, whole: its JSON, its hash, and its neighbours on the chain.
+// One event in full: its JSON, its hash, and its neighbours on the chain.
 
 import { byId } from './dom.js';
 import { rowOf } from './log.js';
@@ -6,8 +6,8 @@ import { parts } from './parts.js';
 import { format } from './text.js';
 
 export class Detail extends EventTarget {
-  id = ''; // of the event that is shown; empty when none is
-  #row = null; // that is shown
+  id = ''; // id of the event that is shown; empty if none is
+  #row = null; // its row
   #older = '';
   #newer = '';
 
@@ -21,7 +21,7 @@ export class Detail extends EventTarget {
     rows.grid.addEventListener('keydown', (e) => e.key === 'Escape' && this.id !== '' && this.#close());
     byId('event-older').addEventListener('click', () => this.#move(this.#older));
     byId('event-newer').addEventListener('click', () => this.#move(this.#newer));
-    // The newest event gets its neighbour while one reads it.
+    // If the newest event is open, its neighbour may arrive at any time.
     log.addEventListener('row', ({ detail: { prev } }) => this.id !== '' && prev === this.#row?.hash && this.#neighbours(this.#row).catch(() => {}));
   }
 
@@ -31,7 +31,7 @@ export class Detail extends EventTarget {
   }
 
   #move(id) {
-    if (id === '') return; // not known yet
+    if (id === '') return; // the neighbour is not known yet
     this.rows.activate(id);
     this.dispatchEvent(new CustomEvent('moved', { detail: id }));
   }
@@ -68,7 +68,7 @@ export class Detail extends EventTarget {
 
   async #fetch(id) {
     const c = await this.log.event(id);
-    if (c.event === null) throw new Error('it has not the form of an event');
+    if (c.event === null) throw new Error('it is not a valid event');
     return rowOf(c);
   }
 

@@ -1,9 +1,9 @@
-// Elements made without markup: whatever an agent wrote becomes text.
+// Elements are made without markup, so that whatever an agent wrote becomes text.
 
 const svg = 'http://www.w3.org/2000/svg';
 
-// h makes an element. Properties that begin with "on" are listeners, others
-// attributes; those that are null or false are left out.
+// h makes an element. Properties whose names begin with "on" are listeners, the
+// others attributes; null and false ones are left out.
 export function h(tag, props, ...children) {
   return fill(document.createElement(tag), props, children);
 }
@@ -25,7 +25,7 @@ function fill(element, props, children) {
 
 export const byId = (id) => document.getElementById(id);
 
-// say lets screen readers hear something that happened elsewhere on the page.
+// say makes screen readers announce text.
 export function say(text) {
   byId('live').textContent = text;
 }

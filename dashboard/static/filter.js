@@ -1,4 +1,4 @@
-// Which events are shown, as it stands in the page's address.
+// The filter of the shown events, which is kept in the page's address.
 
 const lists = ['agent', 'session', 'tool', 'action', 'run_id'];
 const times = ['since', 'until'];
@@ -9,19 +9,19 @@ export class Filter {
     this.text = params.get('text') ?? '';
     for (const name of times) this[name] = isNaN(Date.parse(params.get(name))) ? '' : params.get(name);
     const text = this.text.toLowerCase();
-    // In a line of the log quotes and the like are escaped.
+    // The text may stand escaped in a line of the log, as quotes do.
     this.needles = text === '' ? [] : [...new Set([text, JSON.stringify(text).slice(1, -1)])];
     this.from = Date.parse(this.since) || -Infinity;
     this.to = Date.parse(this.until) || Infinity;
   }
 
-  // write puts the filter into params, an address's.
+  // write adds the filter to params, those of an address.
   write(params) {
     for (const name of lists) for (const value of this.lists[name]) params.append(name, value);
     for (const name of ['text', ...times]) if (this[name] !== '') params.set(name, this[name]);
   }
 
-  // query is what the server can do of it: all but the text.
+  // query is the part of the filter that the server applies: all but the text.
   get query() {
     return { ...this.lists, since: this.since, until: this.until };
   }
@@ -42,8 +42,8 @@ export class Filter {
   }
 }
 
-// words are the values of a field in which several are separated by spaces; one
-// that has spaces or quotes itself is written as in JSON.
+// words splits the text of a field at spaces into values. A value that contains a
+// space or a quote is written as a JSON string.
 export function words(text) {
   return Array.from(text.matchAll(/"(?:[^"\\]|\\.)*"|\S+/g), ([word]) => unquote(word));
 }
@@ -56,6 +56,6 @@ function unquote(word) {
   try {
     return word.startsWith('"') ? JSON.parse(word) : word;
   } catch {
-    return word; // as it is typed, not whole yet
+    return word; // the string is still being typed
   }
 }

@@ -1,5 +1,5 @@
-// The approvals of one run, to be looked at one by one and answered together:
-// exactly those that are selected, all or none.
+// The approvals of one run. A person reads each one and answers the selected ones
+// together: all of them or none.
 
 import { refused } from './card.js';
 import { h } from './dom.js';
@@ -22,7 +22,7 @@ export class Group {
     p.approve = h('button', { type: 'button', class: 'approve-selected', onclick: (e) => this.#answer(e, 'approve') });
     p.deny = h('button', { type: 'button', class: 'deny-selected', onclick: (e) => this.#answer(e, 'deny') });
     p.outcome = h('p', { class: 'group-outcome', role: 'status' });
-    p.bar = h('div', { class: 'bar', hidden: true }, h('label', {}, p.all, ' All that are shown'), p.reason, p.approve, p.deny);
+    p.bar = h('div', { class: 'bar', hidden: true }, h('label', {}, p.all, ' All shown'), p.reason, p.approve, p.deny);
     this.element = h('section', { class: 'run', 'data-run': run, 'aria-label': `Run ${name}` },
       h('h3', {}, 'Run ', visible(run), ' of ', visible(agent), session ? [' in ', visible(session)] : '', ' ', p.count),
       p.list, p.bar, p.outcome);
@@ -38,12 +38,12 @@ export class Group {
     return this.#cards.filter((c) => c.status === 'pending');
   }
 
-  // prune forgets the cards that are not on the page any more, and reports
-  // whether none is left.
+  // prune drops the cards that are no longer on the page, and reports whether none
+  // is left.
   prune() {
     this.#cards = this.#cards.filter((c) => c.element.isConnected);
     if (this.#cards.length === 0) this.element.remove();
-    this.#parts.bar.hidden = true; // until update finds that it is of use
+    this.#parts.bar.hidden = true; // update shows it again if it is needed
     return this.#cards.length === 0;
   }
 
@@ -56,7 +56,7 @@ export class Group {
     const selected = chosen.length;
     this.element.classList.toggle('group', many);
     p.count.textContent = many ? `(${pending.length} waiting)` : '';
-    p.bar.hidden &&= !many; // once it is there it stays, lest what is below it moves
+    p.bar.hidden &&= !many; // once shown, it stays: hiding it would move the cards below
     p.all.checked = selected > 0 && selected === pending.length;
     p.all.indeterminate = selected > 0 && selected < pending.length;
     p.approve.textContent = `Approve ${selected} selected`;
@@ -85,7 +85,7 @@ export class Group {
     this.#busy = false;
     this.#parts.outcome.textContent = await sent.then(
       ({ resolved }) => `${resolved} answered.`,
-      (error) => `${refused(error) ? 'None was answered' : 'It is not known what came of it'}: ${error.message}. How each stands is shown above.`);
+      (error) => `${refused(error) ? 'None was answered' : 'It is not known whether they were answered'}: ${error.message}. Each card shows its state.`);
     this.update();
   }
 }

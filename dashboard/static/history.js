@@ -1,4 +1,5 @@
-// What was: decisions over time, who made most of them, and the lines themselves.
+// The history view: decisions over time, the most frequent tools, agents and denied
+// commands, and the export of lines.
 
 import * as address from './address.js';
 import { member } from './chain.js';
@@ -11,15 +12,15 @@ const hour = 3600;
 const spans = new Map([['1h', hour], ['1d', 24 * hour], ['7d', 7 * 24 * hour], ['30d', 30 * 24 * hour], ['365d', 365 * 24 * hour]]);
 const steps = [60, 300, 900, 1800, hour, 2 * hour, 6 * hour, 12 * hour, 24 * hour, 7 * 24 * hour, 30 * 24 * hour]; // seconds
 const mostBars = 60;
-const mostDenials = 2500; // that are looked at for their commands
+const mostDenials = 2500; // denied events whose commands are counted
 const mostTop = 10;
 
-// stepOf is how long the intervals of a range are, in seconds.
+// stepOf returns the length of the intervals for a range, in seconds.
 function stepOf(seconds) {
   return steps.find((s) => seconds / s <= mostBars) ?? Math.ceil(seconds / mostBars);
 }
 
-// floor is the last whole step before a time, by the clock on the wall.
+// floor rounds a time down to a whole step of local time.
 function floor(ms, step) {
   const zone = new Date(ms).getTimezoneOffset() * 60_000;
   const day = 24 * hour * 1000;
@@ -51,7 +52,7 @@ export class History {
     this.show(new URLSearchParams(params));
   }
 
-  // show shows the range of an address: the last so much, or whole days.
+  // show shows the range that an address names: a span up to now, or whole days.
   show(params) {
     const form = byId('range');
     const chosen = params.get('range') ?? '1d';
@@ -73,7 +74,7 @@ export class History {
     byId('export').disabled = none;
     if (none) {
       this.#loading?.abort();
-      this.#say('The range is empty: its first day is after its last. Below is the one before.');
+      this.#say('The range is empty: its first day is after its last. The previous range is still shown.');
       return;
     }
     this.#range = { since, until };
@@ -95,7 +96,7 @@ export class History {
       await this.#denied(signal);
     } catch (error) {
       if (signal.aborted) return;
-      this.#intervals = []; // what was shown is of another range
+      this.#intervals = []; // they belong to the previous range
       for (const id of ['chart', 'total', 'top-tools', 'top-agents', 'top-denied', 'denied-state']) byId(id).replaceChildren();
       this.#say(`The range could not be loaded: ${error.message}. Choose it again to try again.`);
     }
@@ -137,7 +138,7 @@ export class History {
       h('span', { class: 'count' }, number(n)))));
   }
 
-  // denied counts what was denied, of the newest denials in the range.
+  // denied counts the commands of the newest denied events in the range.
   async #denied(signal) {
     const { since, until } = this.#range;
     const [counts, commands] = [new Map(), new Map()];
@@ -155,7 +156,7 @@ export class History {
       cursor = page.cursor;
     } while (cursor !== '' && n < mostDenials);
     if (signal.aborted) return;
-    byId('denied-state').textContent = n === 0 ? 'Nothing was denied.' : cursor === '' ? '' : `Of the newest ${number(n)} denials.`;
+    byId('denied-state').textContent = n === 0 ? 'Nothing was denied.' : cursor === '' ? '' : `Counted in the newest ${number(n)} denials.`;
     this.#top('top-denied', [...counts], (what) => ({ action: 'deny', text: commands.get(what) }));
   }
 
@@ -176,7 +177,7 @@ export class History {
       setTimeout(() => URL.revokeObjectURL(url), 60_000);
       this.#say(`Saved as ${name}.`);
     } catch (error) {
-      this.#say(signal.aborted ? 'The export was cancelled.' : `Nothing was saved: the export broke off (${error.message}). Try again, or take a shorter range.`);
+      this.#say(signal.aborted ? 'The export was cancelled.' : `Nothing was saved: the export failed (${error.message}). Try again, or choose a shorter range.`);
     }
     this.#exporting = null;
     byId('export').textContent = 'Export as JSONL';

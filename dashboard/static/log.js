@@ -1,22 +1,22 @@
-// The log as far as this page has it: the newest events, each hashed again and
-// held against the one before, however it came here.
+// The part of the log that this page has: the newest events. Each is hashed again,
+// and its link to the event before is checked, however it came here.
 
 import { Bounded, mostRows } from './bounded.js';
 import { check, eventOf, member, split, zeros } from './chain.js';
 import { cut, summary } from './text.js';
 import { Witness } from './witness.js';
 
-const pageText = 4 << 20; // what we like an answer to have
+const pageText = 4 << 20; // characters; the size of answer that we aim for
 
-// Log announces each new row ("row"), that it begins anew ("reset"), and that
-// something about it has changed ("change").
+// Log dispatches "row" for each new row, "reset" when it begins again with other
+// rows, and "change" when its figures have changed.
 export class Log extends EventTarget {
-  head = null; // the newest event that was taken in: {id, hash}
-  checked = 0; // events in a row up to the head, each of which was recomputed
+  head = null; // the newest event that was processed: {id, hash}
+  checked = 0; // events in a row up to the head whose hashes were recomputed
   since = null; // the timestamp of the first of them
-  pending = 0; // messages that are not taken in yet
+  pending = 0; // messages that are not processed yet
   witness = new Witness();
-  #events = 0; // on the server, about
+  #events = 0; // number of events on the server, roughly
   #rows = new Bounded();
   #limit = 100;
   #turn = Promise.resolve();
@@ -33,7 +33,7 @@ export class Log extends EventTarget {
     return this.#rows.rows;
   }
 
-  // receive takes in an event from the stream.
+  // receive processes an event from the stream.
   receive(message) {
     const checked = check(eventOf(message));
     this.pending++;
@@ -46,17 +46,17 @@ export class Log extends EventTarget {
     });
   }
 
-  // sync brings the log up to what the server has.
+  // sync fetches the events that the server has and this page does not.
   sync() {
     return this.#inTurn(() => this.#sync());
   }
 
-  // idle is when all that was received so far is taken in.
+  // idle resolves when all messages received so far are processed.
   idle() {
     return this.#inTurn(() => {});
   }
 
-  // page is some events of the log, each checked by itself, in the order asked for.
+  // page fetches a page of events in the order asked for. It checks each event's hash.
   async page(params, signal) {
     const response = await this.api.fetch('audit/events', { params: { limit: this.#limit, ...params }, signal });
     const { lines: texts, rest } = split(await response.text());
@@ -67,7 +67,7 @@ export class Log extends EventTarget {
     return { lines, cursor: rest.next_cursor };
   }
 
-  // event is one of the log, checked by itself.
+  // event fetches one event and checks its hash.
   async event(id) {
     const response = await this.api.fetch(`audit/events/${encodeURIComponent(id)}`);
     const c = await check((await response.text()).trimEnd());
@@ -75,8 +75,8 @@ export class Log extends EventTarget {
     return c;
   }
 
-  // wantLinks marks those rows, which are oldest first, that do not follow the one
-  // before them, and raises the alarm.
+  // wantLinks checks rows, oldest first. It marks each row that does not link to the
+  // row before, and raises an alarm.
   wantLinks(rows) {
     for (let i = 1; i < rows.length; i++) rows[i].broken ||= !this.#follows(rows[i], rows[i - 1].hash);
   }
@@ -100,7 +100,7 @@ export class Log extends EventTarget {
     this.dispatchEvent(new Event('change'));
   }
 
-  // begin takes the newest events, and leaves what is before them to scrolling.
+  // begin starts again with the newest events. Older ones are fetched by scrolling.
   async #begin() {
     const { lines } = await this.page({});
     this.#rows = new Bounded();
@@ -112,8 +112,8 @@ export class Log extends EventTarget {
     this.dispatchEvent(new Event('reset'));
   }
 
-  // look finds out whether an event that was seen is still there, was pruned, or
-  // is gone, and raises the alarm if it is.
+  // look finds out whether an event that this page has seen is still there, was
+  // pruned, or is gone. If it is gone, look raises an alarm.
   async #look(seen) {
     try {
       const c = await this.event(seen.id);
@@ -126,7 +126,7 @@ export class Log extends EventTarget {
     const { id, hash } = seen;
     const report = await (await this.api.fetch('audit/verify', { params: { id, hash }, patient: true })).json();
     if (report.ok || report.verdict === 'pruned') return 'pruned';
-    this.witness.alarm(seen.id, 'this event, which this page had seen, is not on the log: it was cut, or is another one');
+    this.witness.alarm(seen.id, 'this page has seen this event, but it is not on the log: the log was cut, or is another one');
     return 'gone';
   }
 
@@ -142,18 +142,18 @@ export class Log extends EventTarget {
 
   async #take(c) {
     const sound = c.event !== null && c.fits !== false;
-    if (this.head === null) return; // what sync will begin with has it
+    if (this.head === null) return; // the first sync will fetch it
     if (!sound) {
       this.#wantHash(c);
     } else if (c.event.id <= this.head.id) {
-      return; // seen, before another tab took over the stream
+      return; // already processed, before another tab took over the stream
     } else if (c.event.prev_hash === this.head.hash) {
       this.#events++;
       this.#add(c);
       return;
     }
-    // Something is missing between it and our head, or it was changed on its
-    // way: the log is the authority.
+    // Events between our head and this one are missing, or it was changed on its way.
+    // Fetch them from the log, which is the authority.
     for (let wait = 1000; ; wait = Math.min(2 * wait, 10_000)) {
       try {
         return await this.#catchUp();
@@ -164,7 +164,7 @@ export class Log extends EventTarget {
   }
 
   #add(c) {
-    if (c.event === null) return; // the alarm is raised
+    if (c.event === null) return; // page has raised the alarm
     this.dispatchEvent(new CustomEvent('row', { detail: this.#link(c) }));
   }
 
@@ -174,7 +174,7 @@ export class Log extends EventTarget {
     const { id } = row;
     if (this.head !== null) {
       row.broken ||= !this.#follows(row, this.head.hash);
-      if (id <= this.head.id) this.witness.alarm(id, `this event's id is not greater than ${this.head.id}, which is the one before`);
+      if (id <= this.head.id) this.witness.alarm(id, `this event's id is not greater than ${this.head.id}, the id of the event before`);
     }
     this.head = { id, hash: c.hash };
     this.checked++;
@@ -192,17 +192,17 @@ export class Log extends EventTarget {
   }
 
   #wantHash(c) {
-    if (c.event === null) this.witness.alarm('', `a line has not the form of an event: ${c.line.slice(0, 200)}`);
-    else if (c.fits === false) this.witness.alarm(c.event.id, `the hash of this event is ${c.computed}, and it says ${c.hash || 'none'}: it was changed`);
+    if (c.event === null) this.witness.alarm('', `a line is not a valid event: ${c.line.slice(0, 200)}`);
+    else if (c.fits === false) this.witness.alarm(c.event.id, `the hash of this event is ${c.computed}, but it states ${c.hash || 'none'}: the event was changed`);
   }
 
   #follows({ id, prev }, hash) {
-    if (prev !== hash) this.witness.alarm(id, `the link of this event to the one before does not fit: that one's hash is ${hash}, and it says ${prev}`);
+    if (prev !== hash) this.witness.alarm(id, `this event does not link to the one before, whose hash is ${hash}: it states ${prev}`);
     return prev === hash;
   }
 }
 
-// rowOf is what the page keeps of an event.
+// rowOf returns what the page keeps of an event.
 export function rowOf({ line, event, hash, fits }) {
   return {
     id: event.id,
@@ -223,8 +223,8 @@ export function rowOf({ line, event, hash, fits }) {
   };
 }
 
-// answer is what became of an approval. The queue alone writes that member; a
-// request that looks the same is an agent's claim, and shown as one.
+// answer describes how an approval was answered. It reads the approval member, which
+// only the queue writes: an agent could put the same text into a request.
 function answer({ id, status, resolved_by: by, reason }) {
   return `${id} ${status}${by ? ` by ${by}` : ''}${reason ? `: ${reason}` : ''}`;
 }

@@ -1,4 +1,4 @@
-// The page: who looks, which view, and what connects the parts.
+// The page: it signs people in, switches views and connects the parts.
 
 import { Activity } from './activity.js';
 import * as address from './address.js';
@@ -15,14 +15,14 @@ import { number, visible } from './text.js';
 import { localFull } from './time.js';
 
 const views = ['activity', 'approvals', 'history', 'proof'];
-const wrongToken = 'That is not the admin token. Copy it from the file again: all of its one line.';
-const manyPending = 200; // messages not taken in yet: then the page is behind
+const wrongToken = 'That is not the admin token. Copy the whole line from the token file.';
+const manyPending = 200; // with more unprocessed messages than this the page counts as behind
 
 const session = new Session();
-let page = null; // what is there while somebody is signed in
+let page = null; // the Page while somebody is signed in
 
 class Page {
-  #raised = new Map(); // alarms that are shown
+  #raised = new Map(); // elements of the alarms that are shown
 
   constructor(kept) {
     this.api = new Api(kept.token);
@@ -48,7 +48,7 @@ class Page {
     this.#alarms();
     this.#connection();
     this.#sync();
-    this.approvals.refresh(); // nobody says "connected" to a tab that hears another's stream
+    this.approvals.refresh(); // a tab that follows another tab's stream gets no "connected" message
     this.stream.start();
   }
 
@@ -58,14 +58,14 @@ class Page {
       return;
     }
     const type = /^\{"type":"(\w+)"/.exec(message)?.[1];
-    // Who has the stream has asked before it was opened.
+    // The tab that holds the stream has synced before it opened the stream.
     const missed = type === 'connected' && this.stream.role === 'follower';
     if (type === 'audit_batch' || missed) this.#sync();
     if (type === 'approvals' || type === 'connected') this.approvals.refresh();
   }
 
-  // sync tries until it is done: who has the stream by opening it anew, which
-  // says what is wrong; for a follower nobody else does.
+  // sync tries until it succeeds. The tab that holds the stream opens it again,
+  // which also shows the error; a follower has nobody else to try for it.
   #sync() {
     this.log.sync().catch(() => {
       if (this.stream.role === 'leader') this.stream.retry();
@@ -104,12 +104,12 @@ class Page {
       this.#raised.delete(key);
       if (focused) (area.querySelector('button') ?? byId('main')).focus();
     }
-    // Those that are there already stay, lest all are read out again.
+    // Alarms on the page stay: a screen reader would read replaced ones again.
     for (const alarm of witness.alarms) {
       const key = alarm.id + alarm.text;
       if (this.#raised.has(key)) continue;
       this.#raised.set(key, h('div', { class: 'alarm' },
-        h('p', {}, h('strong', {}, 'The log does not fit: '), alarm.id ? [h('a', { href: address.to('activity', { event: alarm.id }) }, alarm.id), ': '] : null,
+        h('p', {}, h('strong', {}, 'The log failed a check: '), alarm.id ? [h('a', { href: address.to('activity', { event: alarm.id }) }, alarm.id), ': '] : null,
           visible(alarm.text), h('span', { class: 'hint' }, ` (noticed ${localFull(alarm.at)})`)),
         h('button', { type: 'button', class: 'dismiss', onclick: () => witness.dismiss(alarm) }, 'I have seen it')));
       area.append(this.#raised.get(key));
@@ -143,7 +143,7 @@ async function signIn(event) {
   const kept = { token: form.elements.token.value.trim(), name: form.elements.name.value.trim() };
   const error = byId('sign-in-error');
   error.textContent = '';
-  if (!/^[\x21-\x7e]+$/.test(kept.token)) { // no header can have it
+  if (!/^[\x21-\x7e]+$/.test(kept.token)) { // a header can't carry it
     error.textContent = wrongToken;
     return;
   }
@@ -153,7 +153,7 @@ async function signIn(event) {
     if (page === null) enter(kept); // Enter may have been pressed twice
   } catch (fault) {
     error.textContent = {
-      0: 'The server does not answer. See whether it runs, and try again.',
+      0: 'The server does not answer. Check that it is running, and try again.',
       401: wrongToken,
       403: `The server refuses: ${fault.message}.`,
     }[fault.status] ?? fault.message;
@@ -162,7 +162,7 @@ async function signIn(event) {
 }
 
 addEventListener('hashchange', route);
-// A page from the browser's memory has lost its stream.
+// A page that the browser restores from memory has lost its stream.
 addEventListener('pageshow', (e) => e.persisted && location.reload());
 byId('sign-in').addEventListener('submit', signIn);
 byId('sign-out').addEventListener('click', () => session.signOut());
@@ -171,7 +171,7 @@ const reason = session.ended();
 if (byHost) {
   byId('sign-out').hidden = true;
   byId('outside').hidden = reason === '';
-  byId('outside').firstElementChild.textContent = `${reason} Sign in again where this page is from.`;
+  byId('outside').firstElementChild.textContent = `${reason} Sign in again on the site that this page belongs to.`;
   byId('again').addEventListener('click', () => location.reload());
   if (reason === '') enter({ token: '', name: '' });
 } else {

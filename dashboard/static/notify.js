@@ -1,5 +1,5 @@
-// Words to a person who looks elsewhere: the number in the tab's title, and the
-// browser's notifications, if they are wanted.
+// Signs for a person who looks elsewhere: the number in the tab's title, and
+// browser notifications if the person has allowed them.
 
 import { byId } from './dom.js';
 import { cut, plain, plural, summary } from './text.js';
@@ -29,8 +29,8 @@ export class Notifier {
     byId('waiting').setAttribute('aria-label', n > 0 ? `${n} waiting` : '');
   }
 
-  // tell notifies of approvals that have come since the page was opened, in one
-  // of the browser's tabs.
+  // tell notifies of new approvals, but not of the first list, which was there when
+  // the page was opened. Only one tab passes here = true.
   tell(fresh, here) {
     const wanted = here && !this.#first && possible && Notification.permission === 'granted' && !document.hasFocus();
     this.#first = false;
@@ -44,7 +44,7 @@ export class Notifier {
     try {
       n = new Notification(title, { body, tag: `rampart ${id}`, icon: 'icon.svg' });
     } catch {
-      return; // phones give them to installed pages alone
+      return; // phones allow notifications only to installed pages
     }
     n.onclick = () => {
       window.focus();

@@ -1,16 +1,17 @@
-// Text of any length, a part at a time: a megabyte of it brings a page to a halt.
+// Long text, shown a part at a time: a megabyte at once brings a page to a halt.
 
 import { h } from './dom.js';
 import { number, visible } from './text.js';
 
 const most = 100_000; // characters at a time
 
-// parts puts the beginning of text into pre. It returns a button that shows the
-// next part, and calls all after the last one; or null if that was all of it.
+// parts puts the beginning of text into pre. It returns null if that is all of the
+// text. Otherwise it returns a button that shows the next part, and calls all after
+// the last one.
 export function parts(pre, text, { note = '', all = () => {} } = {}) {
   let from = 0;
   const next = () => {
-    const within = text.codePointAt(from + most - 1) > 0xffff; // a character
+    const within = text.codePointAt(from + most - 1) > 0xffff; // the end would split a character
     const to = from + most + (within ? 1 : 0);
     pre.append(...visible(text.slice(from, to), { lines: true }));
     from = to;

@@ -1,4 +1,5 @@
-// Whether the log is whole: by the server's word, and by this page's own.
+// The proof view: whether the log is whole, as the server says and as this page
+// has checked itself.
 
 import { canHash, position } from './chain.js';
 import { byId } from './dom.js';
@@ -19,7 +20,7 @@ export class Proof {
     log.addEventListener('row', () => { this.#due ||= setTimeout(() => this.show(), 500); });
   }
 
-  // show shows how things are, while somebody looks.
+  // show brings the view up to date, if it is visible.
   async show() {
     clearTimeout(this.#due);
     this.#due = 0;
@@ -48,7 +49,7 @@ export class Proof {
   #own() {
     const { checked, since, witness: { last } } = this.log;
     byId('checked').textContent = number(checked);
-    byId('checked-since').textContent = !canHash ? 'by their links alone: this browser gives its cryptography only to pages that come by https or from this machine'
+    byId('checked-since').textContent = !canHash ? 'by their links only: this browser computes hashes only for pages that come by https or from this machine'
       : since ? `events in a row, from ${localFull(since)} on` : 'events';
     byId('witness').textContent = last ? `${position(last)}, seen ${localFull(last.at)}` : 'nothing yet';
   }
@@ -73,9 +74,9 @@ export class Proof {
 }
 
 function whole(report, last) {
-  const pruned = report.pruned ? ` ${plural(report.pruned.records, 'older event')} went by pruning, which is on record.` : '';
-  const seen = last ? ' What this page remembers is on it.' : '';
-  return `Whole: ${plural(report.events, 'event')}, each hash and link fits.${seen}${pruned} The head is ${report.last_id || 'none'}.`;
+  const pruned = report.pruned ? ` ${plural(report.pruned.records, 'older event')} pruned, which is on record.` : '';
+  const seen = last ? ' The event that this page remembers is in it.' : '';
+  return `Whole: ${plural(report.events, 'event')}, every hash and link fits.${seen}${pruned} The head is ${report.last_id || 'none'}.`;
 }
 
 function broken(r) {

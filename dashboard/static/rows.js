@@ -1,21 +1,22 @@
-// A list of any length of which the rows in sight exist: newest first, each as
-// high as the other. The list itself has the focus and names its active row.
+// A list of any length, newest first. Only the rows in sight have elements; all rows
+// have the same height. The list itself takes the focus and names its active row.
 
 import { byId, h } from './dom.js';
 import { badge } from './decision.js';
 import { took, visible } from './text.js';
 import { time } from './time.js';
 
-const beyond = 6; // rows above and below what is in sight
-const pace = 80; // ms between two drawings of what has come; scrolling waits for nothing
+const beyond = 6; // rows to draw above and below those in sight
+const pace = 80; // ms between two drawings of new rows; scrolling draws at once
 
 export class Rows extends EventTarget {
   shown = []; // oldest first
-  active = ''; // an id
-  #elements = new Map(); // by row: after a log was replaced, an id may be another event's
-  #height = 1; // of a row
-  #top = 0; // and of the list, which are costly to ask while it changes
-  #inSight = 0;
+  active = ''; // id of the active row
+  #elements = new Map(); // by row, not by id: in a replaced log an id may be another event's
+  // Layout in pixels, kept here because asking the browser for it is costly.
+  #height = 1; // height of a row
+  #top = 0; // scroll position
+  #inSight = 0; // height of the list
   #scheduled = false;
   #urgent = false;
   #drawn = 0;
@@ -46,7 +47,7 @@ export class Rows extends EventTarget {
     return this.#top < this.#height;
   }
 
-  // nearEnd reports whether the oldest row that is here is about to be seen.
+  // nearEnd reports whether the oldest row is in sight or nearly so.
   get nearEnd() {
     return this.#top + 2 * this.#inSight >= this.shown.length * this.#height;
   }
@@ -55,7 +56,7 @@ export class Rows extends EventTarget {
     this.#scrollTo(0);
   }
 
-  // movedUp keeps in place what is in sight when n rows above it go.
+  // movedUp keeps the rows in sight in place after n rows above them were dropped.
   movedUp(n) {
     this.#scrollTo(this.#top - n * this.#height);
   }
@@ -75,13 +76,13 @@ export class Rows extends EventTarget {
     this.render();
   }
 
-  // render draws once for all that changes before the next frame.
+  // render draws at the next frame, once for all changes before it.
   render() {
     this.#urgent = true;
     this.renderSoon();
   }
 
-  // renderSoon draws what has come, a few times a second.
+  // renderSoon draws new rows, at most once in pace ms.
   renderSoon() {
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -112,7 +113,7 @@ export class Rows extends EventTarget {
       const element = old.get(row) ?? elementOf(row);
       old.delete(row);
       this.#elements.set(row, element);
-      element.classList.toggle('broken', row.broken); // its link may have been looked at since
+      element.classList.toggle('broken', row.broken); // its link may have been checked since
       element.style.top = `${i * this.#height}px`;
       element.setAttribute('aria-rowindex', i + 2);
       element.setAttribute('aria-selected', row.id === this.active);
@@ -130,7 +131,7 @@ export class Rows extends EventTarget {
   #key(e) {
     const n = this.shown.length;
     const page = Math.max(1, Math.floor(this.#inSight / this.#height) - 2);
-    const at = this.shown.findLastIndex((r) => r.id === this.active); // newest first on the screen: down is -1
+    const at = this.shown.findLastIndex((r) => r.id === this.active); // the screen shows the newest first: down is -1
     const from = at < 0 ? n : at;
     const to = { ArrowDown: from - 1, ArrowUp: from + 1, PageDown: from - page, PageUp: from + page, Home: n - 1, End: 0 }[e.key];
     if (e.key === 'Enter' && at >= 0) this.open(this.active);

@@ -1,11 +1,11 @@
-// Who looks at this page. The token is kept by the tab and ends with it; other
-// tabs of this origin are given it, so that it is asked for once.
+// The session of the person who is signed in. Each tab keeps the token until it is
+// closed, and gives it to other tabs of this origin, so that people type it once.
 
 import { base } from './api.js';
 
 const key = `rampart session ${base}`;
 const reasonKey = `${key} ended`;
-const wait = 300; // ms for another tab to answer
+const wait = 300; // ms in which another tab must answer
 
 export class Session {
   #channel = new BroadcastChannel(key);
@@ -25,7 +25,7 @@ export class Session {
     sessionStorage.setItem(key, JSON.stringify(kept));
   }
 
-  // find is the session of this tab, or of another one that is open, or null.
+  // find returns the session of this tab or of another open one, or null.
   async find() {
     return this.kept ?? await new Promise((resolve) => {
       const answer = ({ data }) => data.kind === 'session' && done(data.kept);
@@ -39,15 +39,15 @@ export class Session {
     });
   }
 
-  // signOut ends the session in all tabs. They load anew, so that nothing of what
-  // was seen stays behind.
+  // signOut ends the session in all tabs. They reload, so that nothing that was
+  // shown stays in them.
   signOut() {
     this.#channel.postMessage({ kind: 'end', reason: '' });
     this.#end('');
   }
 
-  // refused ends it in those that have the same token: one that slept may have an
-  // old one.
+  // refused ends the session in the tabs that have this tab's token: others may have
+  // a newer one.
   refused(reason) {
     this.#channel.postMessage({ kind: 'end', reason, token: this.kept?.token ?? '' });
     this.#end(reason);
@@ -59,7 +59,7 @@ export class Session {
     location.reload();
   }
 
-  // ended is why the last session ended; asked once, it is forgotten.
+  // ended returns why the last session ended, and forgets it.
   ended() {
     const reason = sessionStorage.getItem(reasonKey) ?? '';
     sessionStorage.removeItem(reasonKey);

@@ -1,14 +1,15 @@
-// The live stream, one for all tabs of the browser: browsers open no more than
-// six connections to a server. Who holds the lock has the stream and tells the
-// others; when its tab is closed the next one takes over from its own position.
+// The live stream. All tabs of the browser share one, since a browser opens no
+// more than six connections to a server. The tab that holds the lock leads: it has
+// the stream and passes messages on to the others, its followers. When it is closed,
+// the next tab takes over from its own position.
 
 import { base } from './api.js';
 import { position } from './chain.js';
 
 const name = `rampart stream ${base}`;
-const shortest = 500; // ms until the first try again
-const longest = 15_000;
-const silence = 30_000; // after it we ask whether there was nothing to hear
+const shortest = 500; // ms until the first retry
+const longest = 15_000; // ms
+const silence = 30_000; // ms without a message until we ask the server whether we missed any
 
 export class Stream extends EventTarget {
   state = 'connecting'; // then catching-up, live, reconnecting or refused
@@ -17,10 +18,10 @@ export class Stream extends EventTarget {
   #channel = new BroadcastChannel(name);
   #wake = () => {};
   #heard = 0;
-  #others = false; // tabs that want to be told; telling is not cheap
-  #alone = false; // as a follower, without a word from the tab that has the stream
+  #others = false; // whether other tabs follow; passing messages on is not cheap
+  #alone = false; // whether this follower hears nothing from the leader
 
-  // log has sync, which brings it up to date, idle, and head; see log.js.
+  // log is a Log; see log.js.
   constructor(api, log) {
     super();
     this.api = api;
@@ -33,13 +34,13 @@ export class Stream extends EventTarget {
   async start() {
     this.#tell({ kind: 'hello' });
     setInterval(() => this.#watchLeader(), silence / 2);
-    // Without locks, as over http on an address that is not this machine, each tab has its own stream.
+    // A browser has no locks for pages over http from another machine: then each tab has its own stream.
     if (navigator.locks) await navigator.locks.request(name, () => this.#lead());
     else await this.#lead();
   }
 
-  // retry tries at once what would be tried later, and looks whether a
-  // connection that seems open still is, as after a sleep.
+  // retry makes the next attempt now. If a connection seems open, as it may after
+  // the machine slept, retry checks that it still works.
   retry() {
     if (this.role === 'follower') {
       this.#tell({ kind: 'wake' });
@@ -61,7 +62,7 @@ export class Stream extends EventTarget {
       if (message.kind === 'wake') this.#wake();
     } else if (message.kind === 'message') {
       this.#heard = performance.now();
-      if (this.#alone) this.#tell({ kind: 'hello' }); // it is awake, and what it was asked is lost
+      if (this.#alone) this.#tell({ kind: 'hello' }); // the leader is awake again, and may have missed our hello
       this.#deliver(message.data);
     } else if (message.kind === 'state') {
       this.#alone = false;
@@ -90,11 +91,11 @@ export class Stream extends EventTarget {
     for (let failures = 0; ;) {
       let fault;
       try {
-        await this.log.sync(); // so that what the stream repeats is little, however long we were away
+        await this.log.sync(); // so that the stream has little to replay, however long we were away
         const { token } = await this.api.post('events/ticket');
         let opened = false;
         fault = await this.#listen(token, () => { opened = true; failures = 0; });
-        // EventSource keeps the reason to itself; HEAD answers what GET does.
+        // EventSource does not tell why it failed; HEAD gets the same status as GET.
         if (!opened) await this.api.fetch('events/stream', { method: 'HEAD' });
       } catch (error) {
         fault = error;
@@ -106,9 +107,9 @@ export class Stream extends EventTarget {
     }
   }
 
-  // listen hears one connection to its end and returns why it ended. A browser
-  // would open it again by itself, but with a ticket that ends, and not at all
-  // after some answers.
+  // listen reads one connection to its end and returns why it ended. EventSource
+  // would reconnect by itself, but with a ticket that expires, and after some
+  // answers not at all.
   #listen(ticket, connected) {
     const url = new URL('events/stream', base);
     url.search = new URLSearchParams({ token: ticket, last_event_id: position(this.log.head) });
@@ -123,9 +124,9 @@ export class Stream extends EventTarget {
       this.#countOthers();
       const watch = setInterval(async () => {
         this.#countOthers();
-        if (!await this.#stillThere()) end('the connection had died');
+        if (!await this.#stillThere()) end('the connection was lost');
       }, silence / 2);
-      this.#wake = () => this.#stillThere(0).then((there) => there || end('the connection had died'));
+      this.#wake = () => this.#stillThere(0).then((there) => there || end('the connection was lost'));
       source.onerror = () => end('the stream ended');
       source.onmessage = async ({ data }) => {
         this.#heard = performance.now();
@@ -135,7 +136,7 @@ export class Stream extends EventTarget {
         }
         if (this.#others) this.#tell({ kind: 'message', data });
         this.#deliver(data);
-        // What was missed has come before the first of these.
+        // The first approvals message follows all events that were missed.
         if (!caughtUp && data === '{"type":"approvals"}') {
           caughtUp = true;
           await this.log.idle();
@@ -145,32 +146,33 @@ export class Stream extends EventTarget {
     });
   }
 
-  // watchLeader looks whether the tab that has the stream still tells what comes:
-  // browsers freeze tabs, and leave them their locks. Until it does again, this
-  // one asks by itself.
+  // watchLeader checks that the leader still passes messages on: a browser may
+  // freeze a tab, which keeps its lock. Until the leader wakes up, this tab asks the
+  // server itself.
   async #watchLeader(limit) {
     const following = () => this.role === 'follower' && (this.state === 'live' || this.#alone);
     if (!following() || this.log.head === null || await this.#stillThere(limit) || !following()) return;
     this.#alone = true;
-    this.#set('reconnecting', `the tab that has the stream is asleep; this one asks every ${silence / 2000} s`);
-    this.#tell({ kind: 'hello' }); // it answers when it wakes up
+    this.#set('reconnecting', `the tab that has the stream is asleep; this tab asks the server every ${silence / 2000} s`);
+    this.#tell({ kind: 'hello' }); // the leader answers when it wakes up
     this.#deliver('{"type":"connected"}');
   }
 
-  // countOthers finds out whether other tabs listen: those that wait for the lock.
+  // countOthers finds out whether other tabs follow: they wait for the lock.
   async #countOthers() {
     this.#others = (await navigator.locks?.query())?.pending.some((l) => l.name === name) ?? false;
   }
 
-  // stillThere finds out whether a silent connection is dead: keepalives do not
-  // reach the page. It is when the log has gone on without us.
+  // stillThere reports whether a silent connection still works. Keepalives do not
+  // reach the page, so it asks for the log's head: the connection is dead if the log
+  // has newer events than we have.
   async #stillThere(limit = silence) {
     if (performance.now() - this.#heard < limit) return true;
     const before = this.#heard;
     try {
       const { head } = await this.api.get('status');
       if (head.id === '' || head.id <= this.log.head.id || this.#heard !== before) return true;
-      await new Promise((resolve) => setTimeout(resolve, 2000)); // what is on its way may arrive
+      await new Promise((resolve) => setTimeout(resolve, 2000)); // messages on their way may still arrive
       return this.#heard !== before;
     } catch {
       return false;

@@ -1,23 +1,23 @@
-// What agents wrote, made fit to be looked at.
+// Text that agents wrote, made safe and clear to read.
 
 import { member } from './chain.js';
 import { h } from './dom.js';
 
-// What is not seen, or moves others about: controls, format characters, marks
-// that are ignored, lone surrogates, and blanks that look like the usual one.
-// U+FE0F may make an emoji of the character before it, and is nothing elsewhere.
+// hidden matches characters that are invisible or move others about: controls,
+// format characters, ignorable marks, lone surrogates, and blanks that look like
+// a space. U+FE0F is allowed only where it makes an emoji of the character before it.
 const hidden = /(?! |(?<=\p{Extended_Pictographic})\ufe0f)[\p{Cc}\p{Cf}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}\u2800\u{1d159}]/u;
 const each = new RegExp(hidden, 'gu');
 const runs = new RegExp(`(${hidden.source})\\1*`, 'gu');
 
 const signs = { '\n': '⏎', '\t': '⇥' };
 
-// More elements than that would bring the page to a halt.
+// More elements than this would bring the page to a halt.
 const maxMarks = 2000;
 export const manyHidden = 10_000;
 
-// visible is text as nodes in which hidden characters are elements that name
-// them. With lines, line feeds and tabs stay what they are.
+// visible turns text into nodes. Hidden characters become elements that name them;
+// with lines, line feeds and tabs stay as they are.
 export function visible(text, { lines = false } = {}) {
   const nodes = [];
   let from = 0;
@@ -32,7 +32,7 @@ export function visible(text, { lines = false } = {}) {
   return nodes.filter((n) => n !== '');
 }
 
-// plain is visible as a string, for attributes and notifications.
+// plain is visible for attributes and notifications: it returns a string.
 export function plain(text) {
   return text.replace(runs, (run, c) => (c in signs ? mark(run, c) : `[${mark(run, c)}]`));
 }
@@ -44,8 +44,7 @@ function mark(run, c) {
   return n > 1 ? `${name} ×${n}` : name;
 }
 
-// hiddenIn is the number of characters that a person would not see, line feeds
-// and tabs aside, as far as it is worth counting.
+// hiddenIn counts the hidden characters, without line feeds and tabs, up to manyHidden.
 export function hiddenIn(text) {
   let n = 0;
   for (const [c] of text.matchAll(each)) {
@@ -55,16 +54,17 @@ export function hiddenIn(text) {
   return n;
 }
 
-// cut is text if it has no more than n characters, and otherwise its beginning
-// and its end, since that is where a long command hides what it does.
+// cut shortens text to about n characters. It keeps the beginning and the end,
+// since a long command may hide what it does at its end.
 export function cut(text, n) {
   if (text.length <= n) return text;
   const end = Math.floor(n / 3);
   return `${text.slice(0, n - end)} …(${number(text.length - n)} more)… ${text.slice(-end)}`;
 }
 
-// summary is a request in a line: what would run, be opened or fetched, or
-// otherwise all of it. raw is its text: numbers written anew would be others.
+// summary is a request in one line: the command, path, URL or tool, otherwise all
+// of it. raw returns the request's JSON as it was stored: a number that JavaScript
+// has parsed and written again may differ.
 export function summary(request, raw) {
   const { command, path, url, server, name } = request;
   const main = Array.isArray(command) ? command.join(' ') : command;
@@ -78,8 +78,8 @@ export function summary(request, raw) {
   return raw();
 }
 
-// format lays JSON out without reading its values: numbers and escapes stay as
-// they are on the log.
+// format indents JSON without parsing its values: numbers and escapes stay as they
+// are in the log.
 export function format(json) {
   const out = [];
   let depth = 0;
@@ -115,7 +115,7 @@ export function bytes(n) {
   return `${n.toFixed(i === 0 ? 0 : 1)} ${units[i]}`;
 }
 
-// took is a policy's evaluation time.
+// took formats a policy's evaluation time.
 export function took(us) {
   return us < 1000 ? `${us} µs` : us < 1e6 ? `${(us / 1000).toFixed(1)} ms` : `${(us / 1e6).toFixed(1)} s`;
 }

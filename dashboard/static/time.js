@@ -1,4 +1,4 @@
-// Local times, with the exact one in UTC behind them.
+// Local times. The exact UTC timestamp is in the title.
 
 import { h } from './dom.js';
 
@@ -8,7 +8,7 @@ const short = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric
 
 const isToday = (date) => date.toDateString() === new Date().toDateString();
 
-// local is today's time of day, or the day and minute of another one.
+// local gives the time of day if the timestamp is of today, else its day and minute.
 function local(timestamp) {
   const date = new Date(timestamp);
   return isToday(date) ? clock.format(date) : short.format(date);
@@ -19,12 +19,12 @@ export function localFull(timestamp) {
   return `${day.format(date)}, ${clock.format(date)}`;
 }
 
-// time is an element for a timestamp as it stands on the log.
+// time makes an element for a timestamp of the log.
 export function time(timestamp, show = local) {
   return h('time', { datetime: timestamp, title: timestamp }, show(timestamp));
 }
 
-// left is how long a thing may still wait.
+// left says how long an approval may still wait.
 export function left(ms) {
   const s = Math.ceil(ms / 1000);
   if (s <= 0) return 'expiring';

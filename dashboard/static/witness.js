@@ -1,5 +1,5 @@
-// What this browser remembers of the log, so that a log that was cut or written
-// anew is noticed: the newest event seen, and what did not fit.
+// What this browser remembers of the log: the newest event seen, so that it notices
+// a log that was cut or rewritten, and the alarms.
 
 import { base } from './api.js';
 
@@ -15,17 +15,17 @@ export class Witness extends EventTarget {
     });
   }
 
-  // last is the newest event that was seen, as {id, hash, at}, or null.
+  // last is the newest event seen, as {id, hash, at}, or null.
   get last() {
     return read(positionKey);
   }
 
-  // saw remembers head, unless another tab has seen more.
+  // saw remembers head, unless another tab has seen a newer event.
   saw(head) {
     if ((this.last?.id ?? '') < head.id) write(positionKey, { id: head.id, hash: head.hash, at: new Date().toISOString() });
   }
 
-  // forget forgets the position: what it was on is gone, and the alarm kept.
+  // forget drops the newest event seen, once it is gone from the log and an alarm says so.
   forget() {
     write(positionKey, null);
   }
@@ -34,7 +34,7 @@ export class Witness extends EventTarget {
     return read(alarmsKey) ?? [];
   }
 
-  // alarm keeps what does not fit until a person has seen it; the same only once.
+  // alarm keeps an alarm until a person dismisses it. The same alarm is kept only once.
   alarm(id, text) {
     const known = this.alarms;
     if (known.some((a) => a.id === id && a.text === text)) return;
@@ -51,7 +51,7 @@ export class Witness extends EventTarget {
   }
 }
 
-// Where the browser keeps nothing for pages, memory does until the reload.
+// memory stands in, until the reload, where the browser allows no storage.
 const memory = new Map();
 
 function read(key) {
@@ -67,6 +67,6 @@ function write(key, value) {
   try {
     localStorage.setItem(key, JSON.stringify(value));
   } catch {
-    // Full, or not allowed: memory has it.
+    // Storage is full or not allowed.
   }
 }

@@ -56,7 +56,7 @@ func TestNextAllocatesNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations for a run, want 0", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { r.Next() }); n != 0 { // all share the channel to wait on
+	if n := testing.AllocsPerRun(100, func() { r.Next() }); n != 0 { // readers share one channel to wait on
 		t.Errorf("%v allocations where there is nothing, want 0", n)
 	}
 }

@@ -1,15 +1,15 @@
 // Package framelog is a byte log of frames in memory: one writer appends, many
 // readers follow, each at its own pace.
 //
-// Frames lie in chunks of 64 KiB, none in two of them, so that what a reader
-// has not read yet is one slice of a chunk and is taken as it is. The log keeps
-// as many chunks as its window allows and drops the oldest for the collector;
-// nothing is ever written over, so a slice stays good for as long as a reader
-// holds it. A chunk does not know the one after it: a reader that stalls keeps
-// one chunk alive, not all that follow.
+// Frames lie in chunks of 64 KiB. No frame spans two chunks, so a reader takes
+// all unread frames of a chunk as one slice, without a copy. The log keeps as
+// many chunks as its window allows and leaves older ones to the garbage
+// collector. Bytes are never overwritten, so a slice stays valid for as long as
+// a reader holds it. A chunk has no pointer to the next one: a stalled reader
+// keeps one chunk alive, not all that follow.
 //
-// Some frames advance the log's position, a number that only grows; others,
-// which carry no position of their own, lie between them.
+// Some frames advance the log's position, a number that only grows. Frames
+// without a position may lie between them.
 package framelog
 
 import (
@@ -24,49 +24,50 @@ const ChunkSize = 64 << 10
 // Kinds is how many kinds of frames a log counts.
 const Kinds = 4
 
-// Kind is the kind of a frame, below [Kinds]. What it means is its user's affair.
+// Kind is the kind of a frame, below [Kinds]. The log's user gives it a meaning.
 type Kind uint8
 
 // Counts are numbers of frames by kind.
 type Counts [Kinds]uint64
 
 var (
-	// ErrLagged: the window has passed the reader's place.
+	// ErrLagged: the frames at the reader's place have left the window.
 	ErrLagged = errors.New("framelog: the window has passed this place")
-	// ErrClosed: the log was closed, and the reader has read what memory held for it.
+	// ErrClosed: the log is closed, and the reader has read all that was left.
 	ErrClosed = errors.New("framelog: closed")
 )
 
 // Mark is the place of a frame that advances the position.
 type Mark struct {
 	Seq    uint64 // the position after the frame
-	Off    int32  // of the frame's first byte, counted from Run.Base
+	Off    int32  // offset of the frame's first byte in its chunk; in Run.Bytes it is Off-Run.Base
 	Kind   Kind
-	before [Kinds]uint16 // frames of the chunk before this one
+	before [Kinds]uint16 // frames that precede this one in its chunk
 }
 
 // Run is what a reader gets in one go: whole frames, at most [ChunkSize] bytes.
 type Run struct {
-	Bytes  []byte // never changes; not to be written to
-	Marks  []Mark // of those of its frames that advance the position, in order
-	Base   int32  // what Mark.Off counts for the first of Bytes
-	After  uint64 // the position before it
-	Seq    uint64 // the position after it; of an empty run, the newest
-	Counts Counts // its frames by kind
-	More   bool   // it ends where its chunk does and not where the log does
+	Bytes  []byte // read-only; never changes
+	Marks  []Mark // one for each frame that advances the position, in order
+	Base   int32  // offset of Bytes in its chunk; see Mark.Off
+	After  uint64 // the position before the run
+	Seq    uint64 // the position after the run; the newest one if the run is empty
+	Counts Counts // the run's frames by kind
+	More   bool   // the log has another chunk after this run
 }
 
 type chunk struct {
-	num    uint64 // chunks are numbered from 0
-	before uint64 // position at its start
-	seq    uint64 // position at its end
-	base   Counts // frames of the log before it
-	inside [Kinds]uint16
+	num    uint64        // chunks are numbered from 0
+	before uint64        // position at its start
+	seq    uint64        // position at its end
+	base   Counts        // frames of the log that precede the chunk
+	inside [Kinds]uint16 // frames in the chunk
 	marks  []Mark
-	buf    []byte // what is below its length never changes
+	buf    []byte // only appended to: bytes below its length never change
 }
 
-// count gives the frames of the log before the k-th mark, or up to the chunk's end.
+// count counts the frames of the log up to the chunk's k-th mark, or up to the
+// chunk's end if it has no such mark.
 func (c *chunk) count(k int) Counts {
 	inside := c.inside
 	if k < len(c.marks) {
@@ -81,18 +82,18 @@ func (c *chunk) count(k int) Counts {
 
 // Log is the log. All its methods may be called concurrently.
 type Log struct {
-	kick chan struct{} // tells the waker that there is something to wake for
+	kick chan struct{} // tells the waker to wake the readers
 	done chan struct{} // closed when the waker has ended
 
 	mu     sync.Mutex
-	ring   []*chunk // chunk n is at n % len(ring) until a later one takes its place
+	ring   []*chunk // chunk n is at n % len(ring) until a later chunk replaces it
 	newest *chunk
 	wait   chan struct{} // closed after the next Wake; nil when nobody waits
 	closed bool
 }
 
-// New returns an empty log at position 0 that keeps the last window bytes of
-// frames, two chunks at least. It must be closed.
+// New returns an empty log at position 0. It keeps the last window bytes of
+// frames, rounded down to whole chunks, but at least two. It must be closed.
 func New(window int) *Log {
 	l := &Log{
 		kick: make(chan struct{}, 1),
@@ -111,8 +112,8 @@ func (l *Log) grow(c *chunk) {
 	l.newest = c
 }
 
-// Start sets the position of a log in which no frame has advanced it yet, and
-// reports whether that is so.
+// Start sets the position, and returns true, if no frame has advanced it yet.
+// Otherwise it returns false.
 func (l *Log) Start(seq uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -127,9 +128,9 @@ func (l *Log) Start(seq uint64) bool {
 	return true
 }
 
-// Append adds a copy of frame, which is at most [ChunkSize] long. It advances
-// the position if seq is greater than it. It never waits for a reader; readers
-// that wait are woken by [Log.Wake].
+// Append adds a copy of frame, which must be at most [ChunkSize] long. If seq is
+// greater than the position, it becomes the position. Append never waits for a
+// reader, and does not wake any: that is [Log.Wake].
 func (l *Log) Append(frame []byte, kind Kind, seq uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -146,9 +147,9 @@ func (l *Log) Append(frame []byte, kind Kind, seq uint64) {
 	c.inside[kind]++
 }
 
-// Wake lets those readers look again that wait. It costs the same for one and
-// for ten thousand: closing a channel that many wait on takes long, so the
-// log's own goroutine does that.
+// Wake wakes the readers that wait. Its cost does not depend on their number:
+// closing a channel that many goroutines wait on takes long, so the waker
+// goroutine does that.
 func (l *Log) Wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -157,10 +158,11 @@ func (l *Log) Wake() {
 	}
 	select {
 	case l.kick <- struct{}{}:
-	default: // the waker has yet to look, and will find what came since
+	default: // a kick is pending, and will wake these readers too
 	}
 }
 
+// waker is the log's goroutine, from New to Close.
 func (l *Log) waker() {
 	defer close(l.done)
 	for range l.kick {
@@ -174,7 +176,7 @@ func (l *Log) waker() {
 	}
 }
 
-// waiting gives the channel to wait on, or ErrClosed. The caller holds l.mu.
+// waiting returns the channel to wait on, or ErrClosed. The caller holds l.mu.
 func (l *Log) waiting() (<-chan struct{}, error) {
 	if l.closed {
 		return nil, ErrClosed
@@ -185,8 +187,9 @@ func (l *Log) waiting() (<-chan struct{}, error) {
 	return l.wait, nil
 }
 
-// Close wakes all readers and ends the log's goroutine. They get what memory
-// holds for them, then [ErrClosed]. Nothing may be appended afterwards.
+// Close wakes all readers and ends the log's goroutine. Readers still get the
+// frames that they have not read, then [ErrClosed]. Nothing may be appended
+// afterwards.
 func (l *Log) Close() {
 	l.mu.Lock()
 	if !l.closed {
@@ -227,8 +230,8 @@ type Reader struct {
 	log    *Log
 	chunk  *chunk
 	off    int
-	mark   int    // of those of the chunk, the first at or after off
-	counts Counts // frames of the log before off
+	mark   int    // index in chunk.marks of the first mark at or after off
+	counts Counts // frames of the log that precede off
 }
 
 // NewReader returns a reader at the end of the log.
@@ -245,12 +248,12 @@ func (r *Reader) toEnd() {
 	r.chunk, r.off, r.mark, r.counts = c, len(c.buf), len(c.marks), c.count(len(c.marks))
 }
 
-// Attach moves the reader behind position seq: to the end of the log when seq
-// is the newest, else to the first frame with a greater position. Frames
-// without a position in between are passed over. It fails with [ErrLagged] when
-// the window has passed that frame. When seq is yet to come, the reader stays
-// where it is and wait, which is nil otherwise, is closed once it is worth
-// asking again.
+// Attach moves the reader behind position seq: to the end of the log if seq is
+// the newest position, else to the first frame with a greater one. It skips the
+// frames without a position in between. It fails with [ErrLagged] if that frame
+// has left the window. If the log has not reached seq yet, the reader stays where
+// it is, and wait is closed when the caller should call Attach again; otherwise
+// wait is nil.
 func (r *Reader) Attach(seq uint64) (wait <-chan struct{}, err error) {
 	l := r.log
 	l.mu.Lock()
@@ -276,8 +279,9 @@ func (r *Reader) Attach(seq uint64) (wait <-chan struct{}, err error) {
 func (l *Log) at(num uint64) *chunk { return l.ring[num%uint64(len(l.ring))] }
 
 // Next returns the frames from the reader's place to the end of its chunk and
-// moves behind them. When there are none it returns an empty run, and a channel
-// that is closed once there are. It fails with [ErrLagged] or [ErrClosed].
+// moves the reader behind them. If there are none, it returns an empty run and a
+// channel that is closed once there may be some. It fails with [ErrLagged] or
+// [ErrClosed].
 func (r *Reader) Next() (run Run, wait <-chan struct{}, err error) {
 	l := r.log
 	l.mu.Lock()

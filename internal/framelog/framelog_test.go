@@ -169,7 +169,7 @@ func TestWindowPassesAReader(t *testing.T) {
 	if !bytes.Equal(run.Bytes, held) {
 		t.Error("bytes that a reader holds were written over")
 	}
-	// The rest of its own chunk is still there for it.
+	// The reader keeps its own chunk alive, to the chunk's end.
 	if run, _, err := stalled.Next(); err != nil || run.Seq != 64 {
 		t.Errorf("the rest of the reader's chunk ends at %d (%v), want 64", run.Seq, err)
 	}

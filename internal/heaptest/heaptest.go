@@ -8,21 +8,21 @@ import (
 )
 
 const (
-	// perByte is what a parser may allocate for a byte of its input, garbage
-	// included: a map's entry for the shortest member of an object takes 40.
+	// perByte is how many bytes a parser may allocate for one byte of input,
+	// garbage included: the map entry of an object's shortest member takes 40.
 	perByte = 64
-	// noise is what the runtime has not counted yet, and what others in the
-	// process may allocate meanwhile.
+	// noise allows for allocations of other goroutines, and for those that the
+	// runtime counts late.
 	noise = 2 << 20
 )
 
-// Bound fails t if fn, given that many bytes of input, allocates much more than
-// that: 64 bytes for each and 2 MiB. fn may be called again.
+// Bound fails t if fn, which gets input bytes of input, allocates more than 64
+// times as much plus 2 MiB. It calls fn up to three times.
 func Bound(t testing.TB, input int, fn func()) {
 	t.Helper()
 	limit := uint64(input)*perByte + noise
 	var took uint64
-	for range 3 { // a fault allocates each time, others do so by chance
+	for range 3 { // a fault allocates each time, other goroutines do not
 		before := allocated()
 		fn()
 		if took = allocated() - before; took <= limit {

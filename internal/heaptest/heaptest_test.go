@@ -8,7 +8,7 @@ import (
 
 var sink []byte
 
-// told is a test that only notes that it failed.
+// told is a testing.TB that only notes that the test failed.
 type told struct {
 	testing.TB
 	failed bool

@@ -7,18 +7,19 @@ import (
 	"github.com/rampartlog/rampart/internal/record"
 )
 
-// column tells which value of one field each line has, in a byte or two for a
-// line and none where all have the same. To go over a whole segment's takes
-// microseconds; bitmaps, one for each value, would take twice the place.
+// column holds the value that one field has in each line. Each distinct value
+// has a number; a line takes one or two bytes for it, or none while all lines
+// have the same value. Searching the column of a whole segment takes
+// microseconds; bitmaps, one for each value, would take twice the space.
 type column struct {
-	numbers map[string]uint16 // of the values, in the order they came in
-	counts  []uint32          // lines of each value, by number
-	low     []byte            // of each line's number; nil while there is one value
-	high    []byte            // nil while there are at most 256
+	numbers map[string]uint16 // value to its number, from 0 in order of first use
+	counts  []uint32          // how many lines have each value, by number
+	low     []byte            // low byte of each line's number; nil while there is one value
+	high    []byte            // high byte; nil while there are at most 256 values
 }
 
-// add says that the next line, of that number, has the value raw. It reports
-// false when there are too many values.
+// add records that line, which must be the next one, has the value raw. It
+// reports false when there are too many values.
 func (c *column) add(raw []byte, line int) bool {
 	// A value with escapes is kept as its text, so that a filter finds it
 	// however the event spelled it.
@@ -35,7 +36,7 @@ func (c *column) add(raw []byte, line int) bool {
 		n = uint16(len(c.counts))
 		c.numbers[string(key)] = n
 		c.counts = append(c.counts, 0)
-		switch n { // what the lines before have is 0
+		switch n { // all lines before this one have 0 in the new byte
 		case 1:
 			c.low = make([]byte, line)
 		case 256:
@@ -52,21 +53,21 @@ func (c *column) add(raw []byte, line int) bool {
 	return true
 }
 
-// Want is the values of one field that a line may have.
+// Want is a condition: the field must have one of the values.
 type Want struct {
 	Field  Field
 	Values []string
 }
 
-// Selection is the lines that may have wanted values. It does not change as
-// lines are added.
+// Selection is the set of lines that may meet some conditions. It does not
+// change as lines are added.
 type Selection struct {
-	terms []term // all hold of a line; the first is the rarest
+	terms []term // a line must meet all of them; the first is the rarest
 	none  bool
 }
 
-// term is the wanted values of one field. Only what is appended to its column
-// changes.
+// term is the condition on one field. It shares the column's arrays: their
+// first bytes never change, later lines are only appended.
 type term struct {
 	low, high []byte
 	numbers   []uint16
@@ -81,8 +82,7 @@ func (t *term) has(i int) bool {
 	return slices.Contains(t.numbers, n)
 }
 
-// Select returns the lines that may have one of the wanted values in each
-// wanted field, or nil when that may be any line.
+// Select returns the lines that may meet all of wants, or nil when any line may.
 func (x *Index) Select(wants []Want) *Selection {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -102,7 +102,7 @@ func (x *Index) Select(wants []Want) *Selection {
 		switch {
 		case len(t.numbers) == 0:
 			return &Selection{none: true}
-		case c.low == nil: // all lines have it
+		case c.low == nil: // all lines have the wanted value
 		case len(s.terms) > 0 && t.lines < s.terms[0].lines:
 			s.terms = slices.Insert(s.terms, 0, t)
 		default:
@@ -115,17 +115,17 @@ func (x *Index) Select(wants []Want) *Selection {
 	return s
 }
 
-// IsEmpty reports whether it is known that there is no such line.
+// IsEmpty reports whether it is certain that no line meets the conditions.
 func (s *Selection) IsEmpty() bool { return s.none }
 
-// Append appends those of the lines from up to, and without, to, in order.
+// Append appends the selected lines among from, …, to-1, in order.
 func (s *Selection) Append(dst []int, from, to int) []int {
 	if s.none {
 		return dst
 	}
 	first, rest := &s.terms[0], s.terms[1:]
 	for i := from; i < to; i++ {
-		if len(first.numbers) == 1 { // over what has not even the low byte
+		if len(first.numbers) == 1 { // skip lines whose low byte already differs
 			k := bytes.IndexByte(first.low[i:to], byte(first.numbers[0]))
 			if k < 0 {
 				break

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Seal gives data checksums that fit, so that a fuzzer gets past them.
+// Seal returns data with valid checksums, so that a fuzzer gets past them.
 func Seal(data []byte) []byte {
 	if len(data) < headSize {
 		return data
@@ -19,7 +19,7 @@ func Seal(data []byte) []byte {
 	return Claim(data, int64(len(data)))
 }
 
-// Claim makes the head of data say that it is size bytes long.
+// Claim makes the head of data say that the sidecar is size bytes long.
 func Claim(data []byte, size int64) []byte {
 	le := binary.LittleEndian
 	le.PutUint64(data[headSize-16:], uint64(size-headSize))
@@ -30,7 +30,7 @@ func Claim(data []byte, size int64) []byte {
 // GetCardinality is the number of lines.
 func (s *Selection) GetCardinality() uint64 { return uint64(len(s.all())) }
 
-// Equals reports whether both are the same lines.
+// Equals reports whether s and o select the same lines.
 func (s *Selection) Equals(o *Selection) bool { return slices.Equal(s.all(), o.all()) }
 
 func (s *Selection) all() []int {

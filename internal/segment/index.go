@@ -9,7 +9,7 @@ import (
 	"github.com/rampartlog/rampart/internal/record"
 )
 
-// Field is a member of an event that the index knows the values of.
+// Field is a member of an event whose values are indexed.
 type Field int
 
 const (
@@ -34,26 +34,26 @@ const (
 )
 
 // Index knows where the lines of one segment are and which values they hold.
-// It is a cache: whoever follows it to a line compares the line's own bytes.
-// Add may run beside every other method.
+// It is a cache and may be wrong: a caller that it leads to a line must check
+// the line's own bytes. Add may run concurrently with every other method.
 type Index struct {
 	mu      sync.RWMutex
-	head    Head // but for its LastID and Hash, which change with each line:
-	lastID  []byte
-	hash    []byte
+	head    Head            // its LastID and Hash are unset: they change with each line
+	lastID  []byte          // Head.LastID
+	hash    []byte          // Head.Hash
 	offsets []uint32        // of lines 0, 8, 16, …
 	blocks  []timeRange     // of lines 0–15, 16–31, …
 	days    []int32         // UTC days since 1970 that have events, sorted
 	columns [fields]*column // nil: not indexed
 }
 
-// Head is what the log must know of a segment without reading it.
+// Head is the summary of a segment: it spares the log reading the segment itself.
 type Head struct {
 	First           uint64 // number of the first record
 	Count           uint64
 	Size            int64 // bytes
 	FirstID, LastID string
-	PrevHash, Hash  string // of the first line, and of the last
+	PrevHash, Hash  string // the first line's prev_hash, the last line's hash
 	Min, Max        int64  // timestamps in Unix seconds, rounded down
 	Approvals       uint64 // events with an approval member
 }
@@ -73,7 +73,8 @@ func NewIndex(first uint64) *Index {
 
 var errTooLarge = errors.New("segment larger than 4 GiB")
 
-// Add extends the index by the next line, without its newline, which f describes.
+// Add extends the index by the next line of the segment, given without its
+// newline. f holds the line's fields.
 func (x *Index) Add(line []byte, f *record.Fields) error {
 	t, err := time.Parse(time.RFC3339Nano, string(f.Timestamp))
 	if err != nil {
@@ -154,14 +155,14 @@ func (x *Index) Days(fn func(day int32)) {
 type View struct {
 	Head
 	offsets []uint32
-	blocks  []timeRange // complete ones alone
+	blocks  []timeRange // only complete ones
 }
 
 // View returns what the index knows now.
 func (x *Index) View() View {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	// Both slices only grow, and a complete block no longer changes.
+	// Both slices are only appended to, and a complete block does not change.
 	return View{x.headNow(), x.offsets, x.blocks[:x.head.Count/blockLines]}
 }
 
@@ -173,9 +174,9 @@ func (v *View) group(g int) (from, to int64) {
 	return int64(v.offsets[g]), v.Size
 }
 
-// InTime reports whether line i may have a timestamp in [since, until], Unix
-// seconds, and, if not, how many lines share that answer from i on in the
-// direction given.
+// InTime reports whether line i may have a timestamp in [since, until], in Unix
+// seconds. If it can't have one, neither can the other lines of its block: skip
+// is how many of them, counted from i in the direction given, may be passed over.
 func (v *View) InTime(i int, since, until int64, backward bool) (may bool, skip int) {
 	b := i / blockLines
 	if b >= len(v.blocks) {

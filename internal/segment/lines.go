@@ -11,28 +11,30 @@ import (
 )
 
 const (
-	// Lines that are wanted together come from one read when no more than this
-	// lies between them: a system call costs what copying some 30 KB does.
+	// Lines that are asked for together come from one read if the gap between
+	// them is at most maxGap bytes: a system call costs as much as copying some
+	// 30 KB.
 	maxGap  = 16 << 10
-	maxRead = 64 << 10 // bytes of such a read, unless eight lines have more
+	maxRead = 64 << 10 // bytes of one such read; a group of eight long lines may exceed it
 )
 
-// ErrMisplaced is the error of a line that the segment does not have where its
-// index says: one of the two is not what was written.
+// ErrMisplaced means that the segment has no line where its index says: either
+// the segment or the index is not as it was written.
 var ErrMisplaced = errors.New("a line is not where the index says")
 
 // Lines gives the lines of a segment by their number within it, from 0.
 type Lines struct {
 	view  View
 	r     io.ReaderAt
-	buf   []byte // of the file
-	at    int64  // offset of buf
-	group int    // of lines, -1 when none is at hand
-	text  []byte // of group
-	ends  []int  // of its lines in text, past their newline
+	buf   []byte // bytes of the file from offset at
+	at    int64
+	group int    // the group of lines that text holds; -1 for none
+	text  []byte // part of buf
+	ends  []int  // offsets in text behind each line's newline
 }
 
-// A buffer for each query would be half of what it allocates.
+// idle holds Lines with their buffers: a new buffer for each query would be
+// half of all that the query allocates.
 var idle = sync.Pool{New: func() any { return new(Lines) }}
 
 // NewLines reads r, the file that view describes.
@@ -42,7 +44,7 @@ func NewLines(r io.ReaderAt, view View) *Lines {
 	return l
 }
 
-// Release ends the use of l and of its lines.
+// Release gives l back for reuse. Neither l nor a line from it may be used afterwards.
 func (l *Lines) Release() {
 	if cap(l.buf) > maxRead {
 		l.buf = nil
@@ -51,8 +53,9 @@ func (l *Lines) Release() {
 	idle.Put(l)
 }
 
-// Line returns line i without its newline; it is valid until the next call.
-// Those that will be asked for next are read with it where that costs less.
+// Line returns line i without its newline; it is valid until the next call. next
+// are the lines that the caller will ask for after it: Line reads them ahead
+// where one larger read is cheaper.
 func (l *Lines) Line(i int, next ...int) ([]byte, error) {
 	if g := i / groupLines; g != l.group {
 		if err := l.load(g, next); err != nil {
@@ -109,7 +112,7 @@ func (l *Lines) read(from, to int64, next []int) error {
 
 const idAt = len(`{"id":"`)
 
-// ID returns the id of line i, or "" if it has none there.
+// ID returns the id of line i, or "" if the line is too short to have one.
 func (l *Lines) ID(i int) (string, error) {
 	line, err := l.Line(i)
 	if err != nil || len(line) < idAt+26 {
@@ -118,8 +121,8 @@ func (l *Lines) ID(i int) (string, error) {
 	return string(line[idAt : idAt+26]), nil
 }
 
-// Search returns the number of the first line whose id is not below id, or
-// Count if there is none. Lines are sorted by id.
+// Search returns the number of the first line whose id is at least id, or Count
+// if there is none. Lines are sorted by id.
 func (l *Lines) Search(id string) (int, error) {
 	n := int(l.view.Count)
 	if n == 0 || id > l.view.LastID {
@@ -172,7 +175,8 @@ func Each(r io.ReaderAt, from, to int64, fn func(offset int64, line []byte) bool
 	return nil
 }
 
-// Offset returns a known offset at or before line i, and the line there.
+// Offset returns the last known offset at or before line i, and the number of
+// the line that begins there.
 func (v *View) Offset(i int) (first int, offset int64) {
 	offset, _ = v.group(i / groupLines)
 	return i / groupLines * groupLines, offset

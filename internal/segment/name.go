@@ -1,7 +1,7 @@
 // Package segment holds the layout of the log on disk: files of lines, named
 // by the number of their first record, and the index beside each.
 //
-// It opens no file itself; callers hand it what package vfs opened.
+// It opens no file itself; callers pass it files that package vfs opened.
 package segment
 
 import (
@@ -16,10 +16,10 @@ const (
 	digits      = 20
 )
 
-// Name is the file name of the segment whose first record has that number.
+// Name is the file name of the segment whose first record has the number first.
 func Name(first uint64) string { return fmt.Sprintf("%0*d%s", digits, first, lineSuffix) }
 
-// IndexName is the file name of that segment's index.
+// IndexName is the file name of the index of the segment [Name](first).
 func IndexName(first uint64) string { return fmt.Sprintf("%0*d%s", digits, first, indexSuffix) }
 
 // Owner is the inverse of [Name] and of [IndexName].

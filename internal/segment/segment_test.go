@@ -167,9 +167,9 @@ func TestIndexIsReadWhileLinesAreAdded(t *testing.T) {
 	}
 }
 
-// A log that was closed goes on with the index of its live segment.
+// A log that is opened again goes on with the decoded index of its last segment.
 func TestDecodedIndexTakesFurtherLines(t *testing.T) {
-	const n = 1000 // 334 runs, which is more than a byte tells apart
+	const n = 1000 // 334 run ids: more than one byte can number
 	file, x := build(t, n)
 	lines, fields := scanned(t, file)
 	for _, cut := range []int{1, 2, 700, 999} {
@@ -205,7 +205,7 @@ func TestDecodedIndexTakesFurtherLines(t *testing.T) {
 }
 
 func TestValuesAgreeWithTheIndex(t *testing.T) {
-	for _, n := range []int{5000, 13000} { // the latter has too many runs to index them
+	for _, n := range []int{5000, 13000} { // 13000 lines have too many run ids to index them
 		_, x := build(t, n)
 		data, err := x.Encode()
 		if err != nil {
@@ -248,7 +248,7 @@ func TestValuesAgreeWithTheIndex(t *testing.T) {
 	}
 }
 
-// A field with very many values is given up, so that the index stays small;
+// A field with very many values is not indexed, so that the index stays small;
 // every line is then a candidate.
 func TestFieldWithTooManyValuesIsNotIndexed(t *testing.T) {
 	_, x := build(t, 13000) // 4334 run ids
@@ -265,8 +265,8 @@ func TestFieldWithTooManyValuesIsNotIndexed(t *testing.T) {
 	}
 }
 
-// A sparse file is as long as its maker likes, and was read into memory before
-// anything but its head was looked at, which ended the process.
+// A sparse file can claim any length for free. Decode once read all of it into
+// memory after checking only the head, which ended the process.
 func TestHugeSidecarIsRefused(t *testing.T) {
 	_, x := build(t, 100)
 	data, err := x.Encode()
@@ -279,8 +279,8 @@ func TestHugeSidecarIsRefused(t *testing.T) {
 	}
 }
 
-// sidecars are some of all kinds: of few values and of many, of more than a
-// byte tells apart, and of more than are indexed.
+// sidecars returns sidecars of small and large segments: with one value in a
+// field, with a few, and with more than one byte can number.
 func sidecars(t testing.TB) (out [][]byte) {
 	t.Helper()
 	for _, n := range []int{1, 9, 100, 1000} {
@@ -294,13 +294,13 @@ func sidecars(t testing.TB) (out [][]byte) {
 	return out
 }
 
-// Whatever a sidecar holds, decoding ends with an error or with an index that
-// can be asked, and that is the same once it was written again.
+// For any bytes, decoding returns either an error or an index that is safe to
+// use and that survives encoding and decoding unchanged.
 func FuzzDecode(f *testing.F) {
 	for _, data := range sidecars(f) {
 		f.Add(data)
 	}
-	odd := sidecars(f)[1] // an id of fewer characters than bytes was written longer than it was read
+	odd := sidecars(f)[1] // ids of more bytes than characters were once encoded too long
 	copy(odd[8+3*8:], strings.Repeat("é", 13))
 	f.Add(odd)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -331,7 +331,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("written again it is another index: %+v, %+v, %v", x.Head(), again.Head(), err)
 		}
 		v := x.View()
-		if v.Size > 1<<16 { // a log compares the size with its file's
+		if v.Size > 1<<16 { // the file below is shorter; a log refuses such an index
 			return
 		}
 		l := segment.NewLines(bytes.NewReader(make([]byte, 1<<16)), v)
@@ -346,7 +346,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// Numbers in a sidecar that claim more than it holds, each in every place.
+// Each number, at every offset of a sidecar, may claim more than the sidecar holds.
 func TestSidecarThatClaimsTooMuch(t *testing.T) {
 	claims := []uint32{1, 1 << 12, 1 << 20, 1<<31 - 1, 1 << 31, 1<<32 - 1}
 	for _, good := range sidecars(t)[:3] {

@@ -8,25 +8,27 @@ import (
 	"slices"
 )
 
-// A sidecar is a head of fixed size, so that opening a log reads one small
-// piece per segment; the hashes of the values that the segment has, which tell
-// most queries that it is none of theirs; and the rest, which is read when a
-// query needs it:
+// A sidecar is the file that holds a segment's index. It has three parts: a head
+// of fixed size, so that opening a log reads one small piece per segment; the
+// hashes of the segment's values, which let most queries skip the segment; and
+// the rest of the index, which is read when a query needs it:
 //
 //	magic 8 · first 8 · count 8 · size 8 · first id 26 · last id 26 ·
 //	prev_hash 64 · hash 64 · min 8 · max 8 · approvals 8 ·
 //	values length 4 · values CRC-32C 4 ·
 //	body length 8 · body CRC-32C 4 · head CRC-32C 4
 //
-//	body: values · offsets, each from the one before · blocks, each as its
-//	first second from the one before and how many follow · days · per field:
-//	values, each with its number of lines, and the column's bytes; each list
-//	of what has no fixed length preceded by its length
+//	body: values · offsets, each as the distance from the one before ·
+//	blocks, each as the distance of its first second from the first second of
+//	the block before, and the number of seconds from its first to its last ·
+//	days · per field: its values, each with its number of lines, and the
+//	column's bytes
 //
-// Offsets and blocks are varints, all other numbers little-endian.
+// A list of variable length is preceded by its length. Offsets and blocks are
+// varints, all other numbers little-endian.
 const (
 	magic    = "rmpidx\x00\x02"
-	maxBody  = 64 << 20 // bytes; that of a full segment has 200,000
+	maxBody  = 64 << 20 // bytes; the body of a full segment has some 200,000
 	headSize = 8 + 3*8 + 2*26 + 2*64 + 3*8 + 4 + 4 + 8 + 4 + 4
 )
 
@@ -35,7 +37,7 @@ var (
 	errSidecar = errors.New("segment: not a valid index")
 )
 
-// notIndexed stands in the place of a field's number of values.
+// notIndexed, in place of a field's number of values, says that it has no column.
 const notIndexed = ^uint32(0)
 
 // Encode returns the sidecar of x.
@@ -107,7 +109,7 @@ func DecodeHead(r io.ReaderAt, size int64) (Head, error) {
 	return h.Head, err
 }
 
-// sidecarHead is what a sidecar begins with.
+// sidecarHead is the head of a sidecar, taken apart.
 type sidecarHead struct {
 	Head
 	valuesLen, bodyLen int64
@@ -139,8 +141,8 @@ func decodeHead(r io.ReaderAt, size int64) (h sidecarHead, err error) {
 	return h, nil
 }
 
-// Decode reads a sidecar of the given size. Whatever it holds, the result is
-// an index that can be asked without harm, or an error.
+// Decode reads a sidecar of the given size. For any bytes it returns either an
+// error or an index whose methods are safe to call.
 func Decode(r io.ReaderAt, size int64) (*Index, error) {
 	h, err := decodeHead(r, size)
 	if err != nil {
@@ -189,8 +191,9 @@ func Decode(r io.ReaderAt, size int64) (*Index, error) {
 	return x, nil
 }
 
-// column takes one of so many lines off d. What its bytes say of a line may be
-// wrong, and costs then a look at that line.
+// column decodes the column of a segment with that many lines. Its bytes per
+// line are not checked: a wrong one can make a query read a line in vain or miss
+// it, and nothing worse.
 func (d *decoder) column(lines int) (*column, error) {
 	if len(d.buf) >= 4 && binary.LittleEndian.Uint32(d.buf) == notIndexed {
 		d.uint32()
@@ -208,7 +211,8 @@ func (d *decoder) column(lines int) (*column, error) {
 	if len(c.numbers) != n {
 		return nil, errSidecar
 	}
-	// What is added goes elsewhere: after each of them comes the next.
+	// Both lie in one buffer: Clip makes an append copy a column instead of
+	// writing over the bytes behind it.
 	if n > 1 {
 		c.low = slices.Clip(d.take(lines))
 	}
@@ -218,7 +222,8 @@ func (d *decoder) column(lines int) (*column, error) {
 	return c, nil
 }
 
-// decoder takes values off a buffer; past its end it gives zeros and says so.
+// decoder takes values off the front of a buffer. Past the end it gives zeros
+// and sets short.
 type decoder struct {
 	buf   []byte
 	short bool
@@ -239,7 +244,7 @@ func (d *decoder) uint64() uint64 { return binary.LittleEndian.Uint64(d.take(8))
 
 func (d *decoder) uvarint() uint64 {
 	v, n := binary.Uvarint(d.buf)
-	d.take(max(n, 1)) // of none that is whole
+	d.take(max(n, 1)) // n < 1: no whole varint is left
 	return v
 }
 
@@ -249,7 +254,8 @@ func (d *decoder) varint() int64 {
 	return v
 }
 
-// length is the number of entries of the given size that follow.
+// length takes a list's length, checked against the bytes that are left: each
+// entry has at least size of them.
 func (d *decoder) length(size int) int {
 	n := int(d.uint32())
 	if n < 0 || n > len(d.buf)/size {

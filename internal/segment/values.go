@@ -7,14 +7,14 @@ import (
 	"slices"
 )
 
-// Values says which values the lines of a segment may have, in 4 bytes for
-// each: enough to pass over the segment without its index. It does not change.
+// Values says which values the lines of a segment may have, in 4 bytes a value:
+// enough to skip the segment without reading its index. It never changes.
 type Values struct {
 	unknown [fields]bool // fields that may have any value
 	hashes  []uint32     // sorted
 }
 
-// May reports whether a line may have one of the wanted values in each wanted field.
+// May reports whether some line may meet all of wants.
 func (v *Values) May(wants []Want) bool {
 	for _, w := range wants {
 		if !v.unknown[w.Field] && !slices.ContainsFunc(w.Values, func(s string) bool {
@@ -30,13 +30,14 @@ func (v *Values) May(wants []Want) bool {
 // Size is the memory that v takes, in bytes.
 func (v *Values) Size() int { return 4*cap(v.hashes) + int(fields) }
 
-// hashOf tells values of different fields apart. Values that share a hash cost
-// a look into the index and nothing else.
+// hashOf hashes a value with its field, so that equal values of different fields
+// differ. Two values that share a hash only cost a needless read of the index.
 func hashOf(f Field, value string) uint32 {
 	return crc32.Update(uint32(f), castagnoli, []byte(value[:min(len(value), maxKey)]))
 }
 
-// appendValues appends, for each field, whether it may have any value, then all hashes.
+// appendValues appends, for each field, a byte that is 1 if the field is not
+// indexed and may have any value, then the hashes of all values, sorted.
 func (x *Index) appendValues(dst []byte) []byte {
 	var hashes []uint32
 	for f, c := range x.columns {
@@ -56,8 +57,8 @@ func (x *Index) appendValues(dst []byte) []byte {
 	return dst
 }
 
-// DecodeValues reads from a sidecar of the given size, which must be that of
-// the segment with that head, what values there are.
+// DecodeValues reads the values part of a sidecar of the given size. It fails if
+// the sidecar's head is not of: then it belongs to another state of the segment.
 func DecodeValues(r io.ReaderAt, size int64, of Head) (*Values, error) {
 	h, err := decodeHead(r, size)
 	if err != nil {

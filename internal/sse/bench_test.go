@@ -21,7 +21,7 @@ func BenchmarkAppendAudit(b *testing.B) {
 	}
 }
 
-// What a filter does with each frame.
+// A stream with a filter cuts and parses each frame.
 func BenchmarkCutParse(b *testing.B) {
 	frame, err := sse.AppendAudit(nil, line, []byte(pos))
 	if err != nil {

@@ -21,12 +21,12 @@ import (
 	"github.com/rampartlog/rampart/internal/sse"
 )
 
-// message is what a client hands out: the last event id is that of the message
-// or, where it has none, of the one before.
+// message is a message as a client sees it. ID is the last event id: the
+// message's own or, if it has none, the one of the message before.
 type message struct{ Data, ID string }
 
-// interpret reads a stream as WHATWG HTML 9.2.6 has it, and also returns the
-// fields other than data and id, of which there must be none.
+// interpret reads a stream by the rules of WHATWG HTML 9.2.6. others are the
+// fields besides data and id; there must be none.
 func interpret(stream string) (got []message, others []string) {
 	stream = strings.ToValidUTF8(stream, "\ufffd")
 	stream = strings.TrimPrefix(stream, "\ufeff")
@@ -56,7 +56,8 @@ func interpret(stream string) (got []message, others []string) {
 	return got, others
 }
 
-// pieces answers every request with a stream that comes in pieces of n bytes.
+// pieces is a transport that answers every request with stream, in reads of at
+// most n bytes.
 type pieces struct {
 	stream []byte
 	n      int
@@ -95,8 +96,8 @@ func readR3labs(stream []byte, n int) (got []message, others []string) {
 	return got, others
 }
 
-// Whatever strings events, runs and ids hold, a client reads back just these
-// messages, and no frame is split, however the bytes arrive.
+// For any strings in events, runs and ids, and however the bytes arrive, clients
+// read back exactly the messages that were written.
 func FuzzFields(f *testing.F) {
 	f.Add(`{"id":"x"}`, "run_01", pos, uint8(7))
 	for _, s := range []string{
@@ -136,14 +137,14 @@ func FuzzFields(f *testing.F) {
 		// A stored line is UTF-8, and an id as well; r3labs/sse takes any bytes.
 		got, others := interpret(string(stream))
 		if utf8.ValidString(line) && utf8.ValidString(id) {
-			if id[:min(1, len(id))] == " " && len(others) == 0 { // taken off; no such id is valid
+			if id[:min(1, len(id))] == " " && len(others) == 0 { // the standard drops the space; such an id is not valid
 				want[0].ID = got[0].ID
 			}
 			if diff := cmp.Diff(want, got); diff != "" || others != nil {
 				t.Errorf("by the standard, fields %q (-want +got):\n%s", others, diff)
 			}
 		}
-		if sse.ValidID(id) || broken { // it would take the others as they are, or trim them
+		if sse.ValidID(id) || broken { // r3labs/sse may alter other ids
 			got, others = readR3labs(bytes.Clone(stream), max(1, int(n)))
 			if !slices.Equal(want, got) || others != nil {
 				t.Errorf("r3labs/sse, %q:\n%s", others, cmp.Diff(want, got))

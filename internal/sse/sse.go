@@ -1,14 +1,14 @@
 // Package sse is the stream's format: the frames that go over the wire, and the
 // positions that clients send back.
 //
-// A frame is one data line of compact JSON, an id line unless it has no place
+// A frame is one data line of compact JSON, an id line if the frame has a place
 // in the log, and a blank line:
 //
 //	data: {"type":"audit","event":{…}}
 //	id: 01KD….0b77c2e91d3fa604
 //
-// The id comes last: a client that takes a cut-off frame for a whole one then
-// resumes before it, not after it (WHATWG HTML 9.2.6 leaves the order free).
+// The id comes last, so that a client that takes a cut-off frame for a whole one
+// resumes before that frame, not after it (WHATWG HTML 9.2.6 leaves the order free).
 package sse
 
 import (
@@ -29,8 +29,8 @@ const MaxID = 256
 // Frames that are always the same.
 const (
 	Approvals = "data: {\"type\":\"approvals\"}\n\n"
-	// Keepalive ends in a blank line, since some clients gather a lone comment
-	// until their buffer is full.
+	// Keepalive ends in a blank line: some clients would buffer a comment line
+	// without one until their buffer is full.
 	Keepalive = ": keepalive\n\n"
 )
 
@@ -56,13 +56,13 @@ func ValidID(id string) bool {
 		strings.IndexFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f }) < 0
 }
 
-// AppendConnected appends a connected frame; without an id line when id is empty.
+// AppendConnected appends a connected frame. An empty id gives no id line.
 func AppendConnected(dst, id []byte) []byte {
 	return appendEnd(append(dst, typePrefix+`connected"`...), id)
 }
 
-// AppendAudit appends the audit frame of a stored line. It fails with
-// [ErrTooLong] or [ErrLineBreak] and returns dst as it was.
+// AppendAudit appends the audit frame of a stored line. On [ErrTooLong] and
+// [ErrLineBreak] it returns dst unchanged.
 func AppendAudit(dst, line, id []byte) ([]byte, error) {
 	if len(auditPrefix)+len(line)+len("}\n"+idPrefix+"\n\n")+len(id) > MaxFrame {
 		return dst, ErrTooLong
@@ -73,8 +73,8 @@ func AppendAudit(dst, line, id []byte) ([]byte, error) {
 	return appendEnd(append(append(dst, auditPrefix...), line...), id), nil
 }
 
-// AppendBatch appends an audit_batch frame. A run id that is no UTF-8, or too
-// long for a frame, becomes "": it only tells clients which part to ask for again.
+// AppendBatch appends an audit_batch frame. A run id that is not UTF-8, or too
+// long for a frame, becomes "": a client then asks for the new events of all runs.
 func AppendBatch(dst []byte, runID string, id []byte) []byte {
 	n := len(dst)
 	dst = append(dst, batchPrefix...)
@@ -85,8 +85,8 @@ func AppendBatch(dst []byte, runID string, id []byte) []byte {
 	return appendEnd(out, id)
 }
 
-// appendEnd closes the JSON object and the frame. An id that could break out of
-// its line is left out, so that a client resumes before this frame.
+// appendEnd closes the JSON object and the frame. It leaves out an id that would
+// break the line, so that a client resumes before this frame.
 func appendEnd(dst, id []byte) []byte {
 	dst = append(dst, "}\n"...)
 	if len(id) > 0 && bytes.IndexByte(id, '\n') < 0 && bytes.IndexByte(id, '\r') < 0 && bytes.IndexByte(id, 0) < 0 {
@@ -95,8 +95,8 @@ func appendEnd(dst, id []byte) []byte {
 	return append(dst, '\n')
 }
 
-// Cut splits the first frame, its blank line included, from b. ok is false when
-// b holds no whole frame.
+// Cut splits the first frame, with its blank line, from b. ok is false if b
+// holds no whole frame.
 func Cut(b []byte) (frame, rest []byte, ok bool) {
 	i := bytes.Index(b, []byte("\n\n"))
 	if i < 0 {
@@ -105,7 +105,7 @@ func Cut(b []byte) (frame, rest []byte, ok bool) {
 	return b[:i+2], b[i+2:], true
 }
 
-// Frame is a frame taken apart. Its slices are views.
+// Frame is a frame taken apart. Its slices share the memory of the frame's bytes.
 type Frame struct {
 	Type  string
 	ID    []byte
@@ -113,8 +113,8 @@ type Frame struct {
 	RunID []byte // audit_batch: the JSON string, without its quotes
 }
 
-// Parse takes a frame apart that this package wrote. Anything else, comments
-// included, is not ok.
+// Parse takes apart a frame that this package wrote. For anything else, comments
+// included, ok is false.
 func Parse(frame []byte) (f Frame, ok bool) {
 	data, rest, _ := bytes.Cut(frame, []byte("\n"))
 	if id, ok := bytes.CutPrefix(rest, []byte(idPrefix)); ok {

@@ -143,8 +143,8 @@ func FuzzParsePosition(f *testing.F) {
 	})
 }
 
-// Whatever goes into frames comes out of them again, and cutting arbitrary
-// bytes into frames loses none.
+// Parsing a frame gives back what was written into it, and cutting arbitrary
+// bytes into frames loses none of them.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte(`{"id":"x"}`), "run_01", []byte(sse.Approvals+"data: "))
 	f.Add([]byte("{}\n\n"), "\"\\\n", []byte("\n\n\n\n"))

@@ -12,17 +12,17 @@ import (
 	"syscall"
 )
 
-// Dir returns the directory at path of the operating system. It is made (0700)
-// when missing, like its parents, and each that was made is durable when Dir
-// returns. The directory itself, or a parent, may be a symbolic link.
+// Dir returns the operating system's directory at path. It creates (0700) the
+// directory and those of its parents that are missing, and each of them is
+// durable when Dir returns. The directory or a parent may be a symbolic link.
 //
-// For each missing one: mkdir(path) open(parent) fsync close. For one that is
-// empty, and each of its parents: open fsync close.
+// For each missing directory: mkdir(path) open(parent) fsync close. If path is
+// an empty directory, for each of its parents: open fsync close.
 func Dir(path string) (FS, error) {
 	if path == "" {
 		return nil, errors.New("no directory given")
 	}
-	// The process may change its working directory later.
+	// A relative path would break when the process changes its working directory.
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -30,9 +30,9 @@ func Dir(path string) (FS, error) {
 	if err := makeDir(path); err != nil {
 		return nil, err
 	}
-	// Who made it, or a parent, may have been killed before making it durable.
-	// That is made up for as far as it can be: a parent that can't be opened was
-	// made by somebody else.
+	// An earlier process may have created the directory, or parents of it, and been
+	// killed before it made them durable. Sync them now. A parent that can't be
+	// opened is passed over: it is not ours, so somebody else created it.
 	entries, err := os.ReadDir(path)
 	if err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func makeDir(path string) error {
 	}
 	info, statErr := os.Stat(path)
 	if errors.Is(err, fs.ErrExist) {
-		err = statErr // that something is there is no fault
+		err = statErr // an existing directory is fine
 	}
 	if statErr != nil {
 		return err
@@ -154,7 +154,7 @@ func (d dir) Lock(name string) (io.Closer, error) {
 
 // openRegular: lstat(path) open(path, flag|O_NOFOLLOW|O_CLOEXEC) fstat(fd).
 //
-// Lstat comes first because opening a FIFO would wait for its other end.
+// Lstat comes first because opening a FIFO would wait until its other end opens.
 func openRegular(path string, flag int) (*os.File, error) {
 	before, err := os.Lstat(path)
 	if err != nil {
@@ -189,8 +189,9 @@ func checkRegular(path string, info fs.FileInfo) error {
 	return &fs.PathError{Op: "open", Path: path, Err: errors.New(what)}
 }
 
-// writePID tells who is refused the lock f whom to look for. Failing to is no
-// reason to give the lock up: a full disk must not keep a log from being read.
+// writePID writes the holder of lock f into it, for the error that other
+// processes get. The lock holds even if that fails: a full disk must not keep a
+// log from being read.
 func writePID(f *os.File) {
 	if f.Truncate(0) == nil {
 		f.WriteAt(strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
@@ -203,7 +204,7 @@ func lockedBy(path string) *LockedError {
 	return &LockedError{PID: pid}
 }
 
-// file is an os.File with the Sync of the platform.
+// file is an os.File whose Sync and Untouched depend on the platform.
 type file struct{ *os.File }
 
 func (f file) Size() (int64, error) {
@@ -214,7 +215,7 @@ func (f file) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-// touched is the error of Untouched.
+// touched makes an error of Untouched.
 func (f file) touched(format string, args ...any) error {
 	return &fs.PathError{Op: "check", Path: f.Name(), Err: fmt.Errorf("%w: "+format, append([]any{ErrTouched}, args...)...)}
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs"
 )
 
-// lockDir, when set, makes the test binary a process that holds the lock of
-// that directory until its standard input ends.
+// lockDir names an environment variable. It makes the test binary hold the lock
+// of the directory that it gives, until standard input ends.
 const lockDir = "VFS_TEST_LOCK_DIR"
 
 func TestMain(m *testing.M) {
@@ -209,7 +209,7 @@ func TestDirMakesParentsPrivate(t *testing.T) {
 	}
 	defer l.Close()
 	if runtime.GOOS == "windows" {
-		return // which has no such permissions
+		return // Windows has no such permissions
 	}
 	for name, want := range map[string]fs.FileMode{"..": 0o700, ".": 0o700, "file": 0o600, "LOCK": 0o600} {
 		info, err := os.Stat(filepath.Join(path, name))
@@ -235,7 +235,7 @@ func TestDirRefusesFile(t *testing.T) {
 	}
 }
 
-// A directory that could not be looked at was refused because it exists.
+// Dir once said "file exists" for a path that it could not stat.
 func TestDirSaysWhatIsWrong(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink("missing", path); err != nil {
@@ -246,7 +246,7 @@ func TestDirSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// wantLocked checks that the lock is taken, by process pid.
+// wantLocked checks that process pid holds the lock.
 func wantLocked(t *testing.T, d vfs.FS, pid int) {
 	t.Helper()
 	_, err := d.Lock("LOCK")

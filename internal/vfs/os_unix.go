@@ -13,9 +13,9 @@ import (
 
 const noFollow = syscall.O_NOFOLLOW
 
-// openFile is os.OpenFile without its attempt to have the file polled, which
-// for a regular one is five system calls in vain: a third of what a query that
-// opens a segment spends on that.
+// openFile is os.OpenFile without its attempt to register the file for polling.
+// For a regular file that is five system calls in vain, a third of the time that
+// a query takes to open a segment.
 func openFile(path string, flag int) (*os.File, error) {
 	for {
 		fd, err := syscall.Open(path, flag|noFollow|syscall.O_CLOEXEC, 0)
@@ -38,8 +38,8 @@ func syncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Untouched: fstat(fd) lstat(path). It comes before each write, and os.Stat
-// allocates and asks for more than is needed.
+// Untouched: fstat(fd) lstat(path). It runs before each write; os.Stat would
+// allocate and do more than is needed.
 func (f file) Untouched(size int64) error {
 	var open, named syscall.Stat_t
 	err := syscall.Fstat(int(f.Fd()), &open)
@@ -62,11 +62,11 @@ func (f file) Untouched(size int64) error {
 // flock(fd, LOCK_EX|LOCK_NB) open(directory) flock(fd, LOCK_EX|LOCK_NB)
 // ftruncate(fd, 0) pwrite(fd, pid).
 //
-// The lock belongs to the open file description, so it excludes a second Lock
-// of the same process as well, and goes with the last descriptor. The directory
-// is locked for the day when somebody removes the file as stale: of two
-// processes that lock two files of one name, each would write over the other's
-// lines.
+// A flock belongs to the open file description, so it also excludes a second
+// Lock of the same process, and ends with the last descriptor. The directory is
+// locked too, in case somebody removes the lock's file as stale: a second process
+// could then create and lock a new file of that name, and the two would write
+// over each other's lines.
 func lock(path string) (io.Closer, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if err := checkRegular(path, info); err != nil {
@@ -89,7 +89,7 @@ func lock(path string) (io.Closer, error) {
 		case err == syscall.EWOULDBLOCK:
 			l.Close()
 			return nil, lockedBy(path)
-		case err != nil && i == 0: // some file systems lock files alone
+		case err != nil && i == 0: // i == 1 may fail: some file systems can't lock directories
 			l.Close()
 			return nil, &fs.PathError{Op: "flock", Path: path, Err: err}
 		}
@@ -102,8 +102,8 @@ type flocked []*os.File
 
 // Close: flock(fd, LOCK_UN) close(fd).
 //
-// A process that this one is starting at the moment holds a copy of the
-// descriptor until it has called exec: close alone would leave it the lock.
+// Close alone would not always free the lock: a child that is being started holds
+// a copy of the descriptor until it calls exec.
 func (l flocked) Close() error {
 	var errs []error
 	for _, f := range l {
@@ -112,8 +112,8 @@ func (l flocked) Close() error {
 	return errors.Join(errs...)
 }
 
-// onDescriptor makes a system call with f's descriptor, again while a signal
-// interrupts it. f isn't closed under the call.
+// onDescriptor makes a system call with f's descriptor, and repeats it while
+// signals interrupt it. f can't be closed during the call.
 func onDescriptor(f *os.File, call func(fd int) error) error {
 	conn, err := f.SyscallConn()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Opening a FIFO would wait for ever for somebody at its other end.
+// Opening a FIFO would wait for ever for somebody to open its other end.
 func TestRefusesFIFO(t *testing.T) {
 	path := t.TempDir()
 	if err := exec.Command("mkfifo", filepath.Join(path, "fifo")).Run(); err != nil {
@@ -23,8 +23,8 @@ func TestRefusesFIFO(t *testing.T) {
 	}
 }
 
-// Somebody who took the file of a lock for stale and removed it let a second
-// process write into the same log.
+// When somebody removed the lock's file as stale, a second process could once
+// write into the same log.
 func TestLockOutlivesItsFile(t *testing.T) {
 	path := t.TempDir()
 	d := open(t, path)

@@ -9,8 +9,8 @@ import (
 
 const sharingViolation = syscall.Errno(32)
 
-// openFile follows links: what openRegular sees beforehand must do, and making
-// one takes a privilege here.
+// openFile follows links, as Windows has no O_NOFOLLOW. openRegular has refused
+// a link beforehand, and creating one takes a privilege on Windows.
 func openFile(path string, flag int) (*os.File, error) { return os.OpenFile(path, flag, 0) }
 
 func syncDir(string) error { return nil }
@@ -26,8 +26,9 @@ func (f file) Untouched(size int64) error {
 // lock: CreateFile(path, GENERIC_READ|GENERIC_WRITE, FILE_SHARE_READ, OPEN_ALWAYS)
 // SetEndOfFile WriteFile(pid).
 //
-// Others may read the file, for the pid, but not open it for writing as lock
-// does. The system closes the handle, and so frees the lock, when the process ends.
+// The share mode lets other processes read the pid, but not open the file for
+// writing, as lock does. When the process ends, the system closes the handle, and
+// so frees the lock.
 func lock(path string) (io.Closer, error) {
 	name, err := syscall.UTF16PtrFromString(path)
 	if err != nil {

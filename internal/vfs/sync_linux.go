@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// Sync: fdatasync(fd). It writes the length too when that has changed, and
-// leaves out the times, which fsync would spend a journal commit on.
+// Sync: fdatasync(fd). It also writes a changed length, but not the times, for
+// which fsync would need a journal commit.
 func (f file) Sync() error {
 	if err := onDescriptor(f.File, syscall.Fdatasync); err != nil {
 		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: err}

@@ -14,38 +14,38 @@ import (
 // FS is one directory. Names are plain file names in it: a separator, "." and
 // ".." are refused on every system.
 //
-// Files are made for their owner alone (0600). Open, OpenWrite and Lock refuse
-// symbolic links and whatever else is not a regular file, with an error that
-// says which. A missing file is fs.ErrNotExist.
+// Files are created for their owner alone (0600). Open, OpenWrite and Lock
+// refuse a symbolic link, and anything else that is not a regular file, with an
+// error that says so. A missing file gives fs.ErrNotExist.
 //
-// A creation, renaming or removal is durable after the next SyncDir, contents
-// after the file's own Sync: neither includes the other. All methods may be
-// called concurrently. On Windows a file that is open can't be renamed,
-// replaced or removed.
+// SyncDir makes creations, renamings and removals durable; a file's Sync makes
+// its contents durable. Neither does the work of the other. All methods may be
+// called concurrently. On Windows an open file can't be renamed, replaced or
+// removed.
 type FS interface {
 	// Open opens a file for reading.
 	Open(name string) (File, error)
-	// Create makes an empty file and opens it for reading and writing. A name
-	// that is taken, be it by a dangling link, is fs.ErrExist.
+	// Create makes an empty file and opens it for reading and writing. A taken
+	// name, even by a dangling link, gives fs.ErrExist.
 	Create(name string) (File, error)
 	// OpenWrite opens an existing file for reading and writing.
 	OpenWrite(name string) (File, error)
-	// Rename gives the file old the name new. A file of that name is replaced:
-	// at each moment, and after a crash, there is the one or the other.
+	// Rename gives the file old the name new, and replaces a file of that name.
+	// At each moment, and after a crash, new names either the old or the new file.
 	Rename(old, new string) error
 	// Remove deletes a file.
 	Remove(name string) error
-	// List returns the names in the directory, sorted, whatever they name: a
-	// link in the place of a file is seen, and refused when it is opened.
+	// List returns all names in the directory, sorted, those of links and
+	// directories included.
 	List() ([]string, error)
-	// SyncDir makes creations, renamings and removals durable. It does nothing
-	// on Windows, where no such call exists.
+	// SyncDir makes creations, renamings and removals durable. On Windows it does
+	// nothing, as the system has no such call.
 	SyncDir() error
-	// Lock takes the named lock for this process alone, without waiting, until
-	// it is closed or the process ends in whatever way. It is a *LockedError
-	// when another process has it, or another Lock of this one. The caller
-	// keeps the lock reachable. Its file is made when missing and stays. Where
-	// somebody removes it nevertheless, the lock holds on unix.
+	// Lock takes the named lock, and creates the lock's file when it is missing.
+	// The lock lasts until it is closed or the process ends, in whatever way; its
+	// file stays. Lock does not wait: it returns a *LockedError if another
+	// process, or another Lock of this process, has the lock. The caller must keep
+	// the lock reachable. On unix it holds even if somebody removes its file.
 	Lock(name string) (io.Closer, error)
 }
 
@@ -57,24 +57,24 @@ type File interface {
 	io.Closer
 	// Size returns the length in bytes.
 	Size() (int64, error)
-	// Untouched returns an error that wraps ErrTouched if the name under which
-	// the file was opened is no longer its own, as after somebody removed or
-	// renamed it, or saved over it with an editor, or if its length is not size.
-	// On Windows an open file keeps its name.
+	// Untouched returns an error that wraps ErrTouched if the file's length is not
+	// size, or if the name under which it was opened is no longer its own: somebody
+	// removed or renamed it, or an editor replaced it on saving. On Windows an open
+	// file keeps its name.
 	Untouched(size int64) error
 	// Truncate cuts the file to size bytes, or lengthens it with zeros.
 	Truncate(size int64) error
-	// Sync returns when the contents, and what is needed to read them back, are
-	// on the disk. After an error nothing written since the last Sync that
-	// succeeded can be relied on, though it may still read well and a second
-	// Sync may succeed: the system drops an error that it has reported.
+	// Sync returns when the contents, and the metadata needed to read them back,
+	// are on the disk. After an error, nothing written since the last successful
+	// Sync can be relied on. It may still read well, and a second Sync may succeed,
+	// because the system forgets an error once it has reported it.
 	Sync() error
 }
 
 // ErrTouched: somebody else changed a file that is open.
 var ErrTouched = errors.New("somebody else changed it while it was open")
 
-// LockedError says who has a lock that was asked for.
+// LockedError says which process holds the lock.
 type LockedError struct {
 	PID int // 0 when unknown
 }
@@ -86,7 +86,7 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("in use by process %d", e.PID)
 }
 
-// CheckName returns an error if name isn't one that an [FS] takes.
+// CheckName returns an error if name is not a plain file name, as an [FS] wants it.
 func CheckName(name string) error {
 	if name == "." || strings.ContainsAny(name, `/\`) || !filepath.IsLocal(name) {
 		return errors.New("not a plain file name")

@@ -9,10 +9,10 @@ import (
 	"testing/fstest"
 )
 
-// Kill returns the directory as the next process finds it when this one is
-// killed and the machine goes on: a copy that reads as this one does, in which
-// what is not durable here is not durable either. It is unlocked, with no fault
-// armed and no limit set.
+// Kill returns the directory as the next process finds it if this one is killed
+// and the machine keeps running. The copy reads the same, and what is not durable
+// in f is not durable in the copy. The copy is unlocked, with no fault armed and
+// no limit set.
 func (f *FS) Kill() *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -38,8 +38,8 @@ func (f *FS) Kill() *FS {
 	return g
 }
 
-// Files returns the directory as it reads, for what takes an io/fs.FS and for
-// comparing. It counts as no call.
+// Files returns the directory as it reads, for functions that take an io/fs.FS
+// and for comparisons. It counts neither as an operation nor as a read.
 func (f *FS) Files() fstest.MapFS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -50,7 +50,7 @@ func (f *FS) Files() fstest.MapFS {
 	return out
 }
 
-// Sum is a digest of the directory as it reads: the names and what the files hold.
+// Sum is a digest of the directory as it reads: names and contents.
 func (f *FS) Sum() (sum [sha256.Size]byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

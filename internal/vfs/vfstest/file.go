@@ -8,23 +8,23 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs"
 )
 
-// node is a file under whatever name.
+// node is a file, whatever its name is.
 type node struct {
-	data    []byte   // as it reads
-	durable []byte   // as it is on the disk
-	pending []change // to be made durable by the next Sync, in order
+	data    []byte   // contents as they read
+	durable []byte   // contents as they are on the disk
+	pending []change // changes that the next Sync makes durable, in order
 }
 
 // change is a write of data at off, or a cut to off bytes.
 type change struct {
-	seq   int // among the changes of all files
+	seq   int // number among the changes of all files
 	off   int
 	data  []byte
 	cut   bool
-	clean bool // a Sync failed with it: no later one makes it durable
+	clean bool // a Sync of this change failed: no later Sync makes it durable
 }
 
-// size returns the length of a file of size bytes after the change.
+// size returns the length after the change of a file that had size bytes.
 func (c change) size(size int) int {
 	if c.cut {
 		return c.off
@@ -58,8 +58,9 @@ func (n *node) sync() {
 			n.durable = c.apply(n.durable)
 		}
 	}
-	// The length is the file's own, whatever became of the bytes, and a sector
-	// is written as it reads, with what an earlier Sync lost of it.
+	// The durable length becomes the file's length, even where bytes were lost. The
+	// sectors of a change are written whole, as they read: that brings back what an
+	// earlier Sync lost of them.
 	n.durable = resize(n.durable, len(n.data))
 	for _, c := range n.pending {
 		if !c.clean {
@@ -90,7 +91,7 @@ type file struct {
 	closed   bool
 }
 
-// check returns why the file can't do op. The FS is locked.
+// check returns an error if the file can't do op. The caller holds fs.mu.
 func (f *file) check(op string, off int64, write bool) error {
 	switch {
 	case f.closed:

@@ -1,11 +1,11 @@
-// Package vfstest is a file system in memory that keeps apart what was written
-// and what was made durable. It fails the n-th operation, and says what a
+// Package vfstest is a file system in memory that distinguishes written data
+// from durable data. It can fail the n-th operation, and give any state that a
 // machine could find after a crash. Only tests import it.
 //
-// A workload is run once to count its operations with [FS.Ops], then once for
-// each of them with [FS.CrashAt] or [FS.FailAt] armed, and what [FS.Recover]
-// returns is opened as after a reboot, or what [FS.Kill] returns as when only
-// the process ended.
+// A test runs its workload once and counts the operations with [FS.Ops]. It then
+// runs the workload again for each operation, with [FS.CrashAt] or [FS.FailAt]
+// armed, and opens the result: of [FS.Recover] as after a reboot, or of [FS.Kill]
+// as after the end of the process alone.
 package vfstest
 
 import (
@@ -27,33 +27,33 @@ var ErrCrashed = errors.New("vfstest: crashed")
 
 var errReadOnly = errors.New("not open for writing")
 
-// FS is an empty directory in memory at first. It behaves as vfs.Dir does on
-// unix. All methods may be called concurrently.
+// FS is a directory in memory that behaves as vfs.Dir does on unix. All methods
+// may be called concurrently.
 //
-// Operations are Create, Rename, Remove, SyncDir and a file's WriteAt,
-// Truncate and Sync, whether they succeed or not. The other calls, Open,
-// OpenWrite, List, Lock and a file's ReadAt, Size, Untouched and Close, change nothing on
-// the disk: they are counted apart, fail by [FS.FailReadAt] alone, and go on
-// after a crash.
+// Operations are Create, Rename, Remove, SyncDir and a file's WriteAt, Truncate
+// and Sync, whether they succeed or not. The other calls, Open, OpenWrite, List,
+// Lock and a file's ReadAt, Size, Untouched and Close, change nothing on the disk.
+// They are counted apart, only [FS.FailReadAt] makes them fail, and they still
+// work after a crash.
 type FS struct {
-	// Before, if set, is called before each operation, with what [FS.Op] will
-	// say of it, and may wait there. It is set before anything is done.
+	// Before, if set, is called before each operation, with the text that [FS.Op]
+	// will return for it. It may block. It must be set before the first call.
 	Before func(op string)
 
 	mu      sync.Mutex
 	names   map[string]*node
 	synced  map[string]*node // names as they are on the disk
-	entries []entry          // from synced to names, in order
+	entries []entry          // changes that lead from synced to names, in order
 	locked  map[string]bool
-	changes int // made to the contents of all files
+	changes int // number of changes to contents, of all files
 
-	ops, reads []string // what was done, of each kind
+	ops, reads []string // the calls so far, operations and others
 	syncs      int
-	crashAt    int // number of an operation; 0 is none
-	faults     map[int]fault
-	syncFaults map[int]fault // by number of File.Sync
-	readFaults map[int]error
-	limit      int64 // bytes; none when negative
+	crashAt    int           // number of an operation; 0 is none
+	faults     map[int]fault // by number of the operation
+	syncFaults map[int]fault // by number of the File.Sync
+	readFaults map[int]error // by number of the read
+	limit      int64         // bytes; none when negative
 }
 
 // New returns an empty directory.
@@ -64,14 +64,15 @@ func New() *FS {
 	}
 }
 
-// entry is a change of the directory: a name that goes, a name that comes.
+// entry is a change of the directory: it removes the name gone and adds name.
 type entry struct {
 	gone, name string
-	node       *node // of name
-	clean      bool  // a SyncDir failed with it: no later one makes it durable
+	node       *node // the file that gets name
+	clean      bool  // a SyncDir of this change failed: no later SyncDir makes it durable
 }
 
-// touches reports whether the two are about one name: they happen in their order.
+// touches reports whether e and o have a name in common. Such changes reach the
+// disk in order.
 func (e entry) touches(o entry) bool {
 	for _, name := range []string{e.gone, e.name} {
 		if name != "" && (name == o.gone || name == o.name) {
@@ -97,7 +98,8 @@ func failed(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
-// begin counts an operation on names, locks the FS and returns why it fails.
+// begin counts an operation on names, and returns its fault. It locks f.mu, also
+// when it fails.
 func (f *FS) begin(op string, names ...string) error {
 	for _, name := range names {
 		if err := vfs.CheckName(name); err != nil {
@@ -192,8 +194,8 @@ func (f *FS) List() ([]string, error) {
 	return slices.Sorted(maps.Keys(f.names)), nil
 }
 
-// SyncDir makes the directory's entries durable. Those with which it failed are
-// lost to every later one, as a file's contents are, see [FS.FailAt].
+// SyncDir makes the directory's entries durable. If it fails, no later SyncDir
+// makes those changes durable, as with a file's contents: see [FS.FailSync].
 func (f *FS) SyncDir() error {
 	f.before("syncdir", ".")
 	f.mu.Lock()
@@ -219,8 +221,8 @@ func (f *FS) SyncDir() error {
 	return failed("syncdir", ".", x.err)
 }
 
-// Lock makes the lock's file, durable at once, and holds it for this FS alone:
-// what Recover and Kill return is not locked.
+// Lock creates the lock's file, durable at once. It locks only this FS: the
+// copies that Recover and Kill return are not locked.
 func (f *FS) Lock(name string) (io.Closer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -259,8 +261,8 @@ func (h *held) Close() error {
 	return h.fs.read("close", h.name)
 }
 
-// room returns how many of count bytes at off fit into a file of size bytes,
-// and the error if not all do.
+// room returns how many of count bytes fit at off into a file of size bytes, and
+// ENOSPC if not all of them do.
 func (f *FS) room(size, off int64, count int) (int, error) {
 	free := f.limit
 	for _, n := range f.names {

@@ -38,7 +38,7 @@ func write(t *testing.T, f vfs.File, off int64, s string) {
 	must(t, err)
 }
 
-// durable makes a file with contents that no crash takes away.
+// durable creates a file with durable contents and a durable name.
 func durable(t *testing.T, d vfs.FS, name, contents string) vfs.File {
 	t.Helper()
 	f := create(t, d, name)
@@ -258,7 +258,7 @@ func TestCrashAt(t *testing.T) {
 	}
 }
 
-// operations are one of each kind, in an order in which all succeed.
+// operations returns one operation of each kind, in an order in which all succeed.
 func operations(d *vfstest.FS) []func() error {
 	var f vfs.File
 	return []func() error{
@@ -349,7 +349,8 @@ func TestFailSync(t *testing.T) {
 	}
 }
 
-// A sector is written whole, with what an earlier Sync lost of it.
+// A Sync writes a sector whole: bytes that an earlier Sync lost come back, unless
+// the system dropped the page.
 func TestFailSyncWithinASector(t *testing.T) {
 	for drop, want := range map[bool]string{false: "abc", true: "a\x00c"} {
 		d := vfstest.New()
@@ -399,7 +400,7 @@ func TestFailedSyncDir(t *testing.T) {
 	}
 }
 
-// Each call that is no operation fails once, and then does what it is asked.
+// Each call that is not an operation fails once, and then works again.
 func TestFailReadAt(t *testing.T) {
 	var f vfs.File
 	var l io.Closer
@@ -408,7 +409,7 @@ func TestFailReadAt(t *testing.T) {
 	calls := []struct {
 		what string
 		call func() error
-		gone error // of the second try
+		gone error // error of the second call
 	}{
 		{"list .", func() error { _, err := d.List(); return err }, nil},
 		{"lock LOCK", func() (err error) { l, err = d.Lock("LOCK"); return err }, nil},
@@ -451,7 +452,7 @@ func TestBeforeSeesEachOperation(t *testing.T) {
 	}
 }
 
-// What was not durable before a kill is not after it, and a power cut takes it.
+// A kill makes nothing durable: a power cut after it loses what one before it would.
 func TestKill(t *testing.T) {
 	d := vfstest.New()
 	f := durable(t, d, "f", sector("a"))
@@ -512,7 +513,7 @@ func TestRecoverFreesLock(t *testing.T) {
 	must(t, l.Close())
 }
 
-// The stand-in answers every call as the file system it stands in for.
+// vfstest answers every call as vfs.Dir does.
 func TestBehavesAsDir(t *testing.T) {
 	script := func(d vfs.FS) (log []string) {
 		note := func(what string, values ...any) {

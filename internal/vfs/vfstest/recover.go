@@ -12,29 +12,31 @@ import (
 // sectorSize is the number of bytes that a disk writes all or not at all.
 const sectorSize = 512
 
-// Fate is what a crash makes of that which was not synced.
+// Fate says what a crash does to the changes that were not synced.
 type Fate int
 
 const (
-	// Lost: it is gone, names and contents. A created file is not there, a
-	// renamed one has its old name.
+	// Lost: all of them are lost, names and contents. A created file does not
+	// exist, a renamed file has its old name.
 	Lost Fate = iota
-	// Kept: it is all there, the write that was on its way included.
+	// Kept: all of them are kept, the write that was on its way included.
 	Kept
-	// Torn: each piece is there or not, as the seed decides. A sector has its
-	// durable contents (zeros beyond the durable end) or those after one of the
-	// writes to it; a file's length is the newest, an earlier one, or a sector's
-	// end between; and of the directory's changes the first few are kept, as by
-	// a file system with a journal, or any, as by one without, but of those to
-	// one name none without the ones before it.
+	// Torn: the seed decides for each piece.
+	//   - A sector has its durable contents (zeros beyond the durable end), or its
+	//     contents after one of the writes to it.
+	//   - A file's length is the newest one, an earlier one, or a sector's end
+	//     between them.
+	//   - Of the directory's changes either the first few are kept, as by a file
+	//     system with a journal, or any of them, as by one without. A change to a
+	//     name is never kept without the earlier changes to that name.
 	Torn
-	// Reordered: lengths and names are the newest, but of the sectors of all
-	// files, in the order of their last writes, the first ones are lost and the
-	// others kept. The seed decides how many; one at least is lost, and one kept
-	// unless there was but one.
+	// Reordered: lengths and names are the newest. The written sectors of all
+	// files are taken in the order of their last writes: the first few are lost,
+	// the others kept. The seed decides how many are lost: at least one, and all
+	// only if there is one.
 	Reordered
-	// Each: the seed is the number of a state among all that Torn can give, from
-	// 0 to below [FS.States]. Some numbers may give the same one.
+	// Each: the seed is the number of a state, from 0 to below [FS.States]. The
+	// numbers cover all states that Torn can give; some may give the same state.
 	Each
 )
 
@@ -47,7 +49,8 @@ type chooser func(n int) int
 
 func oldest(int) int { return 0 }
 
-// States returns how many numbers [Each] takes, at most the largest uint64.
+// States returns how many numbers [Each] takes, or the largest uint64 if there
+// are more.
 func (f *FS) States() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -62,9 +65,9 @@ func (f *FS) States() uint64 {
 	return total
 }
 
-// Recover returns the directory as a machine could find it after a crash at
-// this moment: a copy, all durable, unlocked, with no fault armed and no limit
-// set. The same state, fate and seed give the same copy.
+// Recover returns the directory as a machine could find it after a crash at this
+// moment. It is a copy: all of it durable, unlocked, with no fault armed and no
+// limit set. The same state, fate and seed give the same copy.
 func (f *FS) Recover(fate Fate, seed uint64) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -90,8 +93,8 @@ func (f *FS) Recover(fate Fate, seed uint64) *FS {
 	return after(f.names, func(n *node) []byte { return slices.Clone(n.data) })
 }
 
-// torn chooses freely; a few pieces lost among many kept ones are as likely as
-// the opposite and as half of them.
+// torn chooses freely. It is equally likely to lose a few pieces, about half of
+// them, or most.
 func torn(rng *rand.Rand) chooser {
 	keep := [...]float64{0.1, 0.5, 0.9}[rng.IntN(3)]
 	return func(n int) int {
@@ -102,9 +105,9 @@ func torn(rng *rand.Rand) chooser {
 	}
 }
 
-// recover is Recover for pieces of which choose chooses. It is asked for the
-// same pieces, in the same order, whatever it chooses. names are the
-// directory's entries if that is not to choose them.
+// recover is Recover with the version of each piece chosen by choose. The calls
+// of choose are the same, in the same order, whatever it returns. names, if not
+// nil, are the directory's entries in place of the chosen ones.
 func (f *FS) recover(choose chooser, names map[string]*node) *FS {
 	chosen := f.chosen(choose)
 	if names == nil {
@@ -143,8 +146,8 @@ func (f *FS) nodes() (nodes []*node) {
 	return nodes
 }
 
-// chosen returns the names when each change of the directory is kept or not,
-// and with it those to the same names that came after it.
+// chosen returns the names after the changes of the directory that choose keeps.
+// A change that it drops also drops the later changes to the same names.
 func (f *FS) chosen(choose chooser) map[string]*node {
 	names := maps.Clone(f.synced)
 	var undone []entry
@@ -158,7 +161,7 @@ func (f *FS) chosen(choose chooser) map[string]*node {
 	return names
 }
 
-// journaled returns the names when the first count changes are kept.
+// journaled returns the names after the first count changes.
 func (f *FS) journaled(count int) map[string]*node {
 	names := maps.Clone(f.synced)
 	for _, e := range f.entries[:count] {
@@ -167,7 +170,7 @@ func (f *FS) journaled(count int) map[string]*node {
 	return names
 }
 
-// sizes returns the durable length and that after each pending change.
+// sizes returns the durable length, then the length after each pending change.
 func (n *node) sizes() []int {
 	sizes := []int{len(n.durable)}
 	for i, c := range n.pending {
@@ -203,8 +206,8 @@ func (n *node) touching(off int) []change {
 	return cs
 }
 
-// image returns the first size bytes when of the changes to the sector at off
-// the first keep(off, changes) have reached the disk.
+// image returns the first size bytes of the file on the disk if, of the changes
+// to the sector at off, only the first keep(off, changes) have reached it.
 func (n *node) image(size int, keep func(off int, touching []change) int) []byte {
 	img := make([]byte, size)
 	for off := 0; off < size; off += sectorSize {
