@@ -58,26 +58,6 @@ func allocsOfQuery(t *testing.T, c *rampart.AuditChain, q rampart.Query, n int) 
 	})
 }
 
-func TestVerifyAllocatesBlocks(t *testing.T) {
-	c := openChain(t, t.TempDir(), &rampart.AuditOptions{Sync: rampart.SyncNever})
-	const n = 2000
-	events := make([]rampart.AuditEvent, n)
-	for i := range events {
-		events[i] = event(i)
-	}
-	if _, err := c.AppendAll(t.Context(), events); err != nil {
-		t.Fatal(err)
-	}
-	allocs := testing.AllocsPerRun(10, func() {
-		if r, err := c.Verify(context.Background()); err != nil || r.Events != n {
-			t.Fatal(r, err)
-		}
-	})
-	if allocs > 70 {
-		t.Errorf("%v allocations for %d events, want 70 at most, none for each", allocs, n)
-	}
-}
-
 // An event's timestamp and body as they are encoded, its id and hash as they
 // are given back.
 func TestAppendAllocates(t *testing.T) {

@@ -763,3 +763,5 @@ func TestBodiesOfOneCredential(t *testing.T) {
 		t.Errorf("logged %q", &logged)
 	}
 }
+
+func segmentName(first int) string { return fmt.Sprintf("%020d.jsonl", first) }

@@ -22,62 +22,6 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
-// newQueue returns a queue that is closed when the test ends.
-func newQueue(t testing.TB, c *rampart.AuditChain, opts *rampart.ApprovalOptions) *rampart.Approvals {
-	t.Helper()
-	a, err := rampart.NewApprovals(context.Background(), c, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { a.Close() })
-	return a
-}
-
-func memQueue(t testing.TB, fs *vfstest.FS, opts *rampart.ApprovalOptions) (*rampart.AuditChain, *rampart.Approvals) {
-	t.Helper()
-	c := memChain(t, fs)
-	return c, newQueue(t, c, opts)
-}
-
-func question(i int) rampart.ApprovalRequest {
-	return rampart.ApprovalRequest{
-		Agent: "claude-code", Session: "myapp/main", RunID: "run_1", ToolCallID: fmt.Sprint("toolu_", i), Tool: "exec",
-		Request: json.RawMessage(`{ "command": "rm -rf build" , "n": 1.0 }`), Message: "destructive",
-		MatchedPolicies: []string{"ask-rm"}, Credential: "claude-code",
-	}
-}
-
-func request(t testing.TB, a *rampart.Approvals, r rampart.ApprovalRequest) rampart.Approval {
-	t.Helper()
-	p, err := a.Request(context.Background(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-func statuses(a *rampart.Approvals) map[string]rampart.ApprovalStatus {
-	out := map[string]rampart.ApprovalStatus{}
-	for _, s := range []rampart.ApprovalStatus{rampart.Pending, rampart.Approved, rampart.Denied, rampart.Expired} {
-		for _, p := range a.List(rampart.ApprovalFilter{Status: s}) {
-			out[p.ID] = s
-		}
-	}
-	return out
-}
-
-var (
-	yes = rampart.Resolution{Status: rampart.Approved, Credential: "admin"}
-	no  = rampart.Resolution{Status: rampart.Denied, Credential: "admin"}
-)
-
-func wantErr(t testing.TB, what string, err, want error) {
-	t.Helper()
-	if !errors.Is(err, want) {
-		t.Errorf("%s: error %v, want %v", what, err, want)
-	}
-}
-
 // The log's lines, with what differs from run to run replaced.
 func storedForms(t testing.TB, c *rampart.AuditChain, ids ...string) []string {
 	t.Helper()

@@ -19,74 +19,6 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
-const (
-	adminToken = "admin-token-4f1c"
-	agentToken = "agent-token-9b2e"
-	otherToken = "other-token-77aa"
-)
-
-func testAuth() *rampart.Auth {
-	return &rampart.Auth{AdminToken: adminToken, AgentTokens: map[string]string{"claude-code": agentToken, "codex": otherToken}}
-}
-
-// openRampart opens everything over a directory in memory.
-func openRampart(t testing.TB, fs *vfstest.FS, opts rampart.Options) *rampart.Rampart {
-	t.Helper()
-	opts.Audit = *opts.Audit.WithSegmentSize(3000).WithFS(fs)
-	r, err := rampart.Open("", &opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Close() })
-	return r
-}
-
-// web is a handler and the token it is called with.
-type web struct {
-	t     testing.TB
-	h     http.Handler
-	token string
-}
-
-func newWeb(t testing.TB, auth *rampart.Auth) (*rampart.Rampart, *web) {
-	t.Helper()
-	r := openRampart(t, vfstest.New(), rampart.Options{Version: "1.2.3"})
-	return r, &web{t, r.Handler(auth), adminToken}
-}
-
-func (w *web) as(token string) *web { return &web{w.t, w.h, token} }
-
-// send sends a request with header name, value pairs.
-func (w *web) send(method, target, body string, header ...string) *httptest.ResponseRecorder {
-	w.t.Helper()
-	req := httptest.NewRequestWithContext(w.t.Context(), method, target, strings.NewReader(body))
-	if w.token != "" {
-		req.Header.Set("Authorization", "Bearer "+w.token)
-	}
-	if body != "" {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	for i := 0; i < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	rec := httptest.NewRecorder()
-	w.h.ServeHTTP(rec, req)
-	return rec
-}
-
-// expect sends a request and compares the answer's status, and its body when
-// one is given.
-func (w *web) expect(status int, want, method, target, body string, header ...string) *httptest.ResponseRecorder {
-	w.t.Helper()
-	rec := w.send(method, target, body, header...)
-	if rec.Code != status {
-		w.t.Errorf("%s %s %.200s: %d %.300s, want %d", method, target, body, rec.Code, rec.Body, status)
-	} else if want != "" && strings.TrimSuffix(rec.Body.String(), "\n") != want {
-		w.t.Errorf("%s %s: body (-want +got):\n%s", method, target, cmp.Diff(want, strings.TrimSuffix(rec.Body.String(), "\n")))
-	}
-	return rec
-}
-
 func TestNobodyGetsInWithoutAuth(t *testing.T) {
 	for _, auth := range []*rampart.Auth{nil, {}} {
 		_, w := newWeb(t, auth)
@@ -149,22 +81,6 @@ func TestStreamThroughHandler(t *testing.T) {
 		request(t, r.Approvals, question(1))
 		watcher.expect(auditFrame(t, r.Chain, lastEvent(t, r.Chain)))
 	})
-}
-
-func lastEvent(t testing.TB, c *rampart.AuditChain) rampart.AuditEvent {
-	t.Helper()
-	for r, err := range c.Query(context.Background(), rampart.Query{}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := r.Event()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return e
-	}
-	t.Fatal("the log is empty")
-	return rampart.AuditEvent{}
 }
 
 func TestAgentSpeaksForItselfAlone(t *testing.T) {

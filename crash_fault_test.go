@@ -1,3 +1,5 @@
+// Keeps cases 5 to 8, 12 and 13 of docs/durability.md: no error of a disk costs what was acknowledged or shown.
+
 package rampart_test
 
 import (

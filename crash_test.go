@@ -1,3 +1,5 @@
+// Keeps cases 1 to 4 and 9 to 11 of docs/durability.md: no crash costs what was acknowledged or shown.
+
 package rampart_test
 
 import (

@@ -1,3 +1,5 @@
+// Keeps case 19 of docs/durability.md: what a weaker -sync may cost, and what it may not.
+
 package rampart_test
 
 import (

@@ -56,6 +56,7 @@ func TestImportsRunDown(t *testing.T) {
 		{"stream", "failure tally record sse framelog ledger bus httpio"},
 
 		// Only tests import these.
+		{"byhand", ""},
 		{"heaptest", ""},
 		{"vfs/vfstest", "vfs"},
 	}

@@ -1,3 +1,5 @@
+// Keeps cases 1 and 11 of docs/durability.md: no kill costs what was acknowledged or shown, or a watcher its place.
+
 package rampart_test
 
 import (

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/rampartlog/rampart"
 )
 
 // pipeListener is a listener whose connections are unbuffered pipes in memory.
@@ -140,32 +138,4 @@ func (w *watcher) ends() {
 	if got, err := w.frame(); got != "" || !errors.Is(err, io.EOF) {
 		w.t.Errorf("got %.300q (%v), want a clean end", got, err)
 	}
-}
-
-const approvalsFrame = "data: {\"type\":\"approvals\"}\n\n"
-
-func connectedFrame(id string) string {
-	return "data: {\"type\":\"connected\"}\nid: " + id + "\n\n"
-}
-
-func auditFrame(t testing.TB, c *rampart.AuditChain, e rampart.AuditEvent) string {
-	t.Helper()
-	rec, err := c.Get(context.Background(), e.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return "data: {\"type\":\"audit\",\"event\":" + string(rec) + "}\nid: " + position(e) + "\n\n"
-}
-
-func auditFrames(t testing.TB, c *rampart.AuditChain, events []rampart.AuditEvent) []string {
-	t.Helper()
-	var out []string
-	for _, e := range events {
-		out = append(out, auditFrame(t, c, e))
-	}
-	return out
-}
-
-func batchFrame(run, id string) string {
-	return "data: {\"type\":\"audit_batch\",\"run_id\":\"" + run + "\"}\nid: " + id + "\n\n"
 }

@@ -1,9 +1,11 @@
-package rampart_test
+// Keeps case 12 of docs/durability.md, and "The record" of docs/security.md: each kind of change has its verdict and place.
+
+package ledger_test
 
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,18 +15,28 @@ import (
 	"testing/fstest"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/failure"
+	"github.com/rampartlog/rampart/internal/ledger"
 )
 
-// rehash gives a line the hash that fits it, as somebody would who edits one
-// line and knows how lines are hashed.
-func rehash(line string) string {
-	body := hashMember.ReplaceAllString(line, "}")
-	return fmt.Sprintf(`%s,"hash":"%x"}`, strings.TrimSuffix(body, "}"), sha256.Sum256([]byte(body)))
+// appendBulk appends n events with requests of about size bytes, in one go.
+func appendBulk(t testing.TB, c *chain, n, size int) []rampart.AuditEvent {
+	t.Helper()
+	events := make([]rampart.AuditEvent, n)
+	for i := range events {
+		events[i] = event(i)
+		events[i].Request = json.RawMessage(fmt.Sprintf(`{"n":%d,"pad":"%s"}`, i, strings.Repeat("x", size)))
+	}
+	saved, err := c.AppendAll(context.Background(), events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return saved
 }
 
 func TestVerdictsAreToldApart(t *testing.T) {
 	dir := t.TempDir()
-	c := openChain(t, dir, rampart.AuditOptions{}.WithSegmentSize(2500))
+	c := openChain(t, dir, &ledger.Options{SegmentSize: 2500})
 	saved := appendN(t, c, 17)
 	files := segments(t, dir)
 	if len(files) < 3 {
@@ -37,73 +49,74 @@ func TestVerdictsAreToldApart(t *testing.T) {
 		})
 	}
 	last := len(files) - 1
-	anchor := func(i int) rampart.Anchor { return rampart.Anchor{ID: saved[i].ID, Hash: saved[i].Hash} }
+	anchor := func(i int) ledger.Anchor { return ledger.Anchor{ID: saved[i].ID, Hash: saved[i].Hash} }
 	tests := map[string]struct {
 		damage  func(f []string)
-		anchors []rampart.Anchor
-		want    rampart.Verdict
+		anchors []ledger.Anchor
+		want    ledger.Verdict
 		line    int // of the fault, 0: not in a line
 	}{
-		"untouched":              {func([]string) {}, nil, rampart.VerdictOK, 0},
-		"untouched, anchors":     {func([]string) {}, []rampart.Anchor{anchor(0), anchor(16), {ID: saved[5].ID, Hash: saved[5].Hash[:16]}, {ID: saved[6].ID}}, rampart.VerdictOK, 0},
-		"another hash":           {func([]string) {}, []rampart.Anchor{{ID: saved[3].ID, Hash: saved[4].Hash}}, rampart.VerdictTruncated, 0},
-		"unknown anchor":         {func([]string) {}, []rampart.Anchor{{ID: "01J9K8M7N6P500000000000000"}}, rampart.VerdictTruncated, 0},
-		"half a line at the end": {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, nil, rampart.VerdictTornTail, 0},
-		// Was called a torn tail, "never acknowledged", against the anchor's evidence.
-		"half a line at the end, anchor":        {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, []rampart.Anchor{anchor(16)}, rampart.VerdictTruncated, 0},
-		"half a line at the end, anchor before": {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, []rampart.Anchor{anchor(15)}, rampart.VerdictTornTail, 0},
-		"zeros at the end":                      {func(f []string) { edit(t, f[last], func(b []byte) []byte { return append(b, make([]byte, 99)...) }) }, nil, rampart.VerdictTornTail, 0},
-		"half a line in a full segment":         {func(f []string) { edit(t, f[0], func(b []byte) []byte { return b[:len(b)-9] }) }, nil, rampart.VerdictTampered, 0},
-		"last lines cut, no anchor":             {func(f []string) { change(f[last], func(l []string) []string { return l[:1] }) }, nil, rampart.VerdictOK, 0},
-		"last lines cut, anchor":                {func(f []string) { change(f[last], func(l []string) []string { return l[:1] }) }, []rampart.Anchor{anchor(16)}, rampart.VerdictTruncated, 0},
+		"untouched":              {func([]string) {}, nil, ledger.VerdictOK, 0},
+		"untouched, anchors":     {func([]string) {}, []ledger.Anchor{anchor(0), anchor(16), {ID: saved[5].ID, Hash: saved[5].Hash[:16]}, {ID: saved[6].ID}}, ledger.VerdictOK, 0},
+		"another hash":           {func([]string) {}, []ledger.Anchor{{ID: saved[3].ID, Hash: saved[4].Hash}}, ledger.VerdictTruncated, 0},
+		"unknown anchor":         {func([]string) {}, []ledger.Anchor{{ID: "01J9K8M7N6P500000000000000"}}, ledger.VerdictTruncated, 0},
+		"half a line at the end": {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, nil, ledger.VerdictTornTail, 0},
+		// This was called a torn tail, which is never acknowledged, against the
+		// anchor's evidence.
+		"half a line at the end, anchor":        {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, []ledger.Anchor{anchor(16)}, ledger.VerdictTruncated, 0},
+		"half a line at the end, anchor before": {func(f []string) { edit(t, f[last], func(b []byte) []byte { return b[:len(b)-9] }) }, []ledger.Anchor{anchor(15)}, ledger.VerdictTornTail, 0},
+		"zeros at the end":                      {func(f []string) { edit(t, f[last], func(b []byte) []byte { return append(b, make([]byte, 99)...) }) }, nil, ledger.VerdictTornTail, 0},
+		"half a line in a full segment":         {func(f []string) { edit(t, f[0], func(b []byte) []byte { return b[:len(b)-9] }) }, nil, ledger.VerdictTampered, 0},
+		"last lines cut, no anchor":             {func(f []string) { change(f[last], func(l []string) []string { return l[:1] }) }, nil, ledger.VerdictOK, 0},
+		"last lines cut, anchor":                {func(f []string) { change(f[last], func(l []string) []string { return l[:1] }) }, []ledger.Anchor{anchor(16)}, ledger.VerdictTruncated, 0},
 		"edited": {func(f []string) {
 			change(f[1], func(l []string) []string { l[1] = strings.Replace(l[1], "git status", "git statuz", 1); return l })
-		}, nil, rampart.VerdictTampered, 2},
+		}, nil, ledger.VerdictTampered, 2},
 		"edited, last of all": {func(f []string) {
 			edit(t, f[last], func(b []byte) []byte { i := bytes.LastIndex(b, []byte("status")); b[i] = 'S'; return b })
-		}, nil, rampart.VerdictTampered, -1},
+		}, nil, ledger.VerdictTampered, -1},
 		"edited and hashed again": {func(f []string) {
 			change(f[1], func(l []string) []string {
 				l[1] = rehash(strings.TrimSuffix(strings.Replace(l[1], "allow", "denyx", 1), "\n")) + "\n"
 				return l
 			})
-		}, nil, rampart.VerdictMissing, 3},
+		}, nil, ledger.VerdictMissing, 3},
 		"a member added": {func(f []string) {
 			change(f[0], func(l []string) []string {
 				l[0] = rehash(strings.TrimSuffix(strings.Replace(l[0], `"action":"allow"`, `"action":"allow","Action":"deny"`, 1), "\n")) + "\n"
 				return l
 			})
-		}, nil, rampart.VerdictTampered, 1},
+		}, nil, ledger.VerdictTampered, 1},
 		"white space": {func(f []string) {
 			change(f[0], func(l []string) []string { l[2] = strings.Replace(l[2], `,"tool"`, `, "tool"`, 1); return l })
-		}, nil, rampart.VerdictTampered, 3},
-		"dropped":                {func(f []string) { change(f[1], func(l []string) []string { return append(l[:1], l[2:]...) }) }, nil, rampart.VerdictMissing, 2},
-		"doubled":                {func(f []string) { change(f[1], func(l []string) []string { return append(l[:2], l[1:]...) }) }, nil, rampart.VerdictMissing, 0},
-		"swapped":                {func(f []string) { change(f[1], func(l []string) []string { l[1], l[2] = l[2], l[1]; return l }) }, nil, rampart.VerdictMissing, 2},
-		"blank line":             {func(f []string) { change(f[1], func(l []string) []string { l[1] += "\n"; return l }) }, nil, rampart.VerdictTampered, 3},
-		"first segment removed":  {func(f []string) { os.Remove(f[0]) }, nil, rampart.VerdictMissing, 0},
-		"middle segment removed": {func(f []string) { os.Remove(f[1]) }, nil, rampart.VerdictMissing, 0},
+		}, nil, ledger.VerdictTampered, 3},
+		"dropped":                {func(f []string) { change(f[1], func(l []string) []string { return append(l[:1], l[2:]...) }) }, nil, ledger.VerdictMissing, 2},
+		"doubled":                {func(f []string) { change(f[1], func(l []string) []string { return append(l[:2], l[1:]...) }) }, nil, ledger.VerdictMissing, 0},
+		"swapped":                {func(f []string) { change(f[1], func(l []string) []string { l[1], l[2] = l[2], l[1]; return l }) }, nil, ledger.VerdictMissing, 2},
+		"blank line":             {func(f []string) { change(f[1], func(l []string) []string { l[1] += "\n"; return l }) }, nil, ledger.VerdictTampered, 3},
+		"first segment removed":  {func(f []string) { os.Remove(f[0]) }, nil, ledger.VerdictMissing, 0},
+		"middle segment removed": {func(f []string) { os.Remove(f[1]) }, nil, ledger.VerdictMissing, 0},
 		"all removed, no anchor": {func(f []string) {
 			for _, name := range f {
 				os.Remove(name)
 			}
-		}, nil, rampart.VerdictOK, 0},
+		}, nil, ledger.VerdictOK, 0},
 		"all removed, anchor": {func(f []string) {
 			for _, name := range f {
 				os.Remove(name)
 			}
-		}, []rampart.Anchor{anchor(0)}, rampart.VerdictTruncated, 0},
-		"a directory in place of a segment": {func(f []string) { os.Remove(f[1]); os.Mkdir(f[1], 0o700) }, nil, rampart.VerdictUnreadable, 0},
+		}, []ledger.Anchor{anchor(0)}, ledger.VerdictTruncated, 0},
+		"a directory in place of a segment": {func(f []string) { os.Remove(f[1]); os.Mkdir(f[1], 0o700) }, nil, ledger.VerdictUnreadable, 0},
 	}
 	for name, tt := range tests {
 		dead := crashed(t, dir)
 		tt.damage(segments(t, dead))
-		r, err := rampart.VerifyChain(t.Context(), os.DirFS(dead), tt.anchors...)
+		r, err := verifyFS(t.Context(), os.DirFS(dead), tt.anchors...)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if r.Verdict != tt.want || r.OK() != (tt.want == rampart.VerdictOK) || (r.Fault == nil) != r.OK() {
+		if r.Verdict != tt.want || r.OK() != (tt.want == ledger.VerdictOK) || (r.Fault == nil) != r.OK() {
 			t.Errorf("%s: %s, want %s: %v", name, r.Verdict, tt.want, r.Fault)
 			continue
 		}
@@ -119,12 +132,13 @@ func TestVerdictsAreToldApart(t *testing.T) {
 	}
 }
 
-// What a disk left of a write of more than a block, 1 MiB, was taken for
-// tampering unless its hole was in the last one, and what is no hole of one
-// write for a torn tail when it was longer than two lines can be.
+// A write may be longer than a block of the verification, 1 MiB. What a disk
+// left of it was called tampering unless the hole was in the last block. A hole
+// longer than two lines can be was called a torn tail even where it began in an
+// earlier write.
 func TestTornWriteOfManyBlocks(t *testing.T) {
 	dir := t.TempDir()
-	c, err := rampart.OpenAuditChain(dir, &rampart.AuditOptions{Sync: rampart.SyncNever})
+	c, err := open(dir, &ledger.Options{Sync: ledger.SyncNever})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,19 +169,19 @@ func TestTornWriteOfManyBlocks(t *testing.T) {
 		b := []byte(whole)
 		clear(b[tt.from : tt.from+tt.size])
 		dead := write(t, map[string]string{name: string(b)})
-		r, err := rampart.VerifyChain(t.Context(), os.DirFS(dead))
+		r, err := verifyFS(t.Context(), os.DirFS(dead))
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := rampart.VerdictTornTail
+		want := ledger.VerdictTornTail
 		if tt.keeps < 0 {
-			want = rampart.VerdictTampered
+			want = ledger.VerdictTampered
 		}
 		if r.Verdict != want || r.Fault.Line != int(r.Events)+1 || tt.keeps >= 0 && r.Events != uint64(tt.keeps) {
 			t.Errorf("%s: %s after %d events, want %s: %v", hole, r.Verdict, r.Events, want, r.Fault)
 		}
-		var corrupt *rampart.CorruptError
-		c, err := rampart.OpenAuditChain(dead, &rampart.AuditOptions{Sync: rampart.SyncNever})
+		var corrupt *failure.CorruptError
+		c, err := open(dead, &ledger.Options{Sync: ledger.SyncNever})
 		if (err == nil) != (tt.keeps >= 0) || err != nil && (!errors.As(err, &corrupt) || corrupt.Line != r.Fault.Line) {
 			t.Errorf("%s: opened: %v", hole, err)
 		}
@@ -180,7 +194,7 @@ func TestTornWriteOfManyBlocks(t *testing.T) {
 	}
 }
 
-// A file that claims more than a chain writes was a torn tail to VerifyChain,
+// VerifyChain called a file that is longer than any log writes a torn tail,
 // while opening refuses it.
 func TestHugeTailIsNoTornTail(t *testing.T) {
 	dir := t.TempDir()
@@ -189,27 +203,27 @@ func TestHugeTailIsNoTornTail(t *testing.T) {
 	if err := os.Truncate(segments(t, dead)[0], 1<<43); err != nil {
 		t.Skip(err)
 	}
-	if v := verdictOf(t, dead); v != rampart.VerdictTampered {
+	if v := verdictOf(t, dead); v != ledger.VerdictTampered {
 		t.Error(v)
 	}
 }
 
-// A log that somebody cut behind the back of the chain that has it open was
-// called whole, or its end one that was never acknowledged.
+// Somebody cuts a log while it is open. Its verification called it whole, or
+// called its last line one that was never acknowledged.
 func TestVerifyKnowsHowFarTheLogWent(t *testing.T) {
-	for verdict, left := range map[rampart.Verdict]int{rampart.VerdictTruncated: 0, rampart.VerdictTampered: 100} {
+	for verdict, left := range map[ledger.Verdict]int{ledger.VerdictTruncated: 0, ledger.VerdictTampered: 100} {
 		dir := t.TempDir()
 		c := openChain(t, dir, nil)
 		saved := appendN(t, c, 3)
 		all := lines(t, dir)
 		edit(t, segments(t, dir)[0], func(b []byte) []byte { return b[:len(b)-len(all[2])-1+left] })
-		for _, a := range []rampart.Anchor{{ID: saved[0].ID}, {ID: saved[2].ID, Hash: saved[2].Hash[:16]}} {
+		for _, a := range []ledger.Anchor{{ID: saved[0].ID}, {ID: saved[2].ID, Hash: saved[2].Hash[:16]}} {
 			if r := verified(t, c, a); r.Verdict != verdict || r.Events != 2 || left == 0 && r.Fault.ID != saved[2].ID {
 				t.Errorf("%d bytes left of its last line: %+v", left, r)
 			}
 		}
 		edit(t, segments(t, dir)[0], func([]byte) []byte { return []byte(strings.Join(all, "\n") + "\n") })
-		if r := verified(t, c, rampart.Anchor{ID: saved[2].ID, Hash: saved[1].Hash}); r.Verdict != rampart.VerdictTruncated {
+		if r := verified(t, c, ledger.Anchor{ID: saved[2].ID, Hash: saved[1].Hash}); r.Verdict != ledger.VerdictTruncated {
 			t.Errorf("the head with another hash: %+v", r)
 		}
 	}
@@ -227,8 +241,8 @@ func TestVerifyLeavesOutWhatIsNotYetVisible(t *testing.T) {
 }
 
 func TestMalformedAnchorsAreRefused(t *testing.T) {
-	for _, a := range []rampart.Anchor{{ID: ""}, {ID: "x"}, {ID: "01J9K8M7N6P500000000000000", Hash: "zz"}, {ID: "01J9K8M7N6P500000000000000", Hash: "abc"}} {
-		if _, err := rampart.VerifyChain(t.Context(), fstest.MapFS{}, a); !errors.Is(err, rampart.ErrInvalid) {
+	for _, a := range []ledger.Anchor{{ID: ""}, {ID: "x"}, {ID: "01J9K8M7N6P500000000000000", Hash: "zz"}, {ID: "01J9K8M7N6P500000000000000", Hash: "abc"}} {
+		if _, err := verifyFS(t.Context(), fstest.MapFS{}, a); !errors.Is(err, failure.ErrInvalid) {
 			t.Errorf("%+v: %v", a, err)
 		}
 	}
@@ -246,8 +260,8 @@ func (b brokenFS) Open(name string) (fs.File, error) {
 func TestUnreadableIsAVerdict(t *testing.T) {
 	dir := t.TempDir()
 	appendN(t, openChain(t, dir, nil), 1)
-	r, err := rampart.VerifyChain(t.Context(), brokenFS{os.DirFS(dir)})
-	if err != nil || r.Verdict != rampart.VerdictUnreadable || !strings.Contains(r.Fault.Found, "input/output") {
+	r, err := verifyFS(t.Context(), brokenFS{os.DirFS(dir)})
+	if err != nil || r.Verdict != ledger.VerdictUnreadable || !strings.Contains(r.Fault.Found, "input/output") {
 		t.Errorf("%+v %v", r, err)
 	}
 }
@@ -257,7 +271,7 @@ func TestVerifyEndsWithItsContext(t *testing.T) {
 	appendN(t, openChain(t, dir, nil), 5)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := rampart.VerifyChain(ctx, os.DirFS(dir)); !errors.Is(err, context.Canceled) {
+	if _, err := verifyFS(ctx, os.DirFS(dir)); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }

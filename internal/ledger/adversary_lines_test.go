@@ -1,4 +1,6 @@
-package rampart_test
+// Keeps "The record" of docs/security.md: no line is edited, moved, dropped or doubled unnamed, and anchors show a cut.
+
+package ledger_test
 
 import (
 	"encoding/json"
@@ -9,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/byhand"
+	"github.com/rampartlog/rampart/internal/ledger"
 )
 
 // goldenWhole is the log that the tests of this file tamper with.
@@ -57,32 +61,32 @@ func (x logTexts) relink(lines []logLine, k int) logFiles {
 	return x.files()
 }
 
-func (l logLine) anchor() rampart.Anchor {
+func (l logLine) anchor() ledger.Anchor {
 	r := rampart.Record(strings.TrimSuffix(l.text, "\n"))
-	return rampart.Anchor{ID: r.ID(), Hash: r.Hash()}
+	return ledger.Anchor{ID: r.ID(), Hash: r.Hash()}
 }
 
-// found wants a verdict, in a segment and line, from VerifyChain; its agreement
-// by hand; and of opening the same place, or one behind it, as it does not read
-// all of the segments before the last, nor count their lines.
-func found(t *testing.T, what string, l logFiles, verdict rampart.Verdict, segment string, line int) {
+// found wants VerifyFS to give that verdict for that segment and line, and the
+// verification by hand to agree. Opening must name the same place or a later
+// one: it neither reads nor counts all lines of the segments before the last.
+func found(t *testing.T, what string, l logFiles, verdict ledger.Verdict, segment string, line int) {
 	t.Helper()
 	r := l.verify(t)
 	if r.Verdict != verdict || r.OK() != (r.Fault == nil) || !r.OK() && (r.Fault.Segment != segment || r.Fault.Line != line) {
 		t.Errorf("%s: %s %v, want %s in %s line %d", what, r.Verdict, r.Fault, verdict, segment, line)
 		return
 	}
-	if err := byHand(l); (err == nil) != r.OK() {
+	if err := byhand.Check(l); (err == nil) != r.OK() {
 		t.Errorf("%s: %s %v, and by hand %v", what, r.Verdict, r.Fault, err)
 	}
 	c, corrupt := openMem(t, l.disk(t))
 	switch {
 	case corrupt != nil:
-		if r.OK() || r.Verdict == rampart.VerdictTornTail || corrupt.Segment < segment || corrupt.Segment == segment && corrupt.Line != line && line > 0 {
+		if r.OK() || r.Verdict == ledger.VerdictTornTail || corrupt.Segment < segment || corrupt.Segment == segment && corrupt.Line != line && line > 0 {
 			t.Errorf("%s: opened: %v, want %s in %s line %d", what, corrupt, verdict, segment, line)
 		}
 		return
-	case r.Verdict == rampart.VerdictTornTail:
+	case r.Verdict == ledger.VerdictTornTail:
 		if s := c.Stats(); s.Torn == 0 || s.Events != r.Events || !verified(t, c).OK() {
 			t.Errorf("%s: opened: %+v, want a torn tail cut off", what, s)
 		}
@@ -96,15 +100,15 @@ func found(t *testing.T, what string, l logFiles, verdict rampart.Verdict, segme
 	c.Close()
 }
 
-// rewritten wants a log that was written anew from a line on to be whole, but
-// for whoever noted down that line, or one after it.
+// rewritten wants a log that somebody wrote anew from a line on to be whole, but
+// not with an anchor of that line or a later one.
 func rewritten(t *testing.T, what string, l logFiles, lines []logLine, from int) {
 	t.Helper()
 	if r := l.verify(t); !r.OK() {
 		t.Errorf("%s: %s %v, want ok", what, r.Verdict, r.Fault)
 		return
 	}
-	if err := byHand(l); err != nil {
+	if err := byhand.Check(l); err != nil {
 		t.Errorf("%s: by hand: %v", what, err)
 	}
 	for i, line := range lines {
@@ -112,9 +116,9 @@ func rewritten(t *testing.T, what string, l logFiles, lines []logLine, from int)
 		if i%2 == 0 {
 			a.Hash = a.Hash[:16]
 		}
-		want := rampart.VerdictOK
+		want := ledger.VerdictOK
 		if i >= from {
-			want = rampart.VerdictTruncated
+			want = ledger.VerdictTruncated
 		}
 		if r := l.verify(t, a); r.Verdict != want {
 			t.Errorf("%s: %s with the anchor of line %d, want %s", what, r.Verdict, i+1, want)
@@ -143,15 +147,15 @@ func TestEveryLineMovedIsFound(t *testing.T) {
 		case l == end:
 			rewritten(t, what("dropped"), dropped, lines, k)
 		case l.last: // the next segment's name counts one more
-			found(t, what("dropped"), dropped, rampart.VerdictMissing, segmentName(k+1), 0)
+			found(t, what("dropped"), dropped, ledger.VerdictMissing, segmentName(k+1), 0)
 		default:
-			found(t, what("dropped"), dropped, rampart.VerdictMissing, l.segment, l.n)
+			found(t, what("dropped"), dropped, ledger.VerdictMissing, l.segment, l.n)
 		}
-		found(t, what("doubled"), insert(l, true, l.text), rampart.VerdictMissing, l.segment, l.n+1)
-		found(t, what("doubled at the end"), insert(end, true, l.text), rampart.VerdictMissing, end.segment, end.n+1)
+		found(t, what("doubled"), insert(l, true, l.text), ledger.VerdictMissing, l.segment, l.n+1)
+		found(t, what("doubled at the end"), insert(end, true, l.text), ledger.VerdictMissing, end.segment, end.n+1)
 		for _, other := range lines {
 			if other.first && other != l {
-				found(t, what("doubled before "+other.segment), insert(other, false, l.text), rampart.VerdictMissing, other.segment, 1)
+				found(t, what("doubled before "+other.segment), insert(other, false, l.text), ledger.VerdictMissing, other.segment, 1)
 			}
 		}
 		for _, distance := range []int{1, 2, 7} {
@@ -159,17 +163,18 @@ func TestEveryLineMovedIsFound(t *testing.T) {
 				x := textsOf(lines)
 				x.set(l, lines[k+distance].text)
 				x.set(lines[k+distance], l.text)
-				found(t, what(fmt.Sprintf("swapped with line %d", k+1+distance)), x.files(), rampart.VerdictMissing, l.segment, l.n)
+				found(t, what(fmt.Sprintf("swapped with line %d", k+1+distance)), x.files(), ledger.VerdictMissing, l.segment, l.n)
 			}
 		}
-		found(t, what("cut before"), insert(l, false, "\n"), rampart.VerdictTampered, l.segment, l.n)
+		found(t, what("cut before"), insert(l, false, "\n"), ledger.VerdictTampered, l.segment, l.n)
 	}
-	found(t, "a blank line at the end", insert(end, true, "\n"), rampart.VerdictTampered, end.segment, end.n+1)
-	found(t, "as it was", stored, rampart.VerdictOK, "", 0)
+	found(t, "a blank line at the end", insert(end, true, "\n"), ledger.VerdictTampered, end.segment, end.n+1)
+	found(t, "as it was", stored, ledger.VerdictOK, "", 0)
 }
 
-// Who edits one line and hashes it again breaks the next one's link; who does so
-// with the last one, or with all that follow, is found by anchors alone.
+// Somebody who edits a line and hashes it again breaks the link of the next
+// line. An edit of the last line, or of all lines from one on, is shown by
+// anchors alone.
 func TestEveryLineEditedAndHashedAgain(t *testing.T) {
 	_, lines := goldenWhole(t)
 	edits := map[string]func(string) string{
@@ -192,11 +197,11 @@ func TestEveryLineEditedAndHashedAgain(t *testing.T) {
 			what := fmt.Sprintf("%s of line %d", name, k+1)
 			x := textsOf(lines)
 			x.set(l, edited)
-			found(t, what, x.files(), rampart.VerdictTampered, l.segment, l.n)
+			found(t, what, x.files(), ledger.VerdictTampered, l.segment, l.n)
 			x.set(l, rehash(strings.TrimSuffix(edited, "\n"))+"\n")
 			if k+1 < len(lines) {
 				next := lines[k+1]
-				found(t, what+", hashed again", x.files(), rampart.VerdictMissing, next.segment, next.n)
+				found(t, what+", hashed again", x.files(), ledger.VerdictMissing, next.segment, next.n)
 			} else {
 				rewritten(t, what+", hashed again", x.files(), lines, k)
 			}
@@ -207,7 +212,8 @@ func TestEveryLineEditedAndHashedAgain(t *testing.T) {
 	}
 }
 
-// What a linked and hashed line says of its place is held against its neighbours.
+// A line may be linked and hashed right, and its id is still held against its
+// neighbours'.
 func TestIdsAltered(t *testing.T) {
 	_, lines := goldenWhole(t)
 	for k, l := range lines {
@@ -219,22 +225,22 @@ func TestIdsAltered(t *testing.T) {
 		}
 		what := fmt.Sprintf("id of line %d: ", k+1)
 		if k > 0 {
-			found(t, what+"that before", alter(lines[k-1].anchor().ID), rampart.VerdictMissing, l.segment, l.n)
-			found(t, what+"the least", alter("00000000000000000000000000"), rampart.VerdictMissing, l.segment, l.n)
+			found(t, what+"that before", alter(lines[k-1].anchor().ID), ledger.VerdictMissing, l.segment, l.n)
+			found(t, what+"the least", alter("00000000000000000000000000"), ledger.VerdictMissing, l.segment, l.n)
 		}
 		if k+1 < len(lines) {
 			next := lines[k+1]
-			found(t, what+"the greatest", alter("7ZZZZZZZZZZZZZZZZZZZZZZZZZ"), rampart.VerdictMissing, next.segment, next.n)
-			found(t, what+"the next one's", alter(next.anchor().ID), rampart.VerdictMissing, next.segment, next.n)
+			found(t, what+"the greatest", alter("7ZZZZZZZZZZZZZZZZZZZZZZZZZ"), ledger.VerdictMissing, next.segment, next.n)
+			found(t, what+"the next one's", alter(next.anchor().ID), ledger.VerdictMissing, next.segment, next.n)
 		}
 		for _, bad := range []string{"8ZZZZZZZZZZZZZZZZZZZZZZZZZ", strings.ToLower(id), id[:25], id + "0", strings.Replace(id, "0", "O", 1)} {
-			found(t, what+bad, alter(bad), rampart.VerdictTampered, l.segment, l.n)
+			found(t, what+bad, alter(bad), ledger.VerdictTampered, l.segment, l.n)
 		}
 		rewritten(t, what+"another", alter(id[:25]+string("0123456789ABCDEFGHJKMNPQRSTVWXYZ"[(strings.IndexByte("0123456789ABCDEFGHJKMNPQRSTVWXYZ", id[25])+1)%32])), lines, k)
 	}
 }
 
-// object is one of a line, with where its members stand.
+// object is an object within a line, and where its members stand.
 type object struct {
 	path    string
 	end     int // of its closing brace
@@ -246,7 +252,7 @@ type span struct {
 	from, to int
 }
 
-// objectsOf are the objects of a line at every depth.
+// objectsOf returns the objects of a line, at every depth.
 func objectsOf(t *testing.T, line string) (out []object) {
 	d := json.NewDecoder(strings.NewReader(line))
 	d.UseNumber()
@@ -282,8 +288,8 @@ func objectsOf(t *testing.T, line string) (out []object) {
 	return out
 }
 
-// free reports whether only an anchor holds what stands there: what is within
-// request and approval is anybody's who can write the log anew.
+// free reports whether anything may stand at that path. Request and approval are
+// kept as they came: only an anchor shows that one was written anew.
 func free(path string) bool {
 	return strings.HasPrefix(path, "/request") || strings.HasPrefix(path, "/approval")
 }
@@ -303,19 +309,19 @@ func TestEveryMemberTamperedWith(t *testing.T) {
 			x := textsOf(lines)
 			x.set(l, edited+"\n")
 			plain := x.files()
-			if r := plain.verify(t); r.Verdict != rampart.VerdictTampered || r.Fault.Segment != l.segment || r.Fault.Line != l.n || byHand(plain) == nil {
+			if r := plain.verify(t); r.Verdict != ledger.VerdictTampered || r.Fault.Segment != l.segment || r.Fault.Line != l.n || byhand.Check(plain) == nil {
 				t.Errorf("%s: %s %v, want line %d tampered", what, r.Verdict, r.Fault, l.n)
 			}
 			r := x.relink(lines, k).verify(t)
-			err := byHand(x.files())
+			err := byhand.Check(x.files())
 			switch {
 			case !legal && !free(path):
-				if r.Verdict != rampart.VerdictTampered || r.Fault.Segment != l.segment || r.Fault.Line != l.n || err == nil {
+				if r.Verdict != ledger.VerdictTampered || r.Fault.Segment != l.segment || r.Fault.Line != l.n || err == nil {
 					t.Errorf("%s, all hashed again: %s %v, by hand %v; want line %d tampered", what, r.Verdict, r.Fault, err, l.n)
 				}
 			case !r.OK() || err != nil:
 				t.Errorf("%s, all hashed again: %s %v, by hand %v; want ok", what, r.Verdict, r.Fault, err)
-			case x.files().verify(t, l.anchor()).Verdict != rampart.VerdictTruncated:
+			case x.files().verify(t, l.anchor()).Verdict != ledger.VerdictTruncated:
 				t.Errorf("%s, all hashed again: an anchor does not show it", what)
 			}
 		}
@@ -347,7 +353,7 @@ func TestEveryMemberTamperedWith(t *testing.T) {
 				}
 				tampered("a member at the end", o.path, line[:o.end]+comma+`"zz":{}`+line[o.end:], false)
 			} else {
-				found(t, "a member after the hash", textsOf(lines).with(l, line[:o.end]+`,"zz":0}`), rampart.VerdictTampered, l.segment, l.n)
+				found(t, "a member after the hash", textsOf(lines).with(l, line[:o.end]+`,"zz":0}`), ledger.VerdictTampered, l.segment, l.n)
 			}
 		}
 	}
@@ -359,7 +365,8 @@ func (x logTexts) with(l logLine, line string) logFiles {
 	return x.files()
 }
 
-// White space may stand nowhere, though JSON allows it.
+// White space that JSON allows is refused wherever it stands. Within request and
+// approval, once the log was hashed anew, an anchor alone shows it.
 func TestWhiteSpaceAtEveryLegalPosition(t *testing.T) {
 	_, lines := goldenWhole(t)
 	cases := 0
@@ -385,15 +392,15 @@ func TestWhiteSpaceAtEveryLegalPosition(t *testing.T) {
 				x.set(l, spaced+"\n")
 				r := x.files().verify(t)
 				what := fmt.Sprintf("line %d, space at byte %d", k+1, at)
-				if r.Verdict != rampart.VerdictTampered || r.Fault.Segment != l.segment || r.Fault.Line != l.n {
+				if r.Verdict != ledger.VerdictTampered || r.Fault.Segment != l.segment || r.Fault.Line != l.n {
 					t.Errorf("%s: %s %v", what, r.Verdict, r.Fault)
 				}
 				free := slices.ContainsFunc(inside, func(s span) bool { return s.from < at && at < s.to })
 				r = x.relink(lines, k).verify(t)
-				if err := byHand(x.files()); r.OK() != free || !free && (r.Verdict != rampart.VerdictTampered || r.Fault.Segment != l.segment || r.Fault.Line != l.n) || (err == nil) != free {
+				if err := byhand.Check(x.files()); r.OK() != free || !free && (r.Verdict != ledger.VerdictTampered || r.Fault.Segment != l.segment || r.Fault.Line != l.n) || (err == nil) != free {
 					t.Errorf("%s, all hashed again: %s %v, by hand %v", what, r.Verdict, r.Fault, err)
 				}
-				if free && x.files().verify(t, l.anchor()).Verdict != rampart.VerdictTruncated {
+				if free && x.files().verify(t, l.anchor()).Verdict != ledger.VerdictTruncated {
 					t.Errorf("%s, all hashed again: an anchor does not show it", what)
 				}
 			}
@@ -405,34 +412,35 @@ func TestWhiteSpaceAtEveryLegalPosition(t *testing.T) {
 	t.Logf("%d cases", cases)
 }
 
-// escaped reports whether a backslash takes the quote at that place its meaning.
+// escaped reports whether an odd number of backslashes stands before the quote
+// at that place.
 func escaped(line string, at int) bool {
 	n := len(line[:at]) - len(strings.TrimRight(line[:at], `\`))
 	return n%2 == 1
 }
 
-// What editors and copying do to a file of lines.
+// Editors and copying change the ends of lines, and each such change is named.
 func TestEveryLineEndTamperedWith(t *testing.T) {
 	_, lines := goldenWhole(t)
 	for k, l := range lines {
 		live := k >= len(lines)-5 // in the last write
 		line := strings.TrimSuffix(l.text, "\n")
-		at := func(what, text string, verdict rampart.Verdict) {
+		at := func(what, text string, verdict ledger.Verdict) {
 			x := textsOf(lines)
 			x.set(l, text)
 			found(t, fmt.Sprintf("line %d: %s", k+1, what), x.files(), verdict, l.segment, l.n)
 		}
-		at("CRLF", line+"\r\n", rampart.VerdictTampered)
-		at("space", line+" \n", rampart.VerdictTampered)
-		at("BOM", "\uFEFF"+l.text, rampart.VerdictTampered)
-		at("upper-case hash", strings.ToUpper(line[len(line)-66:])+"\n", rampart.VerdictTampered)
-		at("upper-case hash in its place", line[:len(line)-66]+strings.ToUpper(line[len(line)-66:])+"\n", rampart.VerdictTampered)
-		zeros, unended := rampart.VerdictTampered, rampart.VerdictTampered
+		at("CRLF", line+"\r\n", ledger.VerdictTampered)
+		at("space", line+" \n", ledger.VerdictTampered)
+		at("BOM", "\uFEFF"+l.text, ledger.VerdictTampered)
+		at("upper-case hash", strings.ToUpper(line[len(line)-66:])+"\n", ledger.VerdictTampered)
+		at("upper-case hash in its place", line[:len(line)-66]+strings.ToUpper(line[len(line)-66:])+"\n", ledger.VerdictTampered)
+		zeros, unended := ledger.VerdictTampered, ledger.VerdictTampered
 		if live {
-			zeros = rampart.VerdictTornTail
+			zeros = ledger.VerdictTornTail
 		}
 		if l == lines[len(lines)-1] {
-			unended = rampart.VerdictTornTail
+			unended = ledger.VerdictTornTail
 		}
 		at("NUL", line+"\x00\n", zeros)
 		at("NUL before", "\x00"+line+"\n", zeros)
@@ -440,8 +448,8 @@ func TestEveryLineEndTamperedWith(t *testing.T) {
 	}
 }
 
-// A line of more than 1 MiB, which no chain writes, was ok to VerifyChain, and
-// refused by opening.
+// VerifyChain took a line of more than 1 MiB, which no log writes and opening
+// refuses.
 func TestLineLongerThanAnEventCanBe(t *testing.T) {
 	_, lines := goldenWhole(t)
 	for _, k := range []int{0, 4, len(lines) - 1} {
@@ -451,16 +459,16 @@ func TestLineLongerThanAnEventCanBe(t *testing.T) {
 			x := textsOf(lines)
 			x.set(l, strings.Replace(l.text, `"request":{`, `"request":{"pad":"`+pad+more+`",`, 1))
 			if long := x.relink(lines, k); more == "" {
-				found(t, fmt.Sprintf("line %d as long as can be", k+1), long, rampart.VerdictOK, "", 0)
+				found(t, fmt.Sprintf("line %d as long as can be", k+1), long, ledger.VerdictOK, "", 0)
 			} else {
-				found(t, fmt.Sprintf("line %d with a byte more", k+1), long, rampart.VerdictTampered, l.segment, l.n)
+				found(t, fmt.Sprintf("line %d with a byte more", k+1), long, ledger.VerdictTampered, l.segment, l.n)
 			}
 		}
 	}
 }
 
-// A log cut off at any byte, the later segments with it, is whole, or has a torn
-// tail, and who noted down an event that is gone knows that it was cut.
+// A log that is cut off at any byte, and has no later segments, is whole or has
+// a torn tail. An anchor of an event that is gone shows the cut.
 func TestCutAtEveryByte(t *testing.T) {
 	stored, lines := goldenWhole(t)
 	for k, l := range lines {
@@ -468,7 +476,7 @@ func TestCutAtEveryByte(t *testing.T) {
 			t.Parallel()
 			short := l.anchor()
 			short.Hash = short.Hash[:16]
-			ok, torn := stored.upTo(t, k, rampart.VerdictOK), stored.upTo(t, k, rampart.VerdictTornTail)
+			ok, torn := stored.upTo(t, k, ledger.VerdictOK), stored.upTo(t, k, ledger.VerdictTornTail)
 			for cut := 0; cut < len(l.text); cut += every {
 				damaged := stored.with(l.segment, []byte(stored[l.segment][:l.offset+cut]))
 				for _, name := range stored.names() {
@@ -485,8 +493,8 @@ func TestCutAtEveryByte(t *testing.T) {
 						t.Fatalf("%d bytes left of the line: %s with the anchor of the one before", cut, r.Verdict)
 					}
 				}
-				for _, a := range []rampart.Anchor{l.anchor(), short, lines[len(lines)-1].anchor(), {ID: l.anchor().ID}} {
-					if r := damaged.verify(t, a); r.Verdict != rampart.VerdictTruncated || r.Fault.ID != a.ID {
+				for _, a := range []ledger.Anchor{l.anchor(), short, lines[len(lines)-1].anchor(), {ID: l.anchor().ID}} {
+					if r := damaged.verify(t, a); r.Verdict != ledger.VerdictTruncated || r.Fault.ID != a.ID {
 						t.Fatalf("%d bytes left of the line: %s %v with the anchor %v", cut, r.Verdict, r.Fault, a)
 					}
 				}

@@ -1,5 +1,5 @@
 //go:build !race
 
-package rampart_test
+package ledger_test
 
 const every = 1

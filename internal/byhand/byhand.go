@@ -1,9 +1,13 @@
-package rampart_test
+// Package byhand checks lines and logs as docs/format.md says, and imports
+// nothing of the library: tests hold the library's own verification against it.
+// Only tests import it.
+package byhand
 
 import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -12,8 +16,8 @@ import (
 	"unicode/utf8"
 )
 
-// What docs/format.md says of a line, up to request, from there up to approval,
-// and what follows.
+// The forms that docs/format.md gives a line: up to its request, between request
+// and approval, and behind approval.
 var (
 	text     = `"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"`
 	word     = `"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})+"` // of a member that is left out when empty
@@ -28,37 +32,41 @@ var (
 	lineTail = regexp.MustCompile(`^,"prev_hash":"([0-9a-f]{64})","hash":"([0-9a-f]{64})"\}$`)
 )
 
-// handLine is what the links of a line are, and whether it is good by itself.
-type handLine struct {
-	id, prev, hash string
-	bad            string
+// Line is what links a line to others, and what is wrong with it by itself.
+type Line struct {
+	ID, PrevHash, Hash string
+	Bad                string // empty when it is good
 }
 
-// handKnown has what came of the golden logs' own lines, which come over and over.
-var handKnown sync.Map
+// known holds the outcome for each line that was given to Remember.
+var known sync.Map
 
-func lineByHand(line string) (l handLine) {
-	if known, ok := handKnown.Load(line); ok {
-		return known.(handLine)
+// Remember makes Parse and Check faster for a line that they will see often.
+func Remember(line string) { known.Store(line, Parse(line)) }
+
+// Parse checks a line, without its newline, by itself.
+func Parse(line string) (l Line) {
+	if l, ok := known.Load(line); ok {
+		return l.(Line)
 	}
-	rest, outside := line, "" // of request and approval
+	rest, outside := line, "" // what was not looked at yet; what stands outside request and approval
 	next := func(form *regexp.Regexp) []string {
 		m := form.FindStringSubmatch(rest)
 		if m == nil {
-			l.bad = fmt.Sprintf("at byte %d", len(line)-len(rest))
+			l.Bad = fmt.Sprintf("at byte %d", len(line)-len(rest))
 			return make([]string, 4)
 		}
 		outside, rest = outside+m[0], rest[len(m[0]):]
 		return m
 	}
 	object := func() {
-		n := objectByHand(rest)
+		n := objectLen(rest)
 		if n == 0 {
-			l.bad = fmt.Sprintf("no object at byte %d", len(line)-len(rest))
+			l.Bad = fmt.Sprintf("no object at byte %d", len(line)-len(rest))
 		}
 		rest = rest[n:]
 	}
-	l.id = next(lineHead)[1]
+	l.ID = next(lineHead)[1]
 	object()
 	numbers := next(lineDecision)[1:]
 	const approval = `,"approval":`
@@ -67,27 +75,27 @@ func lineByHand(line string) (l handLine) {
 		object()
 	}
 	m := next(lineTail)
-	l.prev, l.hash = m[1], m[2]
+	l.PrevHash, l.Hash = m[1], m[2]
 	for _, n := range numbers {
 		if _, err := strconv.ParseInt(n, 10, 64); err != nil && n != "" {
-			l.bad = err.Error()
+			l.Bad = err.Error()
 		}
 	}
-	switch body := strings.TrimSuffix(line, `,"hash":"`+l.hash+`"}`) + "}"; {
-	case l.bad != "":
+	switch body := strings.TrimSuffix(line, `,"hash":"`+l.Hash+`"}`) + "}"; {
+	case l.Bad != "":
 	case !utf8.ValidString(outside):
-		l.bad = "not UTF-8"
+		l.Bad = "not UTF-8"
 	case len(line) > 1<<20:
-		l.bad = "longer than 1 MiB"
-	case fmt.Sprintf("%x", sha256.Sum256([]byte(body))) != l.hash:
-		l.bad = "hash"
+		l.Bad = "longer than 1 MiB"
+	case fmt.Sprintf("%x", sha256.Sum256([]byte(body))) != l.Hash:
+		l.Bad = "hash"
 	}
 	return l
 }
 
-// objectByHand is the length of the object that s begins with, 0 if there is
-// none: its quotes and brackets are in pairs, at most 64 deep.
-func objectByHand(s string) int {
+// objectLen is the length of the object that s begins with, 0 if there is none.
+// It looks at quotes and brackets alone: they come in pairs, at most 64 deep.
+func objectLen(s string) int {
 	if !strings.HasPrefix(s, "{") {
 		return 0
 	}
@@ -115,9 +123,8 @@ func objectByHand(s string) int {
 	return 0
 }
 
-// byHand says why a log is not whole. It knows what docs/format.md says, and
-// nothing of the library.
-func byHand(log logFiles) error {
+// Check says why the log with those files, by name, is not whole.
+func Check(log map[string]string) error {
 	var pruned struct {
 		Records  int
 		LastID   string `json:"last_id"`
@@ -127,9 +134,9 @@ func byHand(log logFiles) error {
 	statement, wasPruned := log["PRUNED"]
 	if wasPruned {
 		line, whole := strings.CutSuffix(statement, "\n")
-		l := lineByHand(line)
-		if l.bad != "" || !whole {
-			return fmt.Errorf("PRUNED: %s", l.bad)
+		l := Parse(line)
+		if l.Bad != "" || !whole {
+			return fmt.Errorf("PRUNED: %s", l.Bad)
 		}
 		var e struct {
 			Agent, Tool string
@@ -144,9 +151,10 @@ func byHand(log logFiles) error {
 			return fmt.Errorf("PRUNED: %v", err)
 		}
 	}
-	names := slices.DeleteFunc(log.names(), func(name string) bool {
-		n, err := strconv.Atoi(strings.TrimSuffix(name, ".jsonl"))
-		return err != nil || len(name) != 26 || n <= pruned.Records
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(log)), func(name string) bool {
+		number, segment := strings.CutSuffix(name, ".jsonl")
+		n, err := strconv.Atoi(number)
+		return !segment || err != nil || len(name) != 26 || n <= pruned.Records
 	})
 	next, prev, last, stated := pruned.Records+1, pruned.LastHash, pruned.LastID, false
 	for _, name := range names {
@@ -156,18 +164,18 @@ func byHand(log logFiles) error {
 		for line := range strings.Lines(log[name]) {
 			stated = stated || line == statement
 			line, whole := strings.CutSuffix(line, "\n")
-			l := lineByHand(line)
+			l := Parse(line)
 			switch {
-			case l.bad != "":
-				return fmt.Errorf("event %d: %s", next, l.bad)
+			case l.Bad != "":
+				return fmt.Errorf("event %d: %s", next, l.Bad)
 			case !whole:
 				return fmt.Errorf("event %d: cut off", next)
-			case l.prev != prev:
+			case l.PrevHash != prev:
 				return fmt.Errorf("event %d: prev_hash", next)
-			case l.id <= last:
+			case l.ID <= last:
 				return fmt.Errorf("event %d: id", next)
 			}
-			next, prev, last = next+1, l.hash, l.id
+			next, prev, last = next+1, l.Hash, l.ID
 		}
 	}
 	if wasPruned && !stated {

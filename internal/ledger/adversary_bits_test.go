@@ -1,4 +1,6 @@
-package rampart_test
+// Keeps "The record" of docs/security.md: any change within it is named, down to the bit.
+
+package ledger_test
 
 import (
 	"context"
@@ -11,6 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/byhand"
+	"github.com/rampartlog/rampart/internal/failure"
+	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
@@ -36,8 +41,8 @@ func (l logFiles) lines() (out []logLine) {
 	return out
 }
 
-// upTo is the report on a log that is good up to its line k, counted from 0.
-func (l logFiles) upTo(t testing.TB, k int, v rampart.Verdict) rampart.Report {
+// upTo is the report on a log whose first k lines are good.
+func (l logFiles) upTo(t testing.TB, k int, v ledger.Verdict) ledger.Report {
 	r := l.verify(t)
 	lines := l.lines()
 	r.Verdict, r.Events = v, uint64(k)
@@ -48,8 +53,9 @@ func (l logFiles) upTo(t testing.TB, k int, v rampart.Verdict) rampart.Report {
 	return r
 }
 
-// at says what is wrong with a report that should have that verdict, on line.
-func (line logLine) at(r, want rampart.Report) string {
+// at says how a report differs from want with a fault in that line, or
+// returns "".
+func (line logLine) at(r, want ledger.Report) string {
 	f := r.Fault
 	r.Fault = nil
 	if r == want && f != nil && f.Segment == line.segment && f.Line == line.n && f.Offset == int64(line.offset) && f.Expected != "" && f.Found != "" {
@@ -58,11 +64,11 @@ func (line logLine) at(r, want rampart.Report) string {
 	return fmt.Sprintf("%+v %v\nwant %+v in %s line %d (byte %d)", r, f, want, line.segment, line.n, line.offset)
 }
 
-// openMem opens a log, unless it is corrupt.
-func openMem(t testing.TB, fs *vfstest.FS) (*rampart.AuditChain, *rampart.CorruptError) {
+// openMem opens a log, or returns the fault for which opening refuses it.
+func openMem(t testing.TB, fs *vfstest.FS) (*chain, *failure.CorruptError) {
 	t.Helper()
-	c, err := rampart.OpenAuditChain("", rampart.AuditOptions{Sync: rampart.SyncNever}.WithSegmentSize(goldenSegment).WithFS(fs))
-	var corrupt *rampart.CorruptError
+	c, err := open("", &ledger.Options{Sync: ledger.SyncNever, SegmentSize: goldenSegment, FS: fs})
+	var corrupt *failure.CorruptError
 	if err != nil && !errors.As(err, &corrupt) {
 		t.Fatal(err)
 	}
@@ -81,13 +87,15 @@ var closings = []struct {
 	{"no sidecars", logFiles.unindexed, func(line logLine, live bool) bool { return line.first || line.last || live }},
 }
 
-// A changed bit is found in the line that holds it; one of a newline in the line
-// that this ended. Opening finds it in what it reads. What it does not read, the
-// open log's own verification finds, and readers are given the other lines as
-// they are, and the changed one as an error or with a hash that does not fit.
+// Verification finds a changed bit in the line that holds it, and that of a
+// newline in the line which the newline ended. Opening finds it in the lines
+// that opening reads. In any other line the open log's own verification finds
+// it; readers get all other lines as they were written, and for the changed one
+// an error or a hash that does not fit.
 //
-// These alone may be a torn tail: the very last newline, and a space or an @ of
-// the last write that became a zero. They are cut off, unless the log was closed.
+// Three changes alone may be a torn tail: one of the very last newline, and a
+// space or an @ of the last write that became a zero. Opening cuts them off,
+// unless the log was closed.
 func TestEveryFlippedBitIsFound(t *testing.T) {
 	for _, g := range goldenLogs {
 		stored := golden(t, g.name)
@@ -96,7 +104,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 			live := line.segment == lines[len(lines)-1].segment
 			t.Run(fmt.Sprint(g.name, line.before+1), func(t *testing.T) {
 				t.Parallel()
-				tampered, torn := stored.upTo(t, line.before, rampart.VerdictTampered), stored.upTo(t, line.before, rampart.VerdictTornTail)
+				tampered, torn := stored.upTo(t, line.before, ledger.VerdictTampered), stored.upTo(t, line.before, ledger.VerdictTornTail)
 				bad := []byte(stored[line.segment])
 				var looked, tails, tried, opened int
 				for i := range line.text {
@@ -118,7 +126,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 						if wrong := line.at(damaged.verify(t), want); wrong != "" {
 							t.Fatalf("%s: %s", where, wrong)
 						}
-						if bit == at%8 && byHand(damaged) == nil {
+						if bit == at%8 && byhand.Check(damaged) == nil {
 							t.Fatalf("%s: by hand it is whole", where)
 						}
 						// Opening takes a hundred times as long.
@@ -131,7 +139,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 							line.before == 0 && g.pruned > 0 // with which PRUNED must agree
 						c, corrupt := openMem(t, how.of(damaged).disk(t))
 						switch {
-						case want.Verdict == rampart.VerdictTornTail && how.name != "closed":
+						case want.Verdict == ledger.VerdictTornTail && how.name != "closed":
 							if corrupt != nil || c.Stats().Events != uint64(line.before) || c.Stats().Torn == 0 {
 								t.Fatalf("%s, %s: a torn tail is not cut off: %v", where, how.name, corrupt)
 							}
@@ -159,9 +167,9 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 	}
 }
 
-// honestReaders reads a log with a damaged line in every way. What it is given
-// is what was written, or shows that it is not.
-func honestReaders(t *testing.T, where string, c *rampart.AuditChain, lines []logLine, damaged logLine, newline bool) {
+// honestReaders reads a log with a damaged line in every way. Each line that it
+// gets was written, or has a hash that does not fit.
+func honestReaders(t *testing.T, where string, c *chain, lines []logLine, damaged logLine, newline bool) {
 	t.Helper()
 	written := map[string]bool{}
 	for _, l := range lines {
@@ -169,17 +177,17 @@ func honestReaders(t *testing.T, where string, c *rampart.AuditChain, lines []lo
 	}
 	for _, ascending := range []bool{true, false} {
 		given, bad := 0, 0
-		for r, err := range c.Query(context.Background(), rampart.Query{Ascending: ascending}) {
+		for r, err := range c.Query(context.Background(), ledger.Query{Ascending: ascending}) {
 			switch {
 			case err != nil:
 				bad++
-				var corrupt *rampart.CorruptError
+				var corrupt *failure.CorruptError
 				if !errors.As(err, &corrupt) || corrupt.Segment != damaged.segment {
 					t.Fatalf("%s: query: %v, want a CorruptError of %s", where, err, damaged.segment)
 				}
 			case written[string(r)]:
 				given++
-			case lineByHand(string(r)).bad == "":
+			case byhand.Parse(string(r)).Bad == "":
 				t.Fatalf("%s: query gives what nobody wrote: %s", where, r)
 			default:
 				bad++
@@ -191,8 +199,8 @@ func honestReaders(t *testing.T, where string, c *rampart.AuditChain, lines []lo
 	}
 	id := rampart.Record(strings.TrimSuffix(damaged.text, "\n")).ID()
 	r, err := c.Get(context.Background(), id)
-	var corrupt *rampart.CorruptError
-	if !errors.Is(err, rampart.ErrNotFound) && (!errors.As(err, &corrupt) || corrupt.Segment != damaged.segment) {
+	var corrupt *failure.CorruptError
+	if !errors.Is(err, failure.ErrNotFound) && (!errors.As(err, &corrupt) || corrupt.Segment != damaged.segment) {
 		t.Fatalf("%s: Get: %s %v, want ErrNotFound or a CorruptError", where, r, err)
 	}
 }
@@ -210,7 +218,7 @@ func TestEveryFlippedBitOfPRUNEDIsFound(t *testing.T) {
 			damaged := stored.with("PRUNED", bad)
 			bad[at] ^= 1 << bit
 			r := damaged.verify(t)
-			if r.Verdict != rampart.VerdictTampered || r.Fault.Segment != "PRUNED" || r.Fault.Line != 1 || r.Events != 0 || byHand(damaged) == nil {
+			if r.Verdict != ledger.VerdictTampered || r.Fault.Segment != "PRUNED" || r.Fault.Line != 1 || r.Events != 0 || byhand.Check(damaged) == nil {
 				t.Fatalf("bit %d of byte %d: %+v", bit, at, r)
 			}
 			c, corrupt := openMem(t, damaged.disk(t))

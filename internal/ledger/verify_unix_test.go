@@ -1,6 +1,8 @@
 //go:build unix
 
-package rampart_test
+// Keeps "The record" of docs/security.md: what is no file is not opened.
+
+package ledger_test
 
 import (
 	"os"
@@ -9,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/ledger"
 )
 
 // Verifying an archive waited for ever for the other end of a FIFO in it.
@@ -26,8 +28,8 @@ func TestVerifyDoesNotWaitForAFIFO(t *testing.T) {
 		}
 	})
 	defer late.Stop()
-	r, err := rampart.VerifyChain(t.Context(), os.DirFS(dir))
-	if err != nil || r.Verdict != rampart.VerdictUnreadable {
+	r, err := verifyFS(t.Context(), os.DirFS(dir))
+	if err != nil || r.Verdict != ledger.VerdictUnreadable {
 		t.Errorf("%+v %v", r, err)
 	}
 }

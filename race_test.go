@@ -1,7 +1,0 @@
-//go:build race
-
-package rampart_test
-
-// every is that of so many cases of an adversary's sweep one is tried. Under the
-// race detector a sync.Pool drops what it is given, and each takes long.
-const every = 29
