@@ -85,21 +85,10 @@ const (
 // server that is mounted under a path has that in its base. New connects to
 // nothing yet. ErrInvalid: base is not such a URL, or the token has characters
 // that a header can't carry.
-//
-// An empty base is the daemon of this machine and user, as [daemon.Find] finds it
-// in its default directory, whose error New returns. Its admin token is used
-// unless opts has another.
 func New(base string, opts *Options) (*Client, error) {
 	c := &Client{}
 	if opts != nil {
 		c.opts = *opts
-	}
-	if base == "" {
-		local, err := daemon.Find("")
-		if err != nil {
-			return nil, fmt.Errorf("rampart: find the daemon: %w", err)
-		}
-		base, c.opts.Token = local.URL, cmp.Or(c.opts.Token, local.Token)
 	}
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
@@ -122,6 +111,22 @@ func New(base string, opts *Options) (*Client, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	return c, nil
+}
+
+// Local returns a client of the daemon of this machine and user, as [daemon.Find]
+// finds it in its default directory, with the admin's token unless opts has
+// another. Errors are those of Find and [New].
+func Local(opts *Options) (*Client, error) {
+	found, err := daemon.Find("")
+	if err != nil {
+		return nil, fmt.Errorf("rampart: find the daemon: %w", err)
+	}
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	o.Token = cmp.Or(o.Token, found.Token)
+	return New(found.URL, &o)
 }
 
 // call is one request to the API.

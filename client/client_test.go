@@ -13,12 +13,12 @@ import (
 	"github.com/rampartlog/rampart/client"
 )
 
-// Without a URL the client takes that of the daemon of this user, and its token.
-func TestNewFindsTheLocalDaemon(t *testing.T) {
+// The daemon of this user says where it is, and with which token.
+func TestLocal(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("HOME", home)
 	t.Setenv("USERPROFILE", home)
-	if _, err := client.New("", nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := client.Local(nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("where no daemon has run: %v", err)
 	}
 	r := openRampart(t, t.TempDir(), rampart.Options{})
@@ -36,14 +36,14 @@ func TestNewFindsTheLocalDaemon(t *testing.T) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	hc := &http.Client{Transport: transport}
-	c, err := client.New("", &client.Options{HTTP: hc})
+	c, err := client.Local(&client.Options{HTTP: hc})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Status(t.Context()); err != nil {
 		t.Errorf("as the admin: %v", err)
 	}
-	c, err = client.New("", &client.Options{Token: agentToken, HTTP: hc})
+	c, err = client.Local(&client.Options{Token: agentToken, HTTP: hc})
 	if err != nil {
 		t.Fatal(err)
 	}
