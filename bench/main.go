@@ -50,9 +50,9 @@ func run(ctx context.Context, args []string) error {
 	runs := flags.Int("runs", 3, "how often each cell is measured; tables show medians")
 	targets := flags.String("targets", "", "only these targets, separated by commas")
 	profiles := flags.String("profiles", "", "`directory` for CPU profiles of our rows")
-	dir := flags.String("dir", "", "`directory` for the logs that are measured, on the disk that is to be measured; a temporary one by default")
+	dir := flags.String("dir", "", "`directory` for the measured logs, on the disk to measure; a temporary one by default")
 	out := flags.String("out", "out", "`directory` for tables and plots")
-	document := flags.String("document", "", "Markdown `file` whose places for tables are filled as well, with plots in the directory of its name: ../docs/benchmarks.md")
+	document := flags.String("document", "", "Markdown `file` to update with the tables; plots go to the directory of its name: ../docs/benchmarks.md")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "bench [flags] [suite ...], or make bench FLAGS='[flags] [suite ...]'\n\nAll suites run when none is named:")
 		for _, s := range suites {

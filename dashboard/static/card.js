@@ -51,7 +51,7 @@ export class Card {
         this.#text(text, h('pre', { class: name ? 'request rest' : 'request', tabindex: 0, 'aria-label': name || 'What would run' })),
       ]),
       unseen > 0 ? h('p', { class: 'warning' }, `Invisible characters: ${number(unseen)}${unseen === manyHidden ? ' or more' : ''}. Each is shown by its code where it stands.`) : null,
-      a.fits ? null : h('p', { class: 'warning' }, 'This request does not have the SHA-256 that was recorded for it: it was changed on its way or on the disk. You can only deny it.'),
+      a.fits ? null : h('p', { class: 'warning' }, 'This request is not the one whose SHA-256 was recorded: it was changed on its way or on the disk. You can only deny it.'),
       h('p', { class: 'hint sum' }, 'SHA-256 of the request ', h('code', {}, a.request_sha256)),
       h('div', { class: 'answer' }, p.reason, p.approve, p.deny),
       p.outcome);

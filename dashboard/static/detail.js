@@ -68,7 +68,7 @@ export class Detail extends EventTarget {
 
   async #fetch(id) {
     const c = await this.log.event(id);
-    if (c.event === null) throw new Error('it is not a valid event');
+    if (c.event === null) throw new Error('it does not have the form of an event');
     return rowOf(c);
   }
 

@@ -192,7 +192,7 @@ export class Log extends EventTarget {
   }
 
   #wantHash(c) {
-    if (c.event === null) this.witness.alarm('', `a line is not a valid event: ${c.line.slice(0, 200)}`);
+    if (c.event === null) this.witness.alarm('', `a line does not have the form of an event: ${c.line.slice(0, 200)}`);
     else if (c.fits === false) this.witness.alarm(c.event.id, `the hash of this event is ${c.computed}, but it states ${c.hash || 'none'}: the event was changed`);
   }
 

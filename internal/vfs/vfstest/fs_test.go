@@ -452,7 +452,7 @@ func TestBeforeSeesEachOperation(t *testing.T) {
 	}
 }
 
-// A kill makes nothing durable: a power cut after it loses what one before it would.
+// A kill makes nothing durable: a power cut after it loses the same as one without it.
 func TestKill(t *testing.T) {
 	d := vfstest.New()
 	f := durable(t, d, "f", sector("a"))
