@@ -154,7 +154,7 @@ func (a *Approvals) choose(r *BulkResolution, now time.Time) ([]*entry, error) {
 		case e == nil:
 			return nil, fmt.Errorf("%w: %.40q; nothing was resolved", ErrNotPending, id)
 		case e.RunID != r.RunID:
-			return nil, fmt.Errorf("%w: %s in run %.70q but in another; nothing was resolved", ErrNotPending, id, r.RunID)
+			return nil, fmt.Errorf("%w in run %.70q: %s is of another run; nothing was resolved", ErrNotPending, r.RunID, id)
 		case !now.Before(e.ExpiresAt):
 			return nil, fmt.Errorf("%w: %s has passed its deadline; nothing was resolved", ErrNotPending, id)
 		default:

@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string, out, logs io.Writer) error {
 	case strings.HasPrefix(name, "-"):
 		return errUsage{fmt.Errorf("flags come after a verb, as in rampart serve %s; rampart help lists the verbs", name)}
 	}
-	return errUsage{fmt.Errorf("there is no %q; there are serve, verify, version and help", name)}
+	return errUsage{fmt.Errorf("unknown verb %q; the verbs are serve, verify, version and help", name)}
 }
 
 func usage(out io.Writer) {

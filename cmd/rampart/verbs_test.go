@@ -26,7 +26,7 @@ func TestVerbs(t *testing.T) {
 		{[]string{"--version"}, 0, "v", ""},
 
 		{nil, 2, "", "a verb is missing: rampart serve starts the daemon"},
-		{[]string{"server"}, 2, "", `there is no "server"; there are serve, verify, version and help`},
+		{[]string{"server"}, 2, "", `unknown verb "server"; the verbs are serve, verify, version and help`},
 		{[]string{"help", "me"}, 2, "", `there is no "me"; there are`},
 		{[]string{"-addr", "127.0.0.1:1"}, 2, "", "as in rampart serve -addr"},
 		{[]string{"-verify"}, 2, "", "rampart help lists the verbs"},
