@@ -223,7 +223,7 @@ func TestOtherMethodsOnEachRoute(t *testing.T) {
 // choose how much memory it takes.
 func TestHostileBodies(t *testing.T) {
 	if raceEnabled {
-		t.Skip("it is memory that is looked at, of which the race detector takes ten times as much")
+		t.Skip("the test looks at memory, and the race detector takes ten times as much")
 	}
 	d := start(t)
 	const ndjson = "application/x-ndjson"
@@ -259,7 +259,7 @@ func TestHostileBodies(t *testing.T) {
 // given the memory for all of them.
 func TestOneAgentDoesNotTakeAllMemory(t *testing.T) {
 	if raceEnabled {
-		t.Skip("it is memory that is looked at, of which the race detector takes ten times as much")
+		t.Skip("the test looks at memory, and the race detector takes ten times as much")
 	}
 	d := start(t)
 	body := bytes.Repeat([]byte("\n"), 31<<20) // of 32 MiB, so that it stays in memory
@@ -460,7 +460,7 @@ func TestFiveThousandConnections(t *testing.T) {
 // reads hold no more than what is under way, while others get everything.
 func TestUnreadAnswersAreNotKept(t *testing.T) {
 	if raceEnabled {
-		t.Skip("it is memory that is looked at, of which the race detector takes ten times as much")
+		t.Skip("the test looks at memory, and the race detector takes ten times as much")
 	}
 	d := start(t, "-sync", "interval")
 	auth := "Host: localhost\r\nAuthorization: Bearer " + d.token + "\r\n"
