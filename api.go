@@ -15,9 +15,9 @@ import (
 // /healthz. Unmatched paths get 404. It panics with [Auth.Validate]'s error if
 // auth has one.
 //
-// Bodies have 30 s to arrive, and 64 MiB are held of each credential: 503
-// beyond. Answers survive the server's WriteTimeout for as long as the client
-// takes some bytes within 30 s.
+// A body has 30 s to arrive. The bodies of one credential may have 64 MiB at once;
+// a request beyond that gets 503. Answers survive the server's WriteTimeout for as
+// long as the client takes some bytes within 30 s.
 func (r *Rampart) Handler(auth *Auth) http.Handler {
 	a := &api{Rampart: r, guard: auth.guard(), verifying: make(chan struct{}, 1)}
 	a.handle("GET /healthz", "", a.getHealth)
@@ -56,7 +56,7 @@ type api struct {
 // serveFunc answers a request, or returns an error before it wrote anything.
 type serveFunc func(w http.ResponseWriter, r *http.Request, c guard.Credential) error
 
-// handle adds a route that needs the scope, or none when it is empty.
+// handle adds a route that needs the scope, or no credential if need is empty.
 func (a *api) handle(pattern string, need guard.Scope, serve serveFunc) {
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		var c guard.Credential
@@ -132,13 +132,13 @@ func (a *api) getStream(w http.ResponseWriter, r *http.Request, _ guard.Credenti
 	if err != nil {
 		return err
 	}
-	if q.Has("token") { // it ends here, so that nothing further in can log it
+	if q.Has("token") { // taken out, so that no handler after this one can log it
 		q.Del("token")
 		r = r.Clone(r.Context())
 		r.URL.RawQuery = q.Encode()
 		r.RequestURI = r.URL.RequestURI()
 	}
-	a.Stream.ServeHTTP(w.(*httpio.DeadlineWriter).ResponseWriter, r) // which sets time limits of its own
+	a.Stream.ServeHTTP(w.(*httpio.DeadlineWriter).ResponseWriter, r) // a stream sets its own deadlines
 	return nil
 }
 

@@ -87,7 +87,7 @@ func (a *api) postApproval(w http.ResponseWriter, r *http.Request, c guard.Crede
 	if c.Scope == guard.Agent {
 		q.Agent = c.Name
 	}
-	// Beyond this the product would overflow; the queue refuses it either way.
+	// The queue refuses any TTL out of range; clamped here, the product can't overflow.
 	q.TTL = time.Duration(max(-1, min(ttl, int64(maxTTL/time.Second)+1))) * time.Second
 	var err error
 	if q.Request, err = requestOf(request, command, path); err != nil {
@@ -160,7 +160,7 @@ func (a *api) getApproval(w http.ResponseWriter, r *http.Request, c guard.Creden
 		return err
 	}
 	if c.Scope != guard.Admin && p.Credential != c.Name {
-		// As for one that is not there: ids of others are not to be tried out.
+		// The answer for an unknown id, so that nobody can probe for others' approvals.
 		return fmt.Errorf("%w: no approval %.40q", ErrNotFound, id)
 	}
 	if p.Status == Pending && wait > 0 {

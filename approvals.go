@@ -16,7 +16,7 @@ import (
 	"github.com/rampartlog/rampart/internal/tally"
 )
 
-// ApprovalStatus is where an approval stands. The zero value is none of them.
+// ApprovalStatus says where an approval stands. The zero value is no status.
 type ApprovalStatus string
 
 const (
@@ -33,7 +33,7 @@ type ApprovalOptions struct {
 	MaxPending int           // Request beyond it gets ErrLimit; 10000 when zero
 	Logger     *slog.Logger  // nil discards
 
-	keepEnded int // in place of the constant; tests
+	keepEnded int // in place of maxEnded; tests
 }
 
 const (
@@ -41,8 +41,8 @@ const (
 	maxPendingBytes = 64 << 20
 	maxEndedBytes   = 64 << 20
 	maxEnded        = 10_000 // ended approvals that stay in memory; earlier ones are read from the log
-	// maxName bounds what an ending repeats of the request it ends, so that the
-	// ending of every approval fits into an event.
+	// maxName bounds each name that the event of an ending repeats from the
+	// request, so that every ending fits into an event.
 	maxName = 4 << 10
 )
 
@@ -52,7 +52,7 @@ type ApprovalRequest struct {
 	Agent           string
 	Session         string
 	RunID           string
-	ToolCallID      string // the same from the same agent while pending: the same approval
+	ToolCallID      string // while pending, the same ToolCallID of the same agent is the same approval
 	Tool            string
 	Request         json.RawMessage // an object: exactly what would run; {} when nil
 	Message         string
@@ -65,7 +65,7 @@ type ApprovalRequest struct {
 type Approval struct {
 	ID            string          `json:"id"` // of the event that opened it
 	Tool          string          `json:"tool"`
-	Command       string          `json:"command"` // of Request, for a person to read: its command, else its path
+	Command       string          `json:"command"` // for a person to read: Request's command, else its path
 	Request       json.RawMessage `json:"request"` // as stored; shared, for reading
 	Agent         string          `json:"agent"`
 	Session       string          `json:"session"`
@@ -77,10 +77,10 @@ type Approval struct {
 	ResolvedAt    time.Time       `json:"resolved_at,omitzero"` // or expired
 	ResolvedBy    string          `json:"resolved_by,omitempty"`
 	RequestSHA256 string          `json:"request_sha256"`   // compare with RequestSHA256(what you are about to run)
-	Reason        string          `json:"reason,omitempty"` // of the answer, for who asked
+	Reason        string          `json:"reason,omitempty"` // of the answer, for whoever asked
 
 	ToolCallID string `json:"-"`
-	Credential string `json:"-"` // that asked
+	Credential string `json:"-"` // of whoever asked
 }
 
 // Resolution is a person's answer.
@@ -113,9 +113,9 @@ type ApprovalStats struct {
 // It is a fold over the log: an approval is its ask event and, once there is
 // one, the event that ended it. The log tells the queue of each such event once
 // it is durable, whoever appended it, and before the bus announces it. When a
-// change can't be made durable, nothing changes and nobody is woken. Of the log
-// only the approval member counts, which no host can append, and of several
-// endings the first.
+// change can't be made durable, nothing changes and nobody is woken. Only an
+// event's approval member counts, which no host can append. Of several endings the
+// first counts.
 //
 // All methods may be called concurrently. A chain has one queue at a time.
 type Approvals struct {
@@ -123,11 +123,11 @@ type Approvals struct {
 	opts  ApprovalOptions
 	log   *slog.Logger
 
-	wake    chan struct{}   // a deadline came up before the one slept for
+	wake    chan struct{}   // says that a deadline is earlier than the one slept for
 	closing context.Context // done once Close was called
 	close   context.CancelFunc
 	stopped chan struct{}  // closed when the goroutine that expires has ended
-	changes sync.WaitGroup // on their way; grows only under mu and while not closing
+	changes sync.WaitGroup // changes under way; grows only under mu and while not closing
 	ignore  func()         // ends the log's calls of observe
 
 	linked linked // owned by the holder of the log's tail
@@ -143,7 +143,7 @@ type Approvals struct {
 }
 
 // NewApprovals rebuilds the queue from chain's log: what is pending, until
-// when, and who asked. What has passed its deadline meanwhile is expired.
+// when, and who asked. An approval whose deadline has passed meanwhile is expired.
 //
 // ctx limits the rebuilding, during which changes of approvals wait. ErrInvalid:
 // opts is out of its limits, or chain has a queue that was not closed. Other
@@ -177,7 +177,7 @@ func NewApprovals(ctx context.Context, chain *AuditChain, opts *ApprovalOptions)
 	a.closing, a.close = context.WithCancel(context.Background())
 	sleep, err := a.expireDue(ctx)
 	if err != nil {
-		// They can't be approved any more. The record of it is tried again.
+		// They can't be approved any more. Recording that is tried again.
 		a.log.Error("expired approvals not recorded", "error", err)
 		sleep = minRetry
 	}
@@ -185,8 +185,8 @@ func NewApprovals(ctx context.Context, chain *AuditChain, opts *ApprovalOptions)
 	return a, nil
 }
 
-// rebuild folds the log as it is, and has the log tell of all that follows. The
-// log waits with that until rebuild is done.
+// rebuild folds the log as it is, and has observe called for all that follows.
+// observe, and with it the log, waits until rebuild is done.
 func (a *Approvals) rebuild(ctx context.Context) error {
 	a.mu.Lock()
 	upto, ignore, err := a.chain.ledger.Observe(a.observe)
@@ -207,8 +207,8 @@ func (a *Approvals) rebuild(ctx context.Context) error {
 	return err
 }
 
-// observe takes in a line with an approval member that was appended, by this
-// queue or another. The goroutine that holds the log's tail calls it.
+// observe folds an appended line with an approval member, whether this queue
+// appended it or another. The holder of the log's tail calls it.
 func (a *Approvals) observe(line []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -319,8 +319,9 @@ func (r *Resolution) check() error {
 //
 // ctx limits the wait for a turn; the outcome of a write is always reported.
 // ErrInvalid: r has no verdict, or breaks a rule of [AuditChain.Append].
-// ErrNotFound. ErrNotPending: it was answered, or its deadline has passed.
-// Otherwise the errors of Append, and it is as pending as before.
+// ErrNotFound: no approval has that id. ErrNotPending: the approval was answered,
+// or its deadline has passed. Otherwise the errors of Append, after which the
+// approval is as pending as before.
 func (a *Approvals) Resolve(ctx context.Context, id string, r Resolution) (Approval, error) {
 	if err := r.check(); err != nil {
 		return Approval{}, err
@@ -362,7 +363,7 @@ func (a *Approvals) Resolve(ctx context.Context, id string, r Resolution) (Appro
 // nothing is written or announced. At most 65536 at once.
 //
 // ErrInvalid: no verdict, an empty RunID, IDs that are empty but not nil, or
-// name an approval twice. Otherwise it is [Approvals.Resolve].
+// name an approval twice. Otherwise as [Approvals.Resolve].
 func (a *Approvals) ResolveAll(ctx context.Context, r BulkResolution) ([]Approval, error) {
 	if err := r.check(); err != nil {
 		return nil, err
@@ -412,9 +413,10 @@ func (r *BulkResolution) check() error {
 	return nil
 }
 
-// Wait returns the approval as soon as it is no longer pending. Any number may
-// wait for one, also for one that was requested before a restart. ctx ends the
-// waiting alone. ErrNotFound, ErrClosed, or the error of reading the log.
+// Wait returns the approval as soon as it is no longer pending. Any number of
+// callers may wait for one approval, also for one requested before a restart. ctx
+// ends the wait, and not the approval. ErrNotFound, ErrClosed, or the error of
+// reading the log.
 func (a *Approvals) Wait(ctx context.Context, id string) (Approval, error) {
 	e, err := a.find(ctx, id)
 	if err != nil {
@@ -430,9 +432,9 @@ func (a *Approvals) Wait(ctx context.Context, id string) (Approval, error) {
 	}
 }
 
-// Get returns the approval as it stands; one that ended before those kept in
-// memory is read from the log. ErrNotFound, also once it was pruned; ErrClosed,
-// or the error of reading.
+// Get returns the approval as it stands. One that ended before those kept in
+// memory is read from the log. ErrNotFound: no approval has that id, or it was
+// pruned. ErrClosed, or the error of reading.
 func (a *Approvals) Get(ctx context.Context, id string) (Approval, error) {
 	e, err := a.find(ctx, id)
 	if err != nil {
@@ -520,14 +522,15 @@ func (a *Approvals) snapshot(e *entry) Approval {
 	return e.Approval
 }
 
-// ApprovalFilter chooses approvals. The zero value is all that are pending.
+// ApprovalFilter chooses approvals. The zero value chooses all that are pending.
 type ApprovalFilter struct {
 	Status                ApprovalStatus // Pending when empty
 	Agent, Session, RunID string         // when set, only those that have it
 }
 
-// List returns the approvals that f chooses in the order of their requests; of
-// the ended ones those kept in memory: the newest 10,000, and 64 MiB of them.
+// List returns the approvals that f chooses, in the order of their requests. Of
+// those that ended it has only the ones kept in memory: the newest 10,000, and 64
+// MiB of them.
 func (a *Approvals) List(f ApprovalFilter) []Approval {
 	status := cmp.Or(f.Status, Pending)
 	a.mu.RLock()
@@ -558,8 +561,8 @@ func (a *Approvals) Stats() ApprovalStats {
 	return out
 }
 
-// Close ends every Wait with ErrClosed and waits for changes on their way. What
-// is pending stays so in the log, for the next opening. Further calls do nothing.
+// Close ends every Wait with ErrClosed and waits for changes under way. What is
+// pending stays so in the log, for the next opening. Further calls do nothing.
 func (a *Approvals) Close() error {
 	a.mu.Lock()
 	a.close()

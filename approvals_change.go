@@ -15,20 +15,20 @@ type change struct {
 	bulk   bool // announced as one audit_batch
 	runID  string
 
-	// holds reports whether the change is still right at the head that it would
-	// be appended to: behind all that is folded, and behind in. note adds to in
-	// what the change does. Both are called with a.mu held.
+	// holds reports whether the change is still right where it would be appended:
+	// after all that is folded, and after the changes in in. note adds this change
+	// to in. Both are called with a.mu held.
 	holds func(in *linked) bool
 	note  func(in *linked)
 }
 
-// linked is what the changes of one write do, which the fold learns of once that
-// write is durable.
+// linked sums up the changes that were linked into one write. The fold learns of
+// them once that write is durable.
 type linked struct {
 	write       uint64
 	opened      int
 	openedBytes int
-	calls       map[call]bool   // of those that are opened
+	calls       map[call]bool   // of the approvals that are opened
 	ended       map[string]bool // ids
 }
 
@@ -36,8 +36,8 @@ type linked struct {
 // then the fold knows of the other one, unless that could not be made durable.
 var errMoved = errors.New("another change of the approvals came first")
 
-// commit appends c if it still holds where it will stand, and returns the ids of
-// its events. When it returns the fold has them.
+// commit appends c if c still holds where it would be appended, and returns the
+// ids of its events. When commit returns, the fold has them.
 func (a *Approvals) commit(ctx context.Context, c change) (ids []string, err error) {
 	b, err := newBatch(c.events)
 	if err != nil {
@@ -98,7 +98,7 @@ func (a *Approvals) open(ctx context.Context, r *ApprovalRequest, digest string,
 	if err != nil {
 		return Approval{}, err
 	}
-	// The fold has it, unless many came and ended since.
+	// The fold has it in memory, unless many approvals were opened and ended since.
 	e, err := a.lookup(context.WithoutCancel(ctx), ids[0])
 	if err != nil {
 		return Approval{}, err
@@ -154,7 +154,7 @@ func (a *Approvals) choose(r *BulkResolution, now time.Time) ([]*entry, error) {
 		case e == nil:
 			return nil, fmt.Errorf("%w: %.40q; nothing was resolved", ErrNotPending, id)
 		case e.RunID != r.RunID:
-			return nil, fmt.Errorf("%w: %s in run %.70q but in another; nothing was resolved", ErrNotPending, id, r.RunID)
+			return nil, fmt.Errorf("%w in run %.70q: %s is of another run; nothing was resolved", ErrNotPending, r.RunID, id)
 		case !now.Before(e.ExpiresAt):
 			return nil, fmt.Errorf("%w: %s has passed its deadline; nothing was resolved", ErrNotPending, id)
 		default:

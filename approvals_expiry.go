@@ -65,8 +65,8 @@ func (a *Approvals) expireDue(ctx context.Context) (sleep time.Duration, err err
 	}
 }
 
-// due returns entries that have passed their deadline, some of them when they
-// are many, and the time until the next deadline.
+// due returns entries that have passed their deadline, at most maxExpire of them,
+// and the time until the next deadline.
 func (a *Approvals) due(now time.Time) (due []*entry, sleep time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"github.com/rampartlog/rampart/internal/record"
 )
 
-// What the request of an event that ends an approval says it is.
+// The action in the request of an event that ends an approval.
 const (
 	requestResolved = "approval_resolved"
 	requestExpired  = "approval_expired"
@@ -28,7 +28,7 @@ type entry struct {
 
 func byID(x, y *entry) int { return cmp.Compare(x.ID, y.ID) }
 
-// size is what the entry takes in memory of what others chose.
+// size is how many bytes the entry's strings have, which callers chose.
 func (e *entry) size() int {
 	return len(e.Tool) + len(e.Command) + len(e.Request) + len(e.Agent) + len(e.Session) + len(e.RunID) + len(e.Message) +
 		len(e.ResolvedBy) + len(e.ToolCallID) + len(e.Credential) + len(e.Reason)
@@ -110,7 +110,7 @@ func ending(e *entry, r Resolution, at time.Time) (AuditEvent, error) {
 // fold is what the approval members of a log add up to.
 type fold struct {
 	pending      map[string]*entry // by id
-	calls        map[call]*entry   // of them, those with a tool call's id
+	calls        map[call]*entry   // the pending ones that have a tool call's id
 	pendingBytes int
 
 	closed bool // nothing is opened any more
@@ -140,16 +140,16 @@ func (f *fold) replay(ctx context.Context, c *AuditChain, q ledger.Query, upto u
 	return cmp.Or(bad, public(err))
 }
 
-// unanswered lists the approvals that were requested before an id and that no
-// answer before it ended.
+// unanswered lists the approvals that were requested before an id, and had not
+// ended before it.
 func (c *AuditChain) unanswered(ctx context.Context, before string) ([]string, error) {
 	open := newFold(1)
 	err := open.replay(ctx, c, ledger.Query{Before: before, Ascending: true, Approval: true}, math.MaxUint64)
 	return slices.Collect(maps.Keys(open.pending)), err
 }
 
-// add takes in the next event of the log. It returns the entry that the event
-// opened or ended, or nil where it did neither.
+// add folds the next event of the log. It returns the entry that the event opened
+// or ended, or nil if it did neither.
 func (f *fold) add(r Record) (*entry, error) {
 	event, err := r.Event()
 	if err != nil || event.Approval == nil {

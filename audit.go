@@ -24,11 +24,11 @@ const (
 	// SyncAlways makes events durable before Append returns and before anyone
 	// sees them. A power cut loses nothing that was acknowledged.
 	SyncAlways SyncPolicy = "always"
-	// SyncInterval does so every [AuditOptions.SyncEvery]. A power cut may lose
-	// events of that time that were acknowledged and seen; a disk that kept later
-	// ones of them and lost earlier ones leaves a log that Open refuses.
+	// SyncInterval makes events durable every [AuditOptions.SyncEvery]. A power cut
+	// may lose events of that interval that were acknowledged and seen. If the disk
+	// kept later ones and lost earlier ones, Open refuses the log.
 	SyncInterval SyncPolicy = "interval"
-	// SyncNever leaves it to the operating system, except when a segment is
+	// SyncNever leaves syncing to the operating system, except when a segment is
 	// full and at Close. A power cut may lose what was not written back, often
 	// half a minute of events, and leave a log that Open refuses, as above.
 	SyncNever SyncPolicy = "never"
@@ -53,15 +53,15 @@ type AuditChain struct{ ledger *ledger.Ledger }
 // OpenAuditChain opens the log in dir, which is made (0700) when missing, and
 // locks it until Close.
 //
-// It reads the ends of the full segments and the last one, never the whole
-// history; [AuditChain.Verify] does. After a stop that was not a Close, the
+// It reads the ends of the full segments, and the last segment; only
+// [AuditChain.Verify] reads the whole history. After a stop that was not a Close, the
 // lines of the last segment are checked one by one and copied to a new file that
 // is synced, since a readable page need not be a durable one. An unfinished
 // write at the very end, cut short or with zeros in it, was never acknowledged:
 // it is cut off, logged, and counted in [AuditStats.Torn].
 //
 // ErrLocked: the log is open already; the message names the process. ErrInvalid:
-// opts has a value that there is not, or a bus that announces another log.
+// opts has an unknown value, or a bus that announces another log.
 // [*CorruptError]: the log holds what no chain wrote; the files are untouched.
 func OpenAuditChain(dir string, opts *AuditOptions) (*AuditChain, error) {
 	var o AuditOptions
@@ -124,8 +124,8 @@ func (c *AuditChain) Append(ctx context.Context, e AuditEvent) (AuditEvent, erro
 func (e *AuditEvent) place(r *ledger.Record) { e.ID, e.PrevHash, e.Hash = r.ID, r.PrevHash, r.Hash }
 
 // AppendAll appends events in one write: they follow one another in the log,
-// and when it returns all are stored or none. A crash before that may leave the
-// first of them. At most 65536 events and 64 MiB. For the rest it is
+// and when it returns all are stored or none. A crash before that may leave only
+// the first of them. At most 65536 events and 64 MiB. Otherwise as
 // [AuditChain.Append].
 func (c *AuditChain) AppendAll(ctx context.Context, events []AuditEvent) ([]AuditEvent, error) {
 	if err := ctx.Err(); err != nil {
@@ -184,7 +184,7 @@ type Filter struct {
 	Agent, Session, Tool, Action, RunID []string
 }
 
-// Query chooses events of the log and their order. The zero value is all of
+// Query chooses events of the log and their order. The zero value chooses all of
 // them, newest first.
 type Query struct {
 	Filter
@@ -195,15 +195,16 @@ type Query struct {
 
 // Query yields the stored lines of the events that q chooses, in log order or
 // its reverse. It sees the log as it is when the iteration begins; events that
-// arrive meanwhile neither appear nor move others. A page ends where its last
-// event's id says: give it as After or Before to go on.
+// arrive meanwhile neither appear nor move others. To go on after a page, give the
+// id of its last event as After or Before.
 //
-// A yielded line has the form of an event, and is not hashed: a line that was
-// edited on the disk has a hash that does not fit, as [AuditChain.Verify] says.
+// A yielded line has the form of an event, but its hash is not checked: a line
+// that was edited on the disk comes with a hash that does not fit, which
+// [AuditChain.Verify] finds.
 //
-// Memory does not grow with the log. The records are the caller's to keep. An
-// error comes last and once: ErrInvalid, ErrClosed, ctx's, [*CorruptError], or
-// one of reading.
+// Memory does not grow with the log. The caller may keep the records. An error
+// comes last and once: ErrInvalid, ErrClosed, ctx's, [*CorruptError], or one of
+// reading.
 func (c *AuditChain) Query(ctx context.Context, q Query) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		if err := c.scan(ctx, &q, func(_ uint64, line []byte, _ *record.Fields) bool {
@@ -240,7 +241,7 @@ type Verdict string
 
 const (
 	VerdictOK         Verdict = "ok"
-	VerdictTornTail   Verdict = "torn tail"  // ends as an unfinished write does, which is never acknowledged; an anchor shows the contrary
+	VerdictTornTail   Verdict = "torn tail"  // the log ends as an unfinished write does, which was never acknowledged; an anchor can prove otherwise
 	VerdictTampered   Verdict = "tampered"   // a line is not what was written
 	VerdictMissing    Verdict = "missing"    // lines or segments are missing, doubled or out of order
 	VerdictTruncated  Verdict = "truncated"  // an anchor is not on the log, which was cut or rewritten
@@ -254,7 +255,7 @@ const (
 type Report struct {
 	Verdict  Verdict
 	Pruned   Pruned // what was dropped from the front, as the log itself says
-	Events   uint64 // good ones after that, up to the fault
+	Events   uint64 // how many after those are good, up to the fault
 	FirstID  string
 	LastID   string
 	HeadHash string
@@ -273,8 +274,8 @@ func (r Report) OK() bool { return r.Verdict == VerdictOK }
 // one dropped, and holds the event that says so: see [AuditChain.Prune].
 //
 // A fault in the data is a verdict. The error is ctx's, or ErrInvalid for a
-// malformed anchor. On a log that is being written the end of a write may look
-// like a torn tail.
+// malformed anchor. While a log is being written, its end may look like a torn
+// tail.
 func VerifyChain(ctx context.Context, fsys fs.FS, anchors ...Anchor) (Report, error) {
 	return report(ledger.VerifyFS(ctx, fsys, inLedger(anchors)))
 }
@@ -308,11 +309,11 @@ type Pruned struct {
 	LastHash string `json:"last_hash"` // the prev_hash of the first event that is still there
 }
 
-// Prune drops events from the front of the log, and returns how many: whole
-// segments, of 16 MiB, all of whose events were appended before that time, as
-// their ids say. The segment that is being written stays. So do the first
-// segment with the request of an approval which was not answered before that
-// time, and all after it.
+// Prune drops whole segments, of 16 MiB, from the front of the log, and returns
+// how many events they held. A segment goes if all its events were appended before
+// that time, as their ids say. The segment that is being written stays. So does
+// the first segment with the request of an approval that was not answered before
+// that time, and so do all after it.
 //
 // What stays can be proved as before. First an event of the agent "rampart"
 // states the number, id and hash of the last event dropped. When it is durable,
@@ -321,14 +322,15 @@ type Pruned struct {
 // log as it was or pruned, and the next opening removes what is left over.
 // Nothing is verified before it is dropped, see [AuditChain.Verify] for that.
 //
-// Queries and verifications that began before go on over all that they began
-// with: files that one still needs are removed by the next Prune, or opening.
+// Queries and verifications that are under way go on over all that they began
+// with: a file that one still needs is removed by the next Prune or opening.
 // A subscriber that is fed from the log, and has yet to be given what was
 // dropped, gets [ErrLagged].
 //
-// ctx limits what comes before the append of the event. With any error nothing
-// was dropped: those of [AuditChain.Query] and [AuditChain.Append], or one of
-// writing the file, after which the next opening may drop it all the same.
+// ctx limits what comes before the append of the event. The error is one of
+// [AuditChain.Query] or [AuditChain.Append], or one of writing the file. After an
+// error nothing was dropped, but after one of writing the file the next opening
+// may still drop it.
 func (c *AuditChain) Prune(ctx context.Context, before time.Time) (events uint64, err error) {
 	events, err = c.ledger.Prune(ctx, before, c.unanswered)
 	return events, public(err)
@@ -337,7 +339,7 @@ func (c *AuditChain) Prune(ctx context.Context, before time.Time) (events uint64
 // AuditStats are figures of an [AuditChain] at one moment.
 type AuditStats struct {
 	Events   uint64 // that the log holds
-	Pruned   Pruned // and those before them
+	Pruned   Pruned // what was dropped before them
 	Segments int
 	Bytes    int64 // of the segments, without their indexes
 	Sync     SyncPolicy
@@ -368,5 +370,5 @@ func (c *AuditChain) Stats() AuditStats {
 func (c *AuditChain) Err() error { return c.ledger.Err() }
 
 // Close takes no further appends, finishes those admitted, makes the log
-// durable and gives the directory free. Further calls return the same.
+// durable and releases the directory. Further calls return the same.
 func (c *AuditChain) Close() error { return c.ledger.Close() }

@@ -10,10 +10,10 @@ import (
 	"github.com/rampartlog/rampart/internal/record"
 )
 
-// Actions that have a meaning here. Others are the host's own, and kept.
+// Actions that have a meaning to the library. A host may use others of its own.
 const (
 	ActionAllow = "allow" // the policy let the call through
-	ActionWatch = "watch" // the same, and somebody should look at it
+	ActionWatch = "watch" // the policy let the call through, and somebody should look at it
 	ActionDeny  = "deny"  // the policy refused the call
 	ActionAsk   = "ask"   // a person has to answer first
 
@@ -65,8 +65,8 @@ type Response struct {
 }
 
 // AppendJSON appends e to dst in the form that POST /v1/audit/events takes,
-// without a line feed. e is checked as [AuditChain.Append] checks it, and has
-// the current time where Timestamp is zero.
+// without a line feed. e is checked as [AuditChain.Append] checks it. A zero
+// Timestamp becomes the current time.
 //
 // ErrInvalid: e breaks a rule; dst is returned as it was.
 func (e AuditEvent) AppendJSON(dst []byte) ([]byte, error) {
@@ -196,7 +196,7 @@ func (r Record) Event() (AuditEvent, error) {
 	return out, nil
 }
 
-// fromRecord is e without its timestamp and what the log gives.
+// fromRecord converts e, without its timestamp and what the log gives.
 func fromRecord(e *record.Event) AuditEvent {
 	out := AuditEvent{
 		Agent: e.Agent, Session: e.Session, RunID: e.RunID, ToolCallID: e.ToolCallID, Tool: e.Tool, Request: e.Request,
@@ -215,7 +215,7 @@ func fromRecord(e *record.Event) AuditEvent {
 	return out
 }
 
-// toRecord is e without what the log gives.
+// toRecord converts e, without what the log gives.
 func toRecord(e *AuditEvent) record.Event {
 	out := record.Event{
 		Timestamp: e.Timestamp.Format(time.RFC3339Nano), Agent: e.Agent, Session: e.Session,

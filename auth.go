@@ -15,8 +15,8 @@ const (
 )
 
 // Credential is who sent a request. An agent's events and approvals carry its
-// Name, and the approvals that it may read are those that carry its Name;
-// without one it may do nothing.
+// Name, and it may read only the approvals that carry it. Without a Name an agent
+// may do nothing.
 type Credential struct {
 	Name  string
 	Scope Scope
@@ -31,9 +31,9 @@ type Auth struct {
 	AdminToken  string            // its credential is named "admin"; no admin when empty
 	AgentTokens map[string]string // agent name to token
 
-	// Authenticate, when set, takes the place of both. An error is answered
-	// with 401, without its text, and a credential that has no scope with 403.
-	// Tickets go on to open the stream.
+	// Authenticate, when set, takes the place of both. Its error is answered with
+	// 401, without the text, and a credential that has no scope with 403. Tickets
+	// still open the stream.
 	Authenticate func(*http.Request) (Credential, error)
 
 	// AllowHosts are names, with or without a port, accepted in Host besides
@@ -46,7 +46,7 @@ type Auth struct {
 
 // Validate reports what [Rampart.Handler] would refuse, as ErrInvalid: an empty
 // agent name or token, a token that is given twice or that a header can't
-// carry, an agent named "admin", an origin that is none.
+// carry, an agent named "admin", a malformed origin.
 func (a *Auth) Validate() error {
 	_, err := guard.New(a.config())
 	return err
@@ -76,16 +76,16 @@ func (a *Auth) guard() *guard.Guard {
 	return g
 }
 
-// Require serves next to those requests that a route of [Rampart.Handler] which
-// needs the scope would serve, and answers the others as that does. It is for a
-// host's own routes beside the library's, such as metrics. It panics as
+// Require returns a handler for a host's own route beside the library's, such as
+// metrics. It gives next the requests that a route of [Rampart.Handler] with that
+// scope would serve, and answers all others as such a route does. It panics as
 // [Rampart.Handler] does.
 func (a *Auth) Require(need Scope, next http.Handler) http.Handler {
 	return a.guard().Require(guard.Scope(need), next)
 }
 
-// RefuseForeign serves next to anybody, but to no foreign web page: it checks
-// Host and Origin as [Rampart.Handler] does for each of its routes, and no
-// token. It is for what a host serves in public beside them, such as a page. It
-// panics as [Rampart.Handler] does.
+// RefuseForeign returns a handler for what a host serves in public beside the
+// library's routes, such as a page. It gives next all requests but those of a
+// foreign web page: it checks Host and Origin as [Rampart.Handler] does for each of
+// its routes, and no token. It panics as [Rampart.Handler] does.
 func (a *Auth) RefuseForeign(next http.Handler) http.Handler { return a.guard().RefuseForeign(next) }

@@ -15,10 +15,10 @@ import (
 type EventType string
 
 const (
-	TypeConnected  EventType = "connected"   // a stream stands
+	TypeConnected  EventType = "connected"   // a stream is open
 	TypeApprovals  EventType = "approvals"   // the approvals queue changed
 	TypeAudit      EventType = "audit"       // an event was appended
-	TypeAuditBatch EventType = "audit_batch" // several were, in one bulk operation
+	TypeAuditBatch EventType = "audit_batch" // several events were appended, in one bulk operation
 )
 
 // Event is one message of the bus.
@@ -36,8 +36,8 @@ type BusOptions struct {
 	// when zero, 1 MiB at least. A subscriber that falls further behind is fed
 	// from the log, at the log's speed.
 	Window int
-	// MaxSubscribers is how many Subscribe and Stream may have together; those
-	// beyond it get ErrLimit. 16384 when zero.
+	// MaxSubscribers bounds the subscribers of Subscribe and Stream together;
+	// further ones get ErrLimit. 16384 when zero.
 	MaxSubscribers int
 }
 
@@ -78,13 +78,14 @@ func NewEventBus(opts *BusOptions) *EventBus {
 // An audit or audit_batch message needs an ID: the host's own name for the
 // place in its log, to resume after, up to 256 bytes of UTF-8 without control
 // characters or spaces around it, and not "0", which means the start of the
-// log. Record is a JSON object; insignificant space is taken out. When its
-// message would be longer than the 60 KiB that common clients take, it goes out
-// as audit_batch with the record's run_id.
+// log. Record is a JSON object; insignificant space is taken out. A record whose
+// message would be longer than the 60 KiB that common clients take goes out as
+// audit_batch with the record's run_id.
 //
-// It fails with [ErrInvalid], and with [ErrClosed] after Close. With a chain
-// attached only [TypeApprovals] may be published: append events to the chain,
-// which announces them once they are durable.
+// With a chain attached only [TypeApprovals] may be published: append events to
+// the chain, which announces them once they are durable.
+//
+// [ErrInvalid]: e breaks one of these rules. [ErrClosed]: the bus is closed.
 func (b *EventBus) Publish(e Event) error {
 	switch e.Type {
 	case TypeApprovals:
@@ -99,22 +100,26 @@ func (b *EventBus) Publish(e Event) error {
 
 // Subscribe yields stored, then live messages: audit, audit_batch and
 // approvals, each once, in log order. after is a position: "" begins with what
-// comes after the iteration has started, "0" with the log's first event, an
-// [Event].ID behind that event. Nothing happens before the iteration starts.
+// comes after the iteration has started, "0" with the log's first event, and an
+// [Event].ID right after that event. Nothing happens before the iteration starts.
 //
-// A consumer that is slow slows nobody and loses nothing: when it falls behind
-// what memory holds, it is fed from the log until it has caught up. What comes
-// from the log comes as single audit messages, bulk resolutions too, followed
-// by one approvals message for those passed over. An event too long for a
-// stream's message is an audit_batch with its run id here as well. Records are
-// the consumer's to keep.
+// A slow consumer slows nobody and loses nothing: when it falls behind what
+// memory holds, it is fed from the log until it has caught up. The log gives
+// every event as an audit message of its own, those of bulk resolutions too, and
+// then one approvals message in place of all that were passed over. An event too
+// long for a stream's message is an audit_batch with its run id here as well. The
+// consumer may keep the records.
 //
-// The error comes last and once: [ErrInvalid] for a malformed position,
-// [ErrNotFound] for one that the log does not hold, or holds otherwise than it
-// was seen, [ErrLimit] for one subscriber too many, [ErrLagged] for one that
-// memory, without a chain, or [AuditChain.Prune] has passed by, [ErrClosed] once
-// the bus is closed and what memory held was given out, ctx's error once that is
-// done.
+// The error comes last and once:
+//
+//   - [ErrInvalid]: the position is malformed.
+//   - [ErrNotFound]: the log does not hold the position, or no longer holds what
+//     was seen there.
+//   - [ErrLimit]: there are too many subscribers.
+//   - [ErrLagged]: the consumer fell behind memory, if there is no chain, or
+//     behind what [AuditChain.Prune] left.
+//   - [ErrClosed]: the bus is closed, and what memory held was given out.
+//   - ctx's error, once ctx is done.
 func (b *EventBus) Subscribe(ctx context.Context, after string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		more := true

@@ -71,16 +71,16 @@ func storedRequest(request json.RawMessage) (stored json.RawMessage, digest stri
 
 // Gate stands between an agent's call of a tool and the tool: it asks the
 // host's policy, then, where that says so, a person; it records what was
-// decided, and runs the call only then. Recorder and Policy are required. Its
-// methods may be called concurrently; once they are, it is neither changed nor
-// copied.
+// decided, and runs the call only then. Recorder and Policy are required. A Gate's
+// methods may be called concurrently. Do not change or copy a Gate after its first
+// call.
 type Gate struct {
 	Recorder Recorder
 
 	// Policy is the host's own. Its Decision's Action is allow, watch, ask or
-	// deny; anything else, the zero value too, and an error deny the call. An
-	// EvaluationTimeUS of zero is measured. The call has no decision yet, and
-	// its Request is Policy's to keep.
+	// deny; anything else, the zero value too, and an error deny the call. The gate
+	// measures EvaluationTimeUS if it is zero. The call has no decision yet, and
+	// Policy may keep its Request.
 	Policy func(ctx context.Context, call AuditEvent) (Decision, error)
 
 	TTL time.Duration // how long a person has for an answer; as [ApprovalRequest].TTL
@@ -96,9 +96,10 @@ type Gate struct {
 //  4. If it lets the call through, run runs it.
 //  5. The outcome goes on record, on disk, whatever ctx says.
 //
-// So nothing runs of which there is no record, and a crash in between leaves the
-// decision. run is given the request in its stored form, which was recorded and,
-// for ask, approved: the gate compares its digest and the tool with the approval.
+// So nothing runs that is not on record, and a crash in between leaves the
+// decision there. run is given the request in its stored form, which was recorded
+// and, for ask, approved: the gate compares its digest and the tool with the
+// approval.
 //
 // Do returns the event that was recorded last, with its ID. If the call ran, that
 // is the outcome: its action is [ActionRan], and its request names the event of
@@ -108,7 +109,7 @@ type Gate struct {
 // The call needs an Agent and a Tool. A client whose token is an agent's records
 // that agent's name, whatever the call says. Two calls of one agent at the same
 // time need different ToolCallIDs, or none: while one waits for its answer the
-// other is denied, and where they have gates of their own, one yes runs both.
+// other is denied, and if each has a gate of its own, one yes runs both.
 //
 // The duration is measured when run leaves it zero. An error of run becomes the
 // flag error and the message. A panic of run goes on after the flag panic was
@@ -152,7 +153,8 @@ func (g *Gate) Do(ctx context.Context, call AuditEvent, run func(ctx context.Con
 	return g.run(ctx, call, request, run)
 }
 
-// decide asks the policy. What it does not clearly let through is denied.
+// decide asks the policy. A call that the policy does not clearly let through is
+// denied.
 func (g *Gate) decide(ctx context.Context, call AuditEvent, request []byte) (Decision, error) {
 	call.Request = bytes.Clone(request)
 	began := time.Now()
@@ -203,7 +205,7 @@ func (g *Gate) ask(ctx context.Context, call *AuditEvent) error {
 	if a, err = g.Recorder.WaitApproval(ctx, a.ID); err != nil {
 		return err
 	}
-	// The approval of an earlier call is given for one with the same ToolCallID.
+	// A call with the ToolCallID of an earlier one gets that one's approval.
 	same := a.RequestSHA256 == digest && a.Tool == call.Tool
 	switch {
 	case a.Status == Approved && same:

@@ -1,5 +1,5 @@
 // Package rampart records what AI agents do on a machine, shows it live, and
-// holds what is dangerous until a person says yes or no.
+// holds dangerous calls until a person says yes or no.
 //
 // A record is durable before anyone sees it, and whoever saw it can prove it.
 //
@@ -8,7 +8,7 @@
 // [AuditChain] is an append-only log of tool calls in a directory, one line of
 // JSON each, in which every event carries the SHA-256 of the one before.
 // [EventBus] tells every watcher of what was appended, and never waits for one.
-// [Stream] is an http.Handler that passes it on as Server-Sent Events.
+// [Stream] is an http.Handler that sends the bus's messages as Server-Sent Events.
 // [Approvals] is the queue of calls that wait for an answer; it is kept in the
 // log itself. [Open] wires all of them up, and [Rampart.Handler] serves them
 // over HTTP, see docs/api.md. Each works alone: a chain without a web server, a
@@ -23,7 +23,7 @@
 //
 // Durability. When [AuditChain.Append] returns nil the event is on disk, unless
 // the host chose a weaker [SyncPolicy]. No reader, subscriber or waiter learns
-// of an event or an answer before. A write that failed is reported to exactly
+// of an event or an answer before then. A write that failed is reported to exactly
 // those whose events it held, and leaves nothing behind; after a failed sync
 // nothing is accepted until the log is opened again.
 //
@@ -79,8 +79,8 @@ var (
 	ErrInvalid = failure.ErrInvalid
 	// ErrLocked: another process, or another chain of this one, has the log open.
 	ErrLocked = failure.ErrLocked
-	// ErrLagged: a subscriber fell behind what is kept for it: memory, of a bus
-	// without a chain; the log, when that was pruned.
+	// ErrLagged: a subscriber fell behind what is still held: in memory, if the
+	// bus has no chain; otherwise in the log, which was pruned.
 	ErrLagged = failure.ErrLagged
 	// ErrLimit: a configured bound was reached: subscribers, or pending approvals.
 	ErrLimit = failure.ErrLimit
@@ -90,36 +90,36 @@ var (
 	ErrNotPending = errors.New("rampart: not pending")
 	// ErrRefused: a gate did not let a call through.
 	ErrRefused = errors.New("rampart: refused")
-	// ErrUnauthorized: the server takes no such token, or it does not reach this.
+	// ErrUnauthorized: the server does not accept the token, or not for this call.
 	ErrUnauthorized = errors.New("rampart: unauthorized")
 )
 
-// CorruptError says that the log holds something that was never written by a
-// chain, at which place, and what was expected there. The files are untouched.
+// CorruptError reports something in the log that no chain wrote: where it is, and
+// what was expected there. The files are untouched.
 type CorruptError struct {
-	Segment  string // file name within the log's directory; empty of an anchor that is not on the log
+	Segment  string // file name within the log's directory; empty if an anchor is not on the log
 	Line     int    // from 1; 0 when the fault is not in a line
 	Offset   int64  // byte offset of the line in its segment; 0 if not known
-	ID       string // of the line, where one can be read
+	ID       string // of the line, if it can be read
 	Expected string
 	Found    string
 }
 
 func (e *CorruptError) Error() string { return (*failure.CorruptError)(e).Error() }
 
-// Names by which figures count.
+// Keys of the maps in which figures count.
 const (
 	// Reasons for which a stream ended: [StreamStats.Closed].
-	ClosedClient       = "client"        // it left
-	ClosedWriteTimeout = "write_timeout" // it took nothing
+	ClosedClient       = "client"        // the client left
+	ClosedWriteTimeout = "write_timeout" // the client took nothing
 	ClosedWriteError   = "write_error"
 	ClosedShutdown     = "shutdown"
-	ClosedError        = "error" // of the log
+	ClosedError        = "error" // the log gave an error
 
 	// Results of resuming: [StreamStats.Resumes].
 	ResumeOK        = "ok"        // the events after the position follow
-	ResumeUnknown   = "unknown"   // well-formed, not in this log, or no longer
-	ResumeMalformed = "malformed" // no position
+	ResumeUnknown   = "unknown"   // well-formed, but not in this log, or no longer
+	ResumeMalformed = "malformed" // not a position
 	ResumeMismatch  = "mismatch"  // in this log with another hash, or beyond its head
 
 	// Operations of the log that failed: [AuditStats.Errors].
@@ -153,10 +153,10 @@ type Rampart struct {
 	log     *slog.Logger
 }
 
-// Open opens the log in dir, which is made when missing and holds the log's
-// files themselves, and everything on top of it, recovered: what is pending is
-// pending again. It must be closed. Errors are those of [OpenAuditChain] and
-// [NewApprovals], and ErrInvalid for opts with a bus.
+// Open opens the log in dir, and the bus, the queue and the stream on top of it.
+// dir holds the log's files themselves, and is made when missing. Approvals that
+// were pending are pending again. The Rampart must be closed. Errors are those of
+// [OpenAuditChain] and [NewApprovals], and ErrInvalid if opts has a bus.
 func Open(dir string, opts *Options) (*Rampart, error) {
 	var o Options
 	if opts != nil {

@@ -13,16 +13,14 @@ import (
 type StreamOptions struct {
 	// Heartbeat is the silence after which a comment is sent: 15 s when zero.
 	Heartbeat time.Duration
-	// WriteTimeout is how long a connection may take for what is written to it
-	// in one go before it is ended: 30 s when zero, and up to a sixteenth more.
-	// That is 4 KiB, and up to 64 KiB while the connection takes them within a
-	// tenth of a second.
+	// WriteTimeout is how long a connection may take for one write before it is
+	// ended: 30 s when zero, and up to a sixteenth more. One write is 4 KiB, or up
+	// to 64 KiB while the connection takes that within a tenth of a second.
 	WriteTimeout time.Duration
-	// FlushEvery is how long a stream that has sent everything rests, while
-	// more gathers: 10 ms when zero. Where many streams
-	// are open they rest longer, 50 µs for each of them divided by the number of
-	// processors: 25 ms with 1,000 on two. What comes after a longer silence is
-	// sent at once.
+	// FlushEvery is how long a stream rests after it has sent everything, so that
+	// more gathers: 10 ms when zero. Where many streams are open each rests longer:
+	// 50 µs for each open stream, divided by the number of processors, which is 25
+	// ms with 1,000 on two. After a longer silence a message is sent at once.
 	FlushEvery time.Duration
 	Logger     *slog.Logger // nil discards; tokens are never logged
 }
@@ -38,30 +36,31 @@ type StreamStats struct {
 }
 
 // Stream is the http.Handler for GET /v1/events/stream: Server-Sent Events for
-// any number of watchers, each at its own pace, as docs/stream.md has it.
+// any number of watchers, each at its own pace, as docs/stream.md describes.
 //
 // The first frame is connected; audit, audit_batch and approvals follow as the
 // bus announces them. A client that sends Last-Event-ID, or ?last_event_id= on
 // a first connection, gets all audit events after that position, one approvals,
 // then what comes, with no gap and no overlap. When the log does not hold the
-// position it gets one audit_batch with run_id "", which tells it to query, and
-// one approvals. When the log holds it otherwise than the client saw it, the
-// same, and that is logged and counted: every client is a witness.
+// position, the client gets one audit_batch with run_id "", which tells it to
+// query, and one approvals. When the log no longer holds what the client saw
+// there, the client gets the same, and that is logged and counted: every client is
+// a witness.
 //
 // ?type= chooses messages by type; connected always comes, and an event too
 // long for a frame, which goes out as audit_batch, counts as either audit type.
 // ?agent=, ?session=, ?tool=, ?action= and ?run_id= choose audit events, and
-// audit_batch messages that stand for at least one of them; without a chain
-// only run_id can choose those. Values of one name are alternatives, names
-// combine with and.
+// audit_batch messages that stand for at least one chosen event; without a chain
+// only run_id can choose an audit_batch. Values of one name are alternatives,
+// names combine with and.
 //
 // A slow client slows nobody and loses nothing; one that takes nothing for the
-// write timeout is disconnected, and can resume. The server's own ReadTimeout and WriteTimeout
-// do not end a stream. Every ResponseWriter on the way must be able to flush
-// (middleware through its Unwrap method); http.TimeoutHandler cannot.
+// write timeout is disconnected, and can resume. The server's own ReadTimeout and
+// WriteTimeout do not end a stream. Every ResponseWriter on the way must be able
+// to flush (middleware through its Unwrap method); http.TimeoutHandler cannot.
 //
-// Stream checks no token: wrap it, or use [Rampart.Handler], which does. As it
-// keeps requests open, end it when the server shuts down:
+// Stream checks no token: wrap it, or use [Rampart.Handler], which does. A stream
+// keeps its request open, so close the Stream when the server shuts down:
 //
 //	srv.RegisterOnShutdown(func() { stream.Close() })
 type Stream struct{ server *stream.Server }
@@ -97,7 +96,7 @@ func (s *Stream) Stats() StreamStats {
 }
 
 // Close ends every stream cleanly, answers later requests with 503 and returns
-// when all handlers have left: within a second or so, since one that is
-// blocked in a write gets that long. It may be called twice, but not from
-// within a request. The bus stays open.
+// when all handlers have left: within a second or so, since a handler that is
+// blocked in a write gets that long. It may be called twice, but not from within a
+// request. The bus stays open.
 func (s *Stream) Close() error { return s.server.Close() }

@@ -27,14 +27,14 @@ func (c *AuditChain) Dates(ctx context.Context) ([]string, error) {
 }
 
 // TotalsQuery chooses the events that [AuditChain.Totals] counts. The zero value
-// is all of them.
+// chooses all of them.
 type TotalsQuery struct {
 	Since, Until time.Time // by the event's timestamp: Since ≤ t < Until; zero is open
 
 	// Every, unless zero, also counts each interval of that length in the same
-	// pass. The first begins at Since, the last ends at Until, and those without
-	// events are there. It is 1 s at least, makes 1000 intervals at most, and
-	// needs both times.
+	// pass. The first begins at Since, the last ends at Until, and intervals without
+	// events are listed too. Every is 1 s at least, makes 1000 intervals at most,
+	// and needs both times.
 	Every time.Duration
 }
 
@@ -44,11 +44,11 @@ type Totals struct {
 	ByAction  map[string]uint64 `json:"by_action"`
 	ByTool    map[string]uint64 `json:"by_tool"`
 	ByAgent   map[string]uint64 `json:"by_agent"`
-	BySession map[string]uint64 `json:"by_session"`         // without the events that name none
+	BySession map[string]uint64 `json:"by_session"`         // of events that name a session
 	Intervals []Interval        `json:"intervals,omitzero"` // nil unless TotalsQuery.Every asks for them
 }
 
-// Interval counts the events of a part of the time.
+// Interval counts the events of one interval of time.
 type Interval struct {
 	From     time.Time         `json:"from"` // UTC
 	Events   uint64            `json:"total_events"`
@@ -87,7 +87,7 @@ func (c *AuditChain) Totals(ctx context.Context, q TotalsQuery) (Totals, error) 
 	return t, err
 }
 
-// intervals are those that q asks for, empty.
+// intervals returns the intervals that q asks for, with nothing counted.
 func (q *TotalsQuery) intervals() ([]Interval, error) {
 	refuse := func(rule string) ([]Interval, error) {
 		return nil, fmt.Errorf("%w: interval %s", ErrInvalid, rule)
@@ -113,8 +113,8 @@ func (q *TotalsQuery) intervals() ([]Interval, error) {
 	return intervals, nil
 }
 
-// intervalOf returns the interval that the event of that timestamp is in. The
-// query has parsed the timestamp as well, and found it within the whole time.
+// intervalOf returns the interval of an event with that timestamp. The query has
+// already parsed the timestamp, and found it within the whole range.
 func intervalOf(intervals []Interval, timestamp []byte) *Interval {
 	t, _ := time.Parse(time.RFC3339Nano, string(timestamp))
 	i, found := slices.BinarySearchFunc(intervals, t, func(i Interval, t time.Time) int { return i.From.Compare(t) })

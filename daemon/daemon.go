@@ -1,5 +1,5 @@
-// Package daemon is what every program that serves Rampart on this machine
-// would otherwise write again, and how a client on the same machine finds it.
+// Package daemon has what every program that serves Rampart on a machine would
+// otherwise write again, and lets a client on the same machine find that program.
 //
 // A daemon has a directory, [Directory] unless told otherwise:
 //

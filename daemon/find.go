@@ -43,8 +43,8 @@ func Find(dir string) (Endpoint, error) {
 	return Endpoint{URL: at, Token: token}, err
 }
 
-// readURL reads the file url, which has to be the owner's alone: the token is
-// sent to where it says.
+// readURL reads the file url. The file has to be the owner's alone, because the
+// token is sent to the URL in it.
 func readURL(path string) (string, error) {
 	data, err := readSecret(path)
 	if err != nil {

@@ -69,7 +69,7 @@ func TestFindSaysWhatToDo(t *testing.T) {
 		}
 	}
 	if runtime.GOOS == "windows" {
-		return // which keeps no mode bits
+		return // Windows keeps no mode bits
 	}
 	path := writeFile(t, dir, "url", "http://127.0.0.1:1", 0o600)
 	if err := os.Chmod(path, 0o666); err != nil {
@@ -79,7 +79,7 @@ func TestFindSaysWhatToDo(t *testing.T) {
 		t.Errorf("anybody may say where the token is sent: %v, %v", got.URL, err)
 	}
 	if os.Getuid() == 0 {
-		return // who may read anything
+		return // root may read anything
 	}
 	if err := os.Chmod(dir+"/token", 0); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestFindSaysWhatToDo(t *testing.T) {
 // What an earlier daemon left is worse than nothing.
 func TestAnnounceThatFailsLeavesNoOldURL(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.Mkdir(dir+"/url", 0o700); err != nil { // no file can be renamed to it
+	if err := os.Mkdir(dir+"/url", 0o700); err != nil { // no file can take a directory's name
 		t.Fatal(err)
 	}
 	if err := daemon.Announce(dir, "http://127.0.0.1:1"); err == nil {

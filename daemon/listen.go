@@ -17,10 +17,10 @@ type Listeners []net.Listener
 //
 // A loopback host (localhost, a name that ends in .localhost, 127.0.0.1, ::1)
 // means both 127.0.0.1 and ::1, since a client that says localhost may take
-// either, and must not reach another program with its token. If somebody else
-// has one of the two, that is an error that says which and what to do. A machine
-// without ::1 is served on 127.0.0.1 alone. Any other host is listened on as
-// [net.Listen] does it.
+// either, and must not reach another program with its token. If another program
+// has one of the two, the error says which and what to do. On a machine without
+// ::1, Listen listens on 127.0.0.1 alone. It listens on any other host as
+// [net.Listen] does.
 func Listen(addr string) (Listeners, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -70,8 +70,8 @@ func listenBoth(port string) (Listeners, error) {
 	return nil, taken(err, v6+", where clients that say localhost may reach it")
 }
 
-// hasIPv6Loopback tells a machine without ::1 from one on which a port is
-// taken, for which systems have no error in common.
+// hasIPv6Loopback tells a machine without ::1 from one on which the port is taken.
+// Systems have no error in common for the first.
 func hasIPv6Loopback() bool {
 	ln, err := net.Listen("tcp6", "[::1]:0")
 	if err != nil {

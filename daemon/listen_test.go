@@ -63,8 +63,8 @@ func TestLoopbackMeansBothFamilies(t *testing.T) {
 	}
 }
 
-// Whoever has one of the two would be sent the token of a client that says
-// localhost.
+// A program that has the port in one family would be sent the token of a client
+// that says localhost.
 func TestTakenPortIsNamed(t *testing.T) {
 	for _, other := range []string{"127.0.0.1", "::1"} {
 		t.Run(other, func(t *testing.T) {
@@ -83,7 +83,7 @@ func TestTakenPortIsNamed(t *testing.T) {
 					t.Errorf("%s:%s: %v", host, port, err)
 				}
 			}
-			// What it had opened before is closed again.
+			// The socket that Listen had opened before is closed again.
 			family := map[string]string{"127.0.0.1": "::1", "::1": "127.0.0.1"}[other]
 			free, err := net.Listen("tcp", net.JoinHostPort(family, port))
 			if err != nil {
@@ -100,7 +100,7 @@ func TestOtherAddressesListenAsTheyAre(t *testing.T) {
 	if len(l) != 1 || l.URL() != "http://127.0.0.1:"+port(l) {
 		t.Errorf("%v, %s", addrs(l), l.URL())
 	}
-	if l, err := daemon.Listen("127.0.0.2:0"); err == nil { // which only Linux has by itself
+	if l, err := daemon.Listen("127.0.0.2:0"); err == nil { // only Linux has this address by itself
 		if len(l) != 1 || l.URL() != "http://127.0.0.2:"+port(l) {
 			t.Errorf("%v, %s", addrs(l), l.URL())
 		}

@@ -14,14 +14,14 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// sendBuffer is what the kernel takes for a connection that is slow to take it.
-// Linux lets it grow to 4 MB, and says that there is room again once a third of
-// it is out: a watcher that took less than 45 KB a second then looked as if it
-// took nothing, and was disconnected.
+// sendBuffer is how many bytes the kernel holds for a slow connection. Linux would
+// let its buffer grow to 4 MB, and says that there is room again once a third of it
+// is out: a watcher that took less than 45 KB a second then looked as if it took
+// nothing, and was disconnected.
 const sendBuffer = 64 << 10
 
-// drain is how long requests under way may take once the daemon stops; then
-// their connections are cut, so that a peer that stays silent cannot hold it.
+// drain is how long requests under way may take once the daemon stops. Then their
+// connections are cut, so that no silent peer holds up the daemon.
 const drain = 1500 * time.Millisecond
 
 // Options configures [Serve]. Nil, and each zero value, is the documented default.
@@ -114,8 +114,8 @@ func newServer(h http.Handler, log *log.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
-		// Of what the library sets no limit of its own to: answers without a
-		// body, and those that the server itself gives.
+		// For what the library sets no limits to: answers without a body, and those
+		// that the server itself gives.
 		ReadTimeout:    30 * time.Second,
 		WriteTimeout:   30 * time.Second,
 		IdleTimeout:    2 * time.Minute,
@@ -125,7 +125,7 @@ func newServer(h http.Handler, log *log.Logger) *http.Server {
 		ErrorLog:                     log,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if tcp, ok := c.(*net.TCPConn); ok {
-				_ = tcp.SetWriteBuffer(sendBuffer) // where it can't be had, it stays as it is
+				_ = tcp.SetWriteBuffer(sendBuffer) // on failure the system's own size stays
 			}
 			return ctx
 		},

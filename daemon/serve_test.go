@@ -138,7 +138,7 @@ func TestServe(t *testing.T) {
 		waited <- resp.StatusCode
 	}()
 	<-asked
-	if resp, err := client.Get(l.URL() + "/healthz"); err != nil { // and so has the one before been accepted
+	if resp, err := client.Get(l.URL() + "/healthz"); err != nil { // so the connection before has been accepted, too
 		t.Fatal(err)
 	} else {
 		resp.Body.Close()
@@ -224,7 +224,7 @@ func TestServeCutsOff(t *testing.T) {
 	})
 }
 
-// TestServeEndsWithItsListener: a daemon that one family of its port fails must
+// TestServeEndsWithItsListener: a daemon whose listener fails in one family must
 // not go on with the other alone.
 func TestServeEndsWithItsListener(t *testing.T) {
 	r := opened(t)
@@ -243,8 +243,8 @@ func TestServeEndsWithItsListener(t *testing.T) {
 	}
 }
 
-// No peer holds a connection by sending or taking slowly. One that took no
-// answer which has no body, such as that to a preflight, held it for ever.
+// No peer holds a connection by sending or taking slowly. A peer that did not take
+// an answer without a body, such as that to a preflight, held it for ever.
 func TestSlowPeersAreCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, err := rampart.Open(t.TempDir(), &rampart.Options{Audit: rampart.AuditOptions{Sync: rampart.SyncNever}})

@@ -15,8 +15,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// findChromium looks at $CHROMIUM and under the names that systems give to it. The
-// first is the same engine without windows, which takes half of the time.
+// findChromium looks at $CHROMIUM and under the names that systems give to
+// Chromium. The first name is the engine without windows, which takes half of the
+// time.
 func findChromium() (path string, ok bool) {
 	return find(cmp.Or(os.Getenv("CHROMIUM"), "chromium-headless-shell"), "chromium", "chromium-browser", "google-chrome")
 }
@@ -28,7 +29,7 @@ var browser = sync.OnceValues(func() (context.Context, error) {
 	for _, flag := range []string{
 		"headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
 		"disable-background-networking", "disable-component-update", "disable-sync",
-		// Whichever window is in front, all work.
+		// All windows work, whichever is in front.
 		"disable-background-timer-throttling", "disable-backgrounding-occluded-windows", "disable-renderer-backgrounding",
 	} {
 		options = append(options, chromedp.Flag(flag, true))
@@ -52,7 +53,7 @@ type tab struct {
 	console *output         // what the page said with console.log, a line each
 
 	mu     sync.Mutex
-	faults []string // console.error, exceptions, what the browser itself calls an error
+	faults []string // console.error, exceptions, and errors of the browser itself
 }
 
 // open opens url in a tab that shares nothing with others and ends with the test.
@@ -107,7 +108,7 @@ func (p *tab) says(n int) []string {
 	return lines[:len(lines)-1]
 }
 
-// wantNoFaults wants that nothing was wrong so far.
+// wantNoFaults wants no fault so far.
 func (p *tab) wantNoFaults() {
 	p.t.Helper()
 	p.mu.Lock()
@@ -131,7 +132,7 @@ func newSite(t *testing.T) site {
 	return s
 }
 
-// run is a page of that script alone; it has an icon, which browsers ask for.
+// run gives a page with nothing but that script, and an icon, which browsers ask for.
 func (s site) run(path, script string) {
 	s.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -23,7 +23,7 @@ import (
 type target struct {
 	url   string // of the stream
 	token string
-	pages site // which the daemon lets in
+	pages site // whose origin the daemon allows
 }
 
 // clients are programs and libraries of others, each used as its own
@@ -31,7 +31,7 @@ type target struct {
 // their user, a line each, and resume as they do by themselves.
 var clients = []struct {
 	name  string
-	lacks func() string // what is not there that it needs
+	lacks func() string // what the client needs and this machine does not have
 	start func(t *testing.T, to target) *output
 }{
 	{"r3labs/sse", nothing, startR3labs},
@@ -73,16 +73,17 @@ func startR3labs(t *testing.T, to target) *output {
 	c := sse.NewClient(to.url)
 	c.Headers["Authorization"] = "Bearer " + to.token
 	during(t, func(ctx context.Context) {
-		// It takes a clean end of the stream for the end of its work, and
-		// gives up after a quarter of an hour: its user has to call it again,
-		// which goes on from its last id, and to say for how long it may try.
+		// The client takes a clean end of the stream for the end of its work, and
+		// gives up after a quarter of an hour. Its user has to call it again, upon
+		// which it goes on from its last id, and has to say for how long it may try.
 		for ctx.Err() == nil {
 			tries := backoff.NewExponentialBackOff()
 			tries.InitialInterval, tries.MaxElapsedTime = 100*time.Millisecond, 0
 			c.ReconnectStrategy = backoff.WithContext(tries, ctx)
 			c.SubscribeRawWithContext(ctx, func(m *sse.Event) {
-				// It hands out messages that were cut, whose ids it has not
-				// seen, so that they come again, and comments as empty ones.
+				// The client hands out messages that were cut off: it has not seen
+				// their ids, so they come again. It hands out comments as empty
+				// messages.
 				if json.Valid(m.Data) {
 					fmt.Fprintf(out, "%s\n", m.Data)
 				}
@@ -110,7 +111,7 @@ func startLaunchDarkly(t *testing.T, to target) *output {
 	during(t, func(ctx context.Context) {
 		stream, err := eventsource.SubscribeWithRequestAndOptions(to.request(ctx),
 			eventsource.StreamOptionInitialRetry(100*time.Millisecond),
-			// Without a handler it waits for somebody to read its errors.
+			// Without a handler the client waits until somebody reads its errors.
 			eventsource.StreamOptionErrorHandler(func(error) (r eventsource.StreamErrorHandlerResult) { return r }))
 		if err != nil {
 			fmt.Fprintln(out, "it did not connect:", err)
@@ -172,7 +173,7 @@ source.onmessage = (event) => console.log('%%s', event.data);
 // session is a daemon with all clients at it.
 type session struct {
 	*daemon
-	proxy   *proxy             // that they go through, if they do
+	proxy   *proxy             // between the clients and the daemon; nil for none
 	clients map[string]*output // by name
 }
 
@@ -230,7 +231,7 @@ func (s *session) waitFor(name, what string, cond func(heard) bool) {
 }
 
 // through lets an outage happen and wants every client to come back by itself.
-// Events are appended before it is over for the first of them, and after.
+// Events are appended before the first client is back, and after.
 func (s *session) through(outage func()) {
 	s.t.Helper()
 	before := make(map[string]int)

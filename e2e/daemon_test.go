@@ -1,6 +1,6 @@
 // The tests start the real daemon and let programs of others speak to it: the
-// user's own samples, clients of Server-Sent Events, browsers and the shell. No
-// time is measured; the bounds are there to end a test that hangs.
+// user's own samples, clients of Server-Sent Events, browsers and the shell. They
+// measure no time: the bounds only end a test that hangs.
 package e2e_test
 
 import (
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	// Those that run together wait more than they work.
+	// Tests that run in parallel wait more than they work.
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		flag.Set("test.parallel", "4")
@@ -46,7 +46,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary is the daemon that people install, minimal the one to be read and copied.
+// binary builds the daemon that people install, minimal the one to be read and
+// copied.
 var (
 	binary  = built("../cmd/rampart")
 	minimal = built("../example/server")
@@ -207,8 +208,8 @@ func (d *daemon) url(path string) string { return "http://" + d.address + d.pref
 // httpClient keeps no connections, since a restart of the daemon cuts them.
 var httpClient = &http.Client{Timeout: 2 * patience, Transport: &http.Transport{DisableKeepAlives: true}}
 
-// send sends a request as the admin. Its error is that of the connection, or
-// the status when that is none of success.
+// send sends a request as the admin. Its error is that of the connection, or a
+// status other than success.
 func (d *daemon) send(method, path, body string) (string, error) {
 	req, err := http.NewRequest(method, d.url(path), strings.NewReader(body))
 	if err != nil {

@@ -49,7 +49,7 @@ func (b *board) wantUnanswerable(id string) {
 	b.until("it can't be answered", `[...document.querySelectorAll(`+js(card(id)+" button, "+card(id)+" input")+`)].every(e => e.disabled || !e.checkVisibility())`)
 }
 
-// cards are the ids of what the page has as pending, in its order.
+// cards are the ids of the approvals that the page shows as pending, in its order.
 func (b *board) cards() []string {
 	b.t.Helper()
 	return eval[[]string](b, `[...document.querySelectorAll('#pending article.approval[data-status=pending]')].map(e => e.dataset.id)`)
@@ -150,14 +150,14 @@ func TestDashboardApprovalChangesElsewhere(t *testing.T) {
 		b.wantUnanswerable(id)
 	}
 
-	// What was being typed is still there, and so is the place to go on typing.
+	// The text that was being typed is still there, and typing goes on in its place.
 	b.do(insert("son"))
 	b.until("the reason was not lost", `document.querySelector(`+js(card(kept)+" input.reason")+`).value === 'half a reason'`)
 	b.wantText("#waiting", "1")
 }
 
-// TestDashboardAnsweredAtTheMoment answers what was answered elsewhere, of which
-// the page could not know yet.
+// TestDashboardAnsweredAtTheMoment answers an approval that was answered elsewhere
+// just before, when the page could not know of that yet.
 func TestDashboardAnsweredAtTheMoment(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -176,8 +176,8 @@ func TestDashboardAnsweredAtTheMoment(t *testing.T) {
 	}
 }
 
-// TestDashboardClickOnWhatMoves clicks in the moment in which another approval has
-// come in between: the click was meant for what stood there before.
+// TestDashboardClickOnWhatMoves clicks just after another approval has moved into
+// the place: the click was meant for what stood there before.
 func TestDashboardClickOnWhatMoves(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -249,7 +249,8 @@ func TestDashboardAnswerIsSentOnce(t *testing.T) {
 		t.Errorf("two clicks and two strokes sent %d answers", n)
 	}
 
-	// One that never arrives: it is as pending as before, and can be tried again.
+	// An answer that never arrives: the approval is as pending as before, and can be
+	// answered again.
 	b.expects(`network: .*net::ERR_EMPTY_RESPONSE.*resolve`)
 	lose := func(deliver bool) {
 		g.serves(func(w http.ResponseWriter, r *http.Request) bool {
@@ -271,11 +272,11 @@ func TestDashboardAnswerIsSentOnce(t *testing.T) {
 		t.Errorf("on record: %+v", got)
 	}
 	g.serves(nil)
-	b.rest() // the words moved what is below them
+	b.rest() // the new words moved what is below them
 	b.click(card(ids[1]) + " button.deny")
 	b.wantStatus(ids[1], "denied")
 
-	// One that arrives, but of which nobody hears.
+	// An answer that arrives, but whose outcome is lost.
 	lose(true)
 	b.rest()
 	b.click(card(ids[2]) + " button.approve")

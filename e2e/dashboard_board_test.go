@@ -24,8 +24,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// board is the dashboard in a tab. At the end of its test nothing may have gone
-// wrong in it that the test did not expect by name: no error on the console, no
+// board is the dashboard in a tab. At the end of the test only what the test
+// expected by name may have gone wrong in it: no other error on the console, no
 // report of the Content-Security-Policy, no request to elsewhere.
 type board struct {
 	t      *testing.T
@@ -40,7 +40,7 @@ type board struct {
 }
 
 // reporter tells the test of what only the page itself hears. Hostile strings
-// call e2eReport too, so that any of them which runs is a fault.
+// call e2eReport too, so that it is a fault if one of them runs.
 const reporter = `addEventListener('securitypolicyviolation', e =>
 	e2eReport('the policy refuses ' + e.violatedDirective + ': ' + e.blockedURI + ' ' + e.sample), true)`
 
@@ -73,7 +73,7 @@ func newTab(t *testing.T, browser context.Context, in chromedp.ContextOption, or
 	b.ctx, cancel = chromedp.NewContext(browser, in, chromedp.WithNewWindow(true), chromedp.WithListener(b.hear))
 	t.Cleanup(func() {
 		if !b.closed {
-			eval[bool](b, "true") // what came before the answer was heard
+			eval[bool](b, "true") // once this is answered, all events before it were heard
 		}
 		cancel()
 		b.wantNoFaults()
@@ -196,7 +196,7 @@ func (b *board) wantNoFaults() {
 	}
 }
 
-// do fails the test, and tells what the page shows, when an action fails.
+// do runs actions. When one fails, it fails the test and tells what the page shows.
 func (b *board) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	// The first context that runs something is that of the tab.
@@ -268,7 +268,7 @@ func (b *board) fatal(err error) {
 	b.t.Fatalf("%v\nThe page shows:\n%s", err, shows)
 }
 
-// keep writes a picture for a person to look at, to $RAMPART_SCREENSHOTS.
+// keep writes a picture to $RAMPART_SCREENSHOTS, for a person to look at.
 func (b *board) keep(name string, png []byte) string {
 	b.t.Helper()
 	dir := cmp.Or(os.Getenv("RAMPART_SCREENSHOTS"), filepath.Join("..", ".cache", "screenshots"))

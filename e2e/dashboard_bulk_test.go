@@ -9,7 +9,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// group is the selector of a run's pending ones.
+// group is the selector of a run's pending approvals.
 func group(run string) string { return fmt.Sprintf(`#pending section.group[data-run="%s"]`, run) }
 
 // asked are n approvals of a run that the page shows.
@@ -23,8 +23,8 @@ func (b *board) asked(d *daemon, run string, n int) []string {
 	return ids
 }
 
-// TestDashboardBulk answers some of a run's pending ones together; others, and
-// one that comes meanwhile, are not touched.
+// TestDashboardBulk answers some of a run's pending approvals together. The others,
+// and one that comes meanwhile, are not touched.
 func TestDashboardBulk(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -34,7 +34,7 @@ func TestDashboardBulk(t *testing.T) {
 	b.wantStatus(other, "pending")
 
 	b.click(group("run_1") + " input.select-all")
-	b.click(card(ids[2]) + " input.select") // not that one
+	b.click(card(ids[2]) + " input.select") // not selected any more
 	late := d.ask("git tag late", "run_1", 600)
 	b.wantStatus(late, "pending")
 	b.fill(group("run_1")+" input.group-reason", "all fine")
@@ -68,8 +68,8 @@ func TestDashboardBulk(t *testing.T) {
 	}
 }
 
-// TestDashboardBulkConflict answers three of which one was answered meanwhile:
-// nothing changes, and who did it is told.
+// TestDashboardBulkConflict answers three approvals, one of which was answered
+// meanwhile: nothing changes, and the page says who answered that one.
 func TestDashboardBulkConflict(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -117,7 +117,7 @@ func TestDashboardHostileApprovals(t *testing.T) {
 	for _, id := range b.cards()[:3] {
 		b.fill(card(id)+" input.reason", `<img src=x onerror=e2eReport('reason')>`)
 		b.tabTo(card(id) + " button.deny")
-		b.press(kb.Enter) // which counts whatever has moved
+		b.press(kb.Enter) // a key counts, whatever has moved
 		b.wantStatus(id, "denied")
 	}
 	b.wantHarmless("the queue")

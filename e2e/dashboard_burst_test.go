@@ -9,7 +9,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// smoothness keeps how long the page was busy at a time, and how far apart its
+// smoothness records how long the page was busy at a time, and how far apart its
 // frames were.
 const smoothness = `{
 	window.e2eTasks = []

@@ -39,7 +39,7 @@ const clock = `{
 	}
 }`
 
-// skip makes it later in the page.
+// skip makes the page's clock run ahead by so many seconds.
 func (b *board) skip(seconds int) {
 	b.t.Helper()
 	eval[bool](b, fmt.Sprintf(`e2eSkip(%d)`, 1000*seconds))

@@ -15,9 +15,9 @@ func (b *board) wantState(state string) {
 	b.until("the connection is "+state, `(e => e.dataset.state === `+js(state)+` && /\w/.test(e.textContent))(document.querySelector('#connection'))`)
 }
 
-// steady appends n events one by one, each as often as it needs, and says when
-// it has appended all. Of one that was sent to a daemon which died nobody knows
-// whether it is on the log.
+// steady appends n events one by one, trying each until it is acknowledged, and
+// says when it has appended all. If the daemon died over an event, nobody knows
+// whether that event is on the log.
 func (d *daemon) steady(n int) (done chan struct{}) {
 	done = make(chan struct{})
 	go func() {
@@ -39,7 +39,7 @@ func TestDashboardThroughKills(t *testing.T) {
 	d := start(t)
 	b := dashboard(t, d, "")
 	b.expects(daemonIsDown)
-	b.expects(`network: .* 401 .*stream`) // its tickets are gone, too
+	b.expects(`network: .* 401 .*stream`) // the daemon's tickets ended with it
 	for range 3 {
 		done := d.steady(100)
 		before := len(d.lines())
@@ -76,7 +76,7 @@ func TestDashboardLongOutage(t *testing.T) {
 	b.wantText("#waiting", "1")
 	b.wantFirst(newestFirst(t, d.lines())[:1000])
 
-	// A shorter one, whose events it takes in one by one.
+	// A shorter outage, after which the page takes in the events one by one.
 	g.serves(down)
 	g.cut()
 	b.wantState("reconnecting")
@@ -107,8 +107,8 @@ func TestDashboardAfterSleep(t *testing.T) {
 	b.newest(d.record(event("git log", "allow"))[0])
 }
 
-// TestDashboardSilence hears nothing for hours, since nothing happens: that is
-// no reason to open the stream again.
+// TestDashboardSilence has nothing happen for hours. That is no reason for the page
+// to open the stream again.
 func TestDashboardSilence(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -135,8 +135,8 @@ func TestDashboardSilence(t *testing.T) {
 	}
 }
 
-// TestDashboardStreamRefused has the stream refused: for now, and because the
-// ticket is not known any more.
+// TestDashboardStreamRefused has the stream refused, once for a while, and once
+// because the ticket is not known any more.
 func TestDashboardStreamRefused(t *testing.T) {
 	t.Parallel()
 	d := start(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// varied are n events in which each thing to filter by has its own rhythm.
+// varied are n events in which each field to filter by changes at its own rhythm.
 func varied(n int) []string {
 	events := make([]string, n)
 	for i := range events {
@@ -22,8 +22,8 @@ func varied(n int) []string {
 	return events
 }
 
-// TestDashboardFilters types each filter, and all together; the address shows
-// the same to somebody else, and the way back leads back.
+// TestDashboardFilters types each filter, and all together. The address shows
+// somebody else the same, and the browser's Back button goes back.
 func TestDashboardFilters(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -80,7 +80,7 @@ func TestDashboardFilters(t *testing.T) {
 		b.newest(stored(t, lines[len(lines)-1]).ID)
 	}
 
-	// What comes while a filter is set goes through it, too.
+	// Events that come while a filter is set go through it, too.
 	b.fill(field("agent"), "agent-1")
 	b.until("typing is enough", `location.hash.includes('agent=agent-1')`)
 	d.record(varied(4)...)
@@ -104,8 +104,8 @@ func TestDashboardFilters(t *testing.T) {
 	b.wantRows(want)
 }
 
-// TestDashboardScrollsBack begins after 12,000 events, of which it holds 10,000
-// at most, and shows each once, in order, while more arrive.
+// TestDashboardScrollsBack begins after 12,000 events. The page holds 10,000 of
+// them at most, and shows each once, in order, while more arrive.
 func TestDashboardScrollsBack(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -120,7 +120,7 @@ func TestDashboardScrollsBack(t *testing.T) {
 	b.wantRows(newestFirst(t, lines))
 	b.wantPattern("#rows-state", `\w`)
 
-	// Those that come do not move what is being read.
+	// Events that come do not move what is being read.
 	b.until("in the middle", `(document.querySelector('#rows').scrollTop = 100000) > 0 && document.querySelectorAll('.row[data-id]').length > 0`)
 	d.record(numbered("new", 500)...)
 	lines = d.lines()
@@ -132,9 +132,9 @@ func TestDashboardScrollsBack(t *testing.T) {
 	b.wantFirst(newestFirst(t, lines)[:1000])
 }
 
-// TestDashboardOddAddresses has times in the address that are none, which stopped
-// the page, and a person who goes elsewhere while a filter is yet to apply, which
-// led the address back.
+// TestDashboardOddAddresses has malformed times in the address, at which the page
+// stopped, and a person who goes elsewhere before a filter has been applied, at
+// which the address went back.
 func TestDashboardOddAddresses(t *testing.T) {
 	t.Parallel()
 	d := start(t)

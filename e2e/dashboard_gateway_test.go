@@ -24,8 +24,8 @@ type gateway struct {
 	prefix string
 
 	mu    sync.Mutex
-	gone  chan struct{}                                 // closed when the connections of now are cut
-	deaf  chan struct{}                                 // closed when those of now no longer pass anything on
+	gone  chan struct{}                                 // closed when the present connections are cut
+	deaf  chan struct{}                                 // closed when the present connections no longer pass anything on
 	alter func(r *http.Request, part []byte) []byte     // changes lines of streams, and whole other answers
 	serve func(http.ResponseWriter, *http.Request) bool // answers in the place of the daemon
 }
@@ -38,12 +38,12 @@ func newGateway(t *testing.T, d *daemon, prefix string) *gateway {
 		FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
-			r.Out.Host = r.In.Host // by which the daemon knows its own pages
+			r.Out.Host = r.In.Host // the daemon knows its own pages by it
 		},
 		Transport:      &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 		ModifyResponse: g.pass,
-		ErrorLog:       log.New(io.Discard, "", 0), // it says that streams were cut
-		// A daemon that is down is so for the browser, too.
+		ErrorLog:       log.New(io.Discard, "", 0), // would say that streams were cut
+		// When the daemon is down, the browser finds no server either.
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -154,15 +154,15 @@ func (g *gateway) alters(how func(r *http.Request, part []byte) []byte) {
 	g.alter = how
 }
 
-// serves lets how answer; where it returns false, the daemon does.
+// serves lets how answer. If how returns false, the daemon answers.
 func (g *gateway) serves(how func(http.ResponseWriter, *http.Request) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.serve = how
 }
 
-// justBefore does something when the first request for a path that ends so has
-// come, before the daemon has it: the page can't know of it yet.
+// justBefore calls do when the first request for a path with that ending has come,
+// and before the daemon gets it: the page can't know yet of what do does.
 func (g *gateway) justBefore(path string, do func()) {
 	var once sync.Once
 	g.serves(func(_ http.ResponseWriter, r *http.Request) bool {
@@ -173,7 +173,7 @@ func (g *gateway) justBefore(path string, do func()) {
 	})
 }
 
-// through is dashboard, through the gateway.
+// through is like dashboard, and goes through the gateway.
 func through(t *testing.T, d *daemon, g *gateway, view string, scripts ...string) *board {
 	t.Helper()
 	b := newBoard(t, g.origin, d.token, scripts...)
@@ -182,7 +182,7 @@ func through(t *testing.T, d *daemon, g *gateway, view string, scripts ...string
 	return b
 }
 
-// down is a daemon that is.
+// down answers like a daemon that is down.
 func down(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }
 
 // tamperNext changes the command of an event that is "git tampered".

@@ -46,8 +46,8 @@ func (b *board) show(view string) {
 	b.until(view+" shows", `document.querySelector('section#`+view+`').checkVisibility()`)
 }
 
-// click waits until the first element of the selector can be clicked by a
-// person: it is there, enabled, in sight and under nothing else. Then it does.
+// click clicks the first element of the selector, once a person could: the element
+// is there, enabled, in sight and under nothing else.
 func (b *board) click(selector string) {
 	b.t.Helper()
 	b.clickTimes(selector, 1)
@@ -94,7 +94,8 @@ func (b *board) press(keys string, modifiers ...chromedp.Modifier) {
 	b.do(chromedp.KeyEvent(keys, chromedp.KeyModifiers(modifiers...)))
 }
 
-// tabTo presses Tab until the selector has the focus, as who has no mouse does.
+// tabTo presses Tab until the selector has the focus, as a person without a mouse
+// does.
 func (b *board) tabTo(selector string) {
 	b.t.Helper()
 	for range 200 {
@@ -124,13 +125,14 @@ func (b *board) wantPattern(selector, pattern string) {
 	b.until(fmt.Sprintf("%s says %q", selector, pattern), fmt.Sprintf(`new RegExp(%s, 'i').test(document.querySelector(%s).textContent)`, js(pattern), js(selector)))
 }
 
-// goToHash goes to a view by its address, as one who follows a link does.
+// goToHash goes to a view by its address, as a person who follows a link does.
 func (b *board) goToHash(view string) {
 	b.t.Helper()
 	eval[bool](b, `(location.hash = `+js(view)+`, true)`)
 }
 
-// fillDate sets an input of dates; what its keys do is the locale's.
+// fillDate sets an input of dates, and types nothing, since what keys do there
+// depends on the locale.
 func (b *board) fillDate(name, day string) {
 	b.t.Helper()
 	eval[bool](b, `(() => {

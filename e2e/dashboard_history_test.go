@@ -34,7 +34,7 @@ func (b *board) ranged(from, to string) {
 	b.click("#range button:not([type=button])")
 }
 
-// TestDashboardHistory holds what the page draws and lists against the API's totals.
+// TestDashboardHistory compares what the page draws and lists with the API's totals.
 func TestDashboardHistory(t *testing.T) {
 	t.Parallel()
 	d := start(t)

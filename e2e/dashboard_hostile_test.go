@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// hostile are strings that want to be more than text: as JSON has them, between
-// quotes. Those which run anything call e2eReport, which fails the test.
+// hostile are strings that want to be more than text, in the form that JSON has
+// between quotes. Those with code in them call e2eReport, which fails the test.
 var hostile = []string{
 	`<script>e2eReport('script')</script>`,
 	`<img src=x onerror=e2eReport('onerror')>`,
@@ -33,7 +33,7 @@ func hostileEvents() []string {
 	for i, s := range hostile {
 		name := s
 		if strings.Contains(s, `\u0000`) || len(s) > 2000 {
-			name = "long" // not every place takes those
+			name = "long" // not every place takes long strings
 		}
 		events = append(events, fmt.Sprintf(`{"timestamp":"2026-03-03T10:15:30Z","agent":"%[2]s","session":"%[2]s","run_id":"%[2]s","tool_call_id":"%[2]s","tool":"%[2]s",`+
 			`"request":{"command":"%[1]s","path":"%[1]s","%[2]s":{"%[1]s":["%[1]s",1.50,12345678901234567890,1e400,-0,0.1e-7]}},`+
@@ -62,8 +62,8 @@ const foreign = `(() => {
 	return found
 })()`
 
-// concealed are texts in the page with characters that a person does not see.
-// An option of a list that an input offers must be what the input takes.
+// concealed are texts in the page with characters that a person does not see. An
+// option that an input offers is left out, since it must be what the input takes.
 const concealed = `(() => {
 	const hidden = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\u{e0000}-\u{e007f}]/u
 	const found = []
@@ -89,8 +89,8 @@ func (b *board) wantHarmless(where string) {
 	}
 }
 
-// TestDashboardHostileEvents opens an event for each hostile string, which it has
-// in every place, and reads it in full.
+// TestDashboardHostileEvents opens, for each hostile string, an event that has the
+// string in every place, and reads the event in full.
 func TestDashboardHostileEvents(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -128,7 +128,7 @@ func TestDashboardHostileEvents(t *testing.T) {
 	for i := range hostile {
 		var agent string
 		if json.Unmarshal([]byte(lines[i]), &struct{ Agent *string }{&agent}) != nil || agent == "long" || strings.Contains(agent, "\ufffd") {
-			continue // which several have, and what an address can't hold
+			continue // several events have it, or an address can't hold it
 		}
 		b.goToHash("activity?" + eval[string](b, `new URLSearchParams({agent: `+js(agent)+`}).toString()`))
 		b.newest(ids[i])

@@ -14,8 +14,8 @@ const controls = `window.e2eName = e => (e.id || e.className || e.name || e.text
 window.e2eControls = () => [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]')]
 	.filter(e => e.checkVisibility({visibilityProperty: true}) && !e.disabled && e.tabIndex >= 0).map(e2eName)`
 
-// tabbed presses Tab from the page's begin to its end, and returns where the focus
-// was. Each of them has to look focused.
+// tabbed presses Tab from the page's beginning to its end, and returns the elements
+// that had the focus. Each has to look focused.
 func (b *board) tabbed() (names []string) {
 	b.t.Helper()
 	eval[bool](b, `(document.body.tabIndex = -1, document.body.focus(), document.body.removeAttribute('tabindex'), true)`)
@@ -87,8 +87,8 @@ func TestDashboardKeyboard(t *testing.T) {
 	b.live()
 }
 
-// TestDashboardFocusStays has the focus and the place that one reads at stay where
-// they are while events arrive.
+// TestDashboardFocusStays wants the focus, and the place where a person reads, to
+// stay while events arrive.
 func TestDashboardFocusStays(t *testing.T) {
 	t.Parallel()
 	d := start(t)

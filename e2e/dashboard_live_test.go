@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestDashboardRow reads each cell of a row, with a clock that is not UTC's.
+// TestDashboardRow reads each cell of a row, in a time zone other than UTC.
 func TestDashboardRow(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -123,7 +123,7 @@ func TestDashboardEvent(t *testing.T) {
 	b.click("#event-older")
 	wantOpen(298)
 
-	// One that comes makes it have a newer one.
+	// Once another event comes, the open one has a newer neighbour.
 	b.click("#event-newer")
 	wantOpen(299)
 	ids = append(ids, d.record(event("git gc", "allow"))...)
@@ -133,7 +133,7 @@ func TestDashboardEvent(t *testing.T) {
 	b.click("#event-close")
 	b.until("closed", `!document.querySelector('#event').checkVisibility() && !location.hash.includes('event=')`)
 
-	// A link that somebody shared, to an old one.
+	// A link to an old event, which somebody shared.
 	b.do(chromedp.Navigate("about:blank"))
 	b.goTo("/dashboard/#activity?event=" + ids[0])
 	b.live()

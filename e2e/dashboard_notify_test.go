@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// spy stands in for the person, who looks elsewhere and says yes, and keeps what
-// would be shown: headless browsers neither ask nor show.
+// spy stands in for a person who looks elsewhere and allows notifications, and
+// keeps what would be shown: headless browsers neither ask nor show.
 const spy = `{
 	document.hasFocus = () => false
 	window.e2eShown = []
@@ -18,8 +18,8 @@ const spy = `{
 	}
 }`
 
-// TestDashboardNotifies asks for the permission to notify, when a person wants
-// it, and then does.
+// TestDashboardNotifies wants the page to ask for the permission to notify when a
+// person wants that, and then to notify.
 func TestDashboardNotifies(t *testing.T) {
 	t.Parallel()
 	d := start(t)

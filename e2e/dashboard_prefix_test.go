@@ -9,7 +9,7 @@ import (
 	pages "github.com/rampartlog/rampart/dashboard"
 )
 
-// tour goes through all that the page does with its server.
+// tour goes through everything for which the page needs its server.
 func (b *board) tour(record func(event string) string, ask func() string) {
 	b.t.Helper()
 	b.newest(record(event("git status", "allow")))
@@ -44,7 +44,7 @@ func TestDashboardBehindProxy(t *testing.T) {
 	}
 }
 
-// TestDashboardHostSession is in a host whose own session lets it in.
+// TestDashboardHostSession has the page in a host whose own session lets it in.
 func TestDashboardHostSession(t *testing.T) {
 	t.Parallel()
 	r, err := rampart.Open(t.TempDir(), nil)
@@ -83,15 +83,15 @@ func TestDashboardHostSession(t *testing.T) {
 		t.Error("it has a sign-in of its own")
 	}
 
-	// Whose session is over is told so.
+	// A person whose session is over is told so.
 	b.expects(`network: .* 401 `)
 	eval[bool](b, `fetch('/logout').then(() => true)`)
 	b.click("#verify")
 	b.until("signed out", `document.querySelector('#outside').checkVisibility()`)
 }
 
-// TestDashboardElsewhere is at another place of a host's own, which has the API
-// at another, too.
+// TestDashboardElsewhere has the page at another path of a host, and the API at
+// another path as well.
 func TestDashboardElsewhere(t *testing.T) {
 	t.Parallel()
 	r, err := rampart.Open(t.TempDir(), nil)

@@ -11,23 +11,23 @@ import (
 )
 
 // scroller defines e2eRows(n, enough): the ids of the rows of the activity from its
-// top on, as a person who scrolls sees them, until it has seen n and, unless that
-// is enough, the end. Rows are moved by style, so that their order is that of their
-// places; the last one that is drawn becomes the first, so that none is passed
-// over. What stands twice, or with a hole before it, is named.
+// top on, as a person who scrolls sees them. It stops when it has seen n rows and,
+// unless enough is set, the end. The page places rows by style, so their order is
+// that of their places. Each scroll makes the last drawn row the first, so that no
+// row is passed over. A row that stands twice, or after a gap, is named.
 const scroller = `window.e2eRows = async (n, enough) => {
 	const box = document.querySelector('#rows'), order = [], place = new Map(), odd = []
 	const frame = () => new Promise(done => setTimeout(done, 16))
 	box.scrollTop = 0
 	// What was filtered or resized just before is drawn by then.
 	for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame)
-	// In frames; older rows may have to be loaded.
+	// still counts frames in which nothing happened: older rows may have to be loaded.
 	for (let still = 0; order.length < n ? still < 900 : !enough && still < 15; still++) {
 		await frame()
 		const rows = [...box.querySelectorAll('.row[data-id]')].map(row => [row.getBoundingClientRect(), row.dataset.id]).sort((a, b) => a[0].top - b[0].top)
 		if (rows.length === 0) continue
 		const before = order.length, top = box.scrollTop, edge = box.getBoundingClientRect().top
-		// What was scrolled by the page itself is yet to be drawn.
+		// The page has scrolled by itself, and has not drawn yet.
 		if (top > 0 && rows[0][0].top > edge + 100) continue
 		const first = place.get(rows[0][1]) ?? order.length
 		rows.forEach(([at, id], i) => {

@@ -106,8 +106,8 @@ func day() []string {
 	return events
 }
 
-// shapes are what the page is looked at with. Rules of accessibility go by
-// colours or by places: two of the shapes have all of both.
+// shapes are the windows in which the page is looked at. Rules of accessibility go
+// by colours or by places: two of the shapes have all colours and all places.
 var shapes = []struct {
 	name          string
 	width, height int64
@@ -129,13 +129,13 @@ func (b *board) look(width, height int64, scheme string) {
 	}}); err != nil {
 		b.t.Fatal(err)
 	}
-	// Two frames, so that what listens to the size has done its work.
+	// After two frames the listeners to the size have done their work.
 	eval[bool](b, `new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))`)
 }
 
-// TestDashboardScenes looks at each state of the page in each shape: rules of
-// accessibility, nothing wider than the window, nothing that moves where that is
-// not wanted. It writes a picture of each.
+// TestDashboardScenes looks at each state of the page in each shape: the page keeps
+// the rules of accessibility, nothing is wider than the window, and nothing moves
+// for a person who does not want that. The test writes a picture of each.
 func TestDashboardScenes(t *testing.T) {
 	t.Parallel()
 	axe := axeScript(t)

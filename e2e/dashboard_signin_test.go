@@ -13,7 +13,7 @@ import (
 // kept is all that the browser keeps of the page.
 const kept = `JSON.stringify([{...sessionStorage}, {...localStorage}, document.cookie])`
 
-// TestDashboardSignIn comes as a newcomer does: to the address that the daemon
+// TestDashboardSignIn goes, as a newcomer does, to the address that the daemon
 // printed.
 func TestDashboardSignIn(t *testing.T) {
 	t.Parallel()
@@ -82,8 +82,8 @@ func TestDashboardSignInAsAgent(t *testing.T) {
 	b.signIn(d.token)
 }
 
-// TestDashboardNewTab opens a second tab, which has the token from the first, and
-// a third after those are closed, which has to ask.
+// TestDashboardNewTab opens a second tab, which gets the token from the first, and
+// a third after both are closed, which has to ask for it.
 func TestDashboardNewTab(t *testing.T) {
 	t.Parallel()
 	d := start(t)

@@ -9,7 +9,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// TestDashboardTabs has one stream for three tabs, whichever of them are closed.
+// TestDashboardTabs wants three tabs to share one stream, whichever is closed.
 func TestDashboardTabs(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -74,10 +74,10 @@ func TestDashboardTabs(t *testing.T) {
 	}
 }
 
-// TestDashboardFrozenTab has the tab with the stream stand still, as browsers have
-// those that nobody looks at. It keeps its lock, and the other one asks by itself.
-// The browser freezes no tab that shows; a debugger that holds it does the same,
-// where nothing else is going on.
+// TestDashboardFrozenTab makes the tab with the stream stand still, as browsers do
+// with tabs that nobody looks at. That tab keeps its lock, so the other one asks by
+// itself. A browser freezes no tab that shows, so a debugger holds the tab instead,
+// while nothing else is going on.
 func TestDashboardFrozenTab(t *testing.T) {
 	d := start(t)
 	leader := dashboard(t, d, "")

@@ -37,7 +37,7 @@ func TestDashboardRealToolCalls(t *testing.T) {
 		for few := range slices.Chunk(batch, 250) {
 			ids = d.record(few...)
 		}
-		// Of one that is further behind the page would begin anew.
+		// A page that falls further behind would begin anew.
 		b.newest(ids[len(ids)-1])
 	}
 	lines := d.lines()

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 )
 
-// unmask defines e2eUnmask(element): its text, with the hidden characters in the
-// place of what makes them visible.
+// unmask defines e2eUnmask(element): its text, with the hidden characters put back
+// in place of the marks that show them.
 const unmask = `window.e2eUnmask = element => [...element.childNodes].map(n => {
 	if (n.nodeType === Node.TEXT_NODE) return n.data
 	if (!n.matches('.hidden-char')) return e2eUnmask(n)
@@ -21,9 +21,9 @@ func (b *board) unmasked(selector string) string {
 	return eval[string](b, unmask+`; e2eUnmask(document.querySelector(`+js(selector)+`))`)
 }
 
-// shownJSON is the JSON of the event that is open, without the white space that
-// was put into it: the stored line, unless something was read or rounded. Of a
-// long one it has all parts shown.
+// shownJSON is the JSON of the open event, without the white space that the page
+// put in: the stored line, unless the page parsed or rounded something. It has the
+// page show all parts of a long event.
 func (b *board) shownJSON() string {
 	b.t.Helper()
 	eval[bool](b, `(() => {

@@ -48,7 +48,7 @@ func (b *board) wantAlarm(id, pattern string) {
 	b.until("an alarm about "+id, `[...document.querySelectorAll('#alarms .alarm')].some(e => e.textContent.includes(`+js(id)+`) && new RegExp(`+js(pattern)+`, 'i').test(e.textContent))`)
 }
 
-// wantCalm wants that nothing is wrong with the log.
+// wantCalm wants the page to say that nothing is wrong with the log.
 func (b *board) wantCalm() {
 	b.t.Helper()
 	if text := b.text("#alarms"); text != "" {
@@ -56,7 +56,7 @@ func (b *board) wantCalm() {
 	}
 }
 
-// TestDashboardProof holds the page's figures against the daemon's, and has it
+// TestDashboardProof compares the page's figures with the daemon's, and has the page
 // verify a log that is whole and one that is not.
 func TestDashboardProof(t *testing.T) {
 	t.Parallel()
@@ -88,7 +88,7 @@ func TestDashboardProof(t *testing.T) {
 	b.wantCalm()
 }
 
-// TestDashboardWitness goes away, and comes back to a log that was cut, to an
+// TestDashboardWitness leaves the page, and comes back to a log that was cut, to an
 // older copy of it that went on, and to another log.
 func TestDashboardWitness(t *testing.T) {
 	t.Parallel()
@@ -138,8 +138,8 @@ func TestDashboardWitness(t *testing.T) {
 				b.wantCalm()
 
 				b.expects(daemonIsDown)
-				b.expects(`network: .* 404 .*audit/events/` + last) // it looks for what it saw
-				b.do(chromedp.Reload())                             // which alone is nothing to be told of
+				b.expects(`network: .* 404 .*audit/events/` + last) // the page looks for what it saw
+				b.do(chromedp.Reload())                             // a reload alone raises no alarm
 				b.live()
 				b.wantPattern("#witness", last)
 				b.wantCalm()
@@ -177,7 +177,7 @@ func TestDashboardWitness(t *testing.T) {
 	}
 }
 
-// daemonIsDown is what the console says while it is.
+// daemonIsDown matches what the console says while the daemon is down.
 const daemonIsDown = `network: .*net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|INCOMPLETE_CHUNKED_ENCODING|EMPTY_RESPONSE|NETWORK_IO_SUSPENDED|SOCKET_NOT_CONNECTED)`
 
 // TestDashboardTamperedStream alters events on their way to the page.
@@ -213,15 +213,15 @@ func TestDashboardTamperedStream(t *testing.T) {
 			b.wantAlarm(id, "hash|form")
 			g.alters(nil)
 
-			// The log itself is whole, and the page has it.
+			// The log itself is whole, and the page gets all of it.
 			d.record(event("git log", "allow"))
 			b.wantRows(newestFirst(t, d.lines()))
 		})
 	}
 }
 
-// TestDashboardTamperedAndHashedAgain alters an event and makes its hash right:
-// the next one shows it.
+// TestDashboardTamperedAndHashedAgain alters an event and makes its hash right: the
+// link of the next event shows it.
 func TestDashboardTamperedAndHashedAgain(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -242,8 +242,8 @@ func TestDashboardTamperedAndHashedAgain(t *testing.T) {
 	b.wantAlarm(d.record(event("git log", "allow"))[0], "link")
 }
 
-// TestDashboardTamperedDisk alters an old event on the disk under a daemon that
-// runs: a person who scrolls there is told, by the page or in the daemon's words.
+// TestDashboardTamperedDisk alters an old event on the disk under a running daemon:
+// a person who scrolls there is told, by the page or in the daemon's words.
 func TestDashboardTamperedDisk(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -257,11 +257,11 @@ func TestDashboardTamperedDisk(t *testing.T) {
 	b.until("scrolling down tells of it", `(e => (e.scrollTop = e.scrollHeight,
 		[document.querySelector('#alarms'), document.querySelector('#rows-state')].some(e => e.textContent.includes(`+js(ids[30])+`))))(document.querySelector('#rows'))`)
 	b.expects(daemonIsDown)
-	d.kill() // whose log is not whole
+	d.kill() // its log is not whole, and would fail the verification at the end
 }
 
 // TestDashboardTamperedLink follows a link to an old event, which is altered on its
-// way. The page said so beside the event alone.
+// way. The page used to say so only beside the event.
 func TestDashboardTamperedLink(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -278,8 +278,8 @@ func TestDashboardTamperedLink(t *testing.T) {
 	b.wantAlarm(ids[7], "hash")
 }
 
-// TestDashboardStreamWithholds keeps an event of the stream from the page, which
-// has it from the log.
+// TestDashboardStreamWithholds takes an event out of the stream. The page gets it
+// from the log.
 func TestDashboardStreamWithholds(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -301,8 +301,8 @@ func TestDashboardStreamWithholds(t *testing.T) {
 	b.wantCalm()
 }
 
-// TestDashboardTamperedHistory alters an old event, which the page asks for when
-// one scrolls to it.
+// TestDashboardTamperedHistory alters an old event, which the page asks for when a
+// person scrolls to it.
 func TestDashboardTamperedHistory(t *testing.T) {
 	t.Parallel()
 	d := start(t)
@@ -333,7 +333,7 @@ func TestDashboardTamperedHistory(t *testing.T) {
 				}
 				return part
 			})
-			b.wantFirst(newestFirst(t, d.lines())[:900]) // those beyond come meanwhile
+			b.wantFirst(newestFirst(t, d.lines())[:900]) // the others are loaded meanwhile
 			if name == "request" {
 				b.wantAlarm(ids[30], "hash")
 				b.until("its row is marked", `(e => (e.scrollTop = 0.969 * e.scrollHeight - e.clientHeight / 2, document.querySelector(`+js(rowOf(ids[30])+".broken")+`) !== null))(document.querySelector('#rows'))`)

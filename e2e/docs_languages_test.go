@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// languages has what a page may hold in fenced blocks besides sh, and how it is
-// checked: by the program that is to read it.
+// languages are those of fenced blocks besides sh, and how a block is checked: by
+// the program that is to read it.
 var languages = map[string]func(t *testing.T, text string){
 	"text":      nil, // for people
 	"go":        nil, // docs_test.go of the library compiles it
@@ -73,9 +73,9 @@ access_log off;
 client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; uwsgi_temp_path d; scgi_temp_path e;
 `
 
-// checkNginx takes a whole configuration, what stands in its http, or what
-// stands in a server. It listens on sockets in place of ports, since even a
-// check opens them, and has a certificate.
+// checkNginx takes a whole configuration, the inside of its http, or the inside of
+// a server. nginx gets sockets in place of ports, since even a check opens them, and
+// a certificate.
 func checkNginx(t *testing.T, text string) {
 	nginx := need(t, "nginx")
 	// Not t.TempDir, whose paths are too long for a socket.
@@ -135,8 +135,9 @@ var (
 	unitExec = regexp.MustCompile(`(?m)^(Exec\w+=[-@:+!|]*)/\S+`)
 )
 
-// checkUnit takes a unit of systemd, a service unless a comment in its first
-// line names its file. What it runs is there in its stead.
+// checkUnit takes a unit of systemd, a service unless a comment in its first line
+// names its file. It puts a program that exists in place of the one that the unit
+// runs.
 func checkUnit(t *testing.T, text string) {
 	analyze, dir := need(t, "systemd-analyze"), t.TempDir()
 	name := "rampart.service"
@@ -145,7 +146,7 @@ func checkUnit(t *testing.T, text string) {
 	}
 	text = unitExec.ReplaceAllString(text, "${1}/bin/true")
 	out := check(t, dir, analyze, "verify", "--man=no", "--recursive-errors=no", write(t, filepath.Join(dir, name), text))
-	if out != "" && !t.Failed() { // what it only ignores
+	if out != "" && !t.Failed() { // systemd only warns of what it ignores
 		t.Error(out)
 	}
 }

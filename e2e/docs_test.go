@@ -16,12 +16,12 @@ import (
 // block is a fenced block of a page.
 type block struct {
 	language string
-	word     string // what stands behind the language
+	word     string // the word after the language
 	line     int    // of its fence
 	text     string
 }
 
-// blocks finds the fenced blocks of a page, and what is code but not fenced.
+// blocks finds the fenced blocks of a page, and the lines of code that is not fenced.
 func blocks(page string) (found []block, unfenced []int) {
 	var open *block
 	indent, left, blank := "", "", false // left: the last line that begins at the margin
@@ -76,7 +76,7 @@ func TestDocs(t *testing.T) {
 				switch {
 				case b.language == "sh" && slices.Contains([]string{"", "forever", "norun"}, b.word):
 					shell = append(shell, b)
-				case !known || b.word != "" && b.language != "go": // which may say what it is from
+				case !known || b.word != "" && b.language != "go": // the word of Go code may name its file
 					t.Errorf("line %d: %q: no checker for such a block; they are in docs_languages_test.go", b.line, b.language+" "+b.word)
 				case check != nil:
 					t.Run(fmt.Sprintf("line %d %s", b.line, b.language), func(t *testing.T) { check(t, b.text) })
@@ -176,7 +176,7 @@ func runShell(t *testing.T, found []block) {
 }
 
 // interrupt waits for the first line of a block that never ends and presses
-// Ctrl-C; it must not have ended by itself.
+// Ctrl-C. The block must not have ended by itself.
 func interrupt(t *testing.T, shell *program, path string) {
 	t.Helper()
 	first := regexp.MustCompile(regexp.QuoteMeta(path) + ` begins: (\d+)\n(.*)\n`)
@@ -191,7 +191,7 @@ func interrupt(t *testing.T, shell *program, path string) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { killGroup(group) })
-		// A moment for one that has nothing more to do, to end by itself.
+		// A block that has nothing more to do gets a moment to end by itself.
 		if err := exec.Command(need(t, "bash"), "-c", ":").Run(); err != nil {
 			t.Fatal(err)
 		}

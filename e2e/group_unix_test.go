@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// inGroup gives the program a process group, so that what it starts ends with it.
+// inGroup gives the program a process group, so that all that it starts ends with it.
 func inGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
 func killGroup(pid int) { syscall.Kill(-pid, syscall.SIGKILL) }

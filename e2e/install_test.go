@@ -29,7 +29,7 @@ import (
 
 const library = "github.com/rampartlog/rampart"
 
-// TestInstall installs what is here as everybody installs what was published:
+// TestInstall installs the modules here as everybody installs published ones:
 // outside of the checkout and of go.work, through a module proxy.
 func TestInstall(t *testing.T) {
 	p := publish(t)
@@ -49,7 +49,7 @@ func TestInstall(t *testing.T) {
 	t.Run("example/mounted", func(t *testing.T) {
 		p.run(t, t.TempDir(), "install", library+"/example/mounted@"+p.version)
 	})
-	// What stands under "In your own program", word for word.
+	// The program under "In your own program", word for word.
 	t.Run("README.md", func(t *testing.T) {
 		dir := t.TempDir()
 		p.run(t, dir, "mod", "init", "example.com/agent")
@@ -79,8 +79,8 @@ func TestInstall(t *testing.T) {
 	})
 }
 
-// readmeProgram is the program in README.md with what it leaves to an editor,
-// and on another port when its own is taken.
+// readmeProgram is the program in README.md, with the imports that an editor would
+// add, and on another port when its own is taken.
 func readmeProgram(t *testing.T) []byte {
 	t.Helper()
 	_, section, _ := strings.Cut(readFile(t, "..", "README.md"), "\n## In your own program\n")
@@ -134,8 +134,8 @@ func (d *daemon) asked() string {
 	return ""
 }
 
-// says waits until the program has written what is looked for, to its standard
-// error, and returns that.
+// says waits until the program has written something that matches re to its
+// standard error, and returns that.
 func (p *program) says(re *regexp.Regexp) string {
 	p.t.Helper()
 	var m []string
@@ -176,13 +176,13 @@ func get(t *testing.T, url string) string {
 	return string(body)
 }
 
-// published is a module proxy in files, and a Go that knows no other place of
-// these modules.
+// published is a module proxy in files, and a Go that finds these modules nowhere
+// else.
 type published struct {
 	version string
 	bin     string // where go install installs
 	env     []string
-	proxies []string // that are asked one after the other
+	proxies []string // in the order in which they are asked
 }
 
 // publish puts the modules of go.work into a proxy, at the version that they
@@ -256,8 +256,8 @@ func publish(t *testing.T) *published {
 	p.proxies = []string{fileURL(proxy), fileURL(filepath.Join(dirs.GOMODCACHE, "cache", "download")), dirs.GOPROXY}
 	p.env = append(os.Environ(), "GOENV=off", "GOWORK=off", "GOPATH="+path, "GOMODCACHE="+filepath.Join(path, "mod"), "GOBIN="+p.bin,
 		"GOCACHE="+dirs.GOCACHE, "GOPRIVATE=", "GONOPROXY=", "GONOSUMDB=", "GOTOOLCHAIN=local",
-		"GOSUMDB=off",                   // which knows nothing of these modules
-		"GOFLAGS=-modcacherw -trimpath", // so that it can be removed, and built from the cache although it lies elsewhere each time
+		"GOSUMDB=off",                   // the checksum database knows nothing of these modules
+		"GOFLAGS=-modcacherw -trimpath", // the module cache can be removed, and the build cache counts though paths differ each time
 	)
 	return p
 }
@@ -276,8 +276,8 @@ func required(t *testing.T) string {
 	return f.Require[i].Mod.Version
 }
 
-// run runs Go in dir, without the network unless a module is in no cache of
-// this machine.
+// run runs Go in dir. Go uses the network only for a module that no cache of this
+// machine has.
 func (p *published) run(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	var out []byte
@@ -295,7 +295,7 @@ func (p *published) run(t *testing.T, dir string, args ...string) {
 func fileURL(path string) string {
 	path = filepath.ToSlash(path)
 	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // of a drive
+		path = "/" + path // it begins with a drive
 	}
 	return (&url.URL{Scheme: "file", Path: path}).String()
 }

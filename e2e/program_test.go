@@ -12,18 +12,18 @@ import (
 	"time"
 )
 
-// program is something that runs, the daemon or one that listens to it.
+// program is a running program: the daemon, or a client of it.
 type program struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	input  io.Writer // when it was asked for
+	input  io.Writer // the program's standard input, if command.input asks for it
 	output *output
 	errors *output
 	done   chan struct{} // closed once it has ended
-	err    error         // how, once done
+	err    error         // how it ended, once done
 }
 
-// command is where and with what a program runs.
+// command says where a program runs, and with what.
 type command struct {
 	dir   string
 	env   []string // besides the test's own
@@ -50,7 +50,7 @@ func run(t *testing.T, c command, name string, args ...string) *program {
 	go func() {
 		p.err = p.cmd.Wait()
 		close(p.done)
-		p.output.Write(nil) // whoever waits for output looks whether more can come
+		p.output.Write(nil) // wakes those that wait for output: no more will come
 		p.errors.Write(nil)
 	}()
 	t.Cleanup(p.kill)

@@ -26,7 +26,7 @@ type proxy struct {
 type link struct {
 	client, server *net.TCPConn
 	streaming      atomic.Bool  // it carries an event stream
-	order          atomic.Int32 // how to cut it, of those below
+	order          atomic.Int32 // how to cut it: cutNot and the others below
 	cut            chan struct{}
 }
 
@@ -79,8 +79,8 @@ func (p *proxy) accept() {
 	}
 }
 
-// cutStreams orders that every stream that is open be cut while an event passes,
-// and returns a channel for each that is closed once that has happened.
+// cutStreams has every open stream cut while an event passes. It returns a channel
+// for each stream, which is closed once that has happened.
 func (p *proxy) cutStreams(how int32) []<-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()

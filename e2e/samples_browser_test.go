@@ -10,9 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestSampleBrowser runs the long sample. It names the daemon by its whole URL,
-// so its page may come from anywhere: here from another origin, which the
-// daemon was told to allow.
+// TestSampleBrowser runs the long sample. The sample has the daemon's whole URL, so
+// its page may come from anywhere: here from another origin, which the daemon was
+// told to allow.
 func TestSampleBrowser(t *testing.T) {
 	pages := newSite(t)
 	d := startAtDefault(t, "-allow-origin", pages.origin)
@@ -30,8 +30,8 @@ func TestSampleBrowser(t *testing.T) {
 
 // TestSampleDashboard runs the dashboard's sample, whose URL has no host: its
 // page must come from where the stream does. The daemon has no pages, so both
-// come through one server, as they do from a host that mounts the library.
-// The functions that the sample calls and its token are given to it.
+// come through one server, as they do from a host that mounts the library. The test
+// adds the functions that the sample calls, and a token.
 func TestSampleDashboard(t *testing.T) {
 	d, pages := startAtDefault(t), newSite(t)
 	pages.Handle("/v1/", httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: d.address}))

@@ -14,16 +14,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// sample is a sample of the user's specification as it stands there, but for
-// the port when the daemon's own is taken.
+// sample is a sample of the user's specification as it stands there. Only the port
+// differs when the daemon's own is taken.
 func (d *daemon) sample(name string) string {
 	d.t.Helper()
 	_, port, _ := strings.Cut(d.address, ":")
 	return strings.ReplaceAll(readFile(d.t, "samples", name), ":9090", ":"+port)
 }
 
-// play makes happen what the specification speaks of: calls that are allowed
-// and denied, an approval that comes up and is answered, and answers in bulk.
+// play does what the specification speaks of: calls are allowed and denied, an
+// approval comes up and is answered, and several are answered in bulk.
 func (d *daemon) play() {
 	d.t.Helper()
 	d.append("git status", "allow")
@@ -35,8 +35,8 @@ func (d *daemon) play() {
 	d.call("POST", approvalsPath+"/bulk-resolve", `{"run_id":"run_1","action":"deny"}`)
 }
 
-// played are the messages that play makes, as a client prints them that has
-// audit, followed by the action, and these for the others; "" for none.
+// played are the messages that play makes, as a client prints them: audit followed
+// by the action, approvals and batch for the other messages, "" for not at all.
 func played(audit, approvals, batch string) []string {
 	lines := []string{
 		audit + "allow",
@@ -50,8 +50,8 @@ func played(audit, approvals, batch string) []string {
 	return slices.DeleteFunc(lines, func(s string) bool { return s == "" })
 }
 
-// ends waits for as many lines as are wanted, stops the daemon, wants the
-// program to end by itself and well, and to have printed these lines alone.
+// ends waits for as many lines as are wanted, and stops the daemon. It wants the
+// program to end by itself, without an error, and to have printed just these lines.
 func (d *daemon) ends(p *program, want []string) {
 	d.t.Helper()
 	p.prints(len(want))
@@ -71,9 +71,10 @@ func (d *daemon) shell(name string, env ...string) *program {
 	return run(d.t, command{env: append(env, "HOME="+d.home)}, need(d.t, "bash"), "-c", d.sample(name))
 }
 
-// TestSamplesCurl runs both curl samples and wants what stands under "Output".
-// That names a message of each kind and leaves out what clients need besides:
-// the ids to resume from, and the approval's own event before its notice.
+// TestSamplesCurl runs both curl samples and wants the messages that stand under
+// "Output". The specification shows a message of each kind there, and leaves out
+// what clients need besides: the ids to resume from, and the approval's own event
+// before its notice.
 func TestSamplesCurl(t *testing.T) {
 	shown := strings.Split(strings.TrimSpace(varying.ReplaceAllString(readFile(t, "samples", "output.txt"), `"$1":"…"`)), "\n")
 	for _, name := range []string{"curl-bearer.sh", "curl-query.sh"} {
@@ -82,7 +83,7 @@ func TestSamplesCurl(t *testing.T) {
 				p := d.shell(name)
 				p.frames(1)
 				d.append("git status", "allow")
-				d.ask("git pull", "", 1) // which nobody answers
+				d.ask("git pull", "", 1) // nobody answers it
 				p.frames(6)
 				d.play()
 				want := slices.Concat(
@@ -125,7 +126,8 @@ func (p *program) frames(n int) []string {
 // varying are the values that the specification abbreviates.
 var varying = regexp.MustCompile(`"(id|prev_hash|hash)":"[^"]*"`)
 
-// inShort is a line as the specification shows it, or what it is of its kind.
+// inShort is a line in the form in which the specification shows it, if it is among
+// shown, otherwise the kind of the line.
 func inShort(t *testing.T, line string, shown []string) string {
 	t.Helper()
 	if s := varying.ReplaceAllString(line, `"$1":"…"`); slices.Contains(shown, s) || strings.Contains(s, "audit_batch") {
@@ -151,8 +153,8 @@ func TestSampleApprovals(t *testing.T) {
 	d.ends(p, want)
 }
 
-// python runs Debian's, for which there is a package of requests. A terminal
-// would show each line at once; a pipe does when told to.
+// python runs Debian's Python, for which there is a package of requests. A terminal
+// would show each line at once; into a pipe Python has to be told to.
 func (d *daemon) python(program string) *program {
 	d.t.Helper()
 	python := need(d.t, "/usr/bin/python3")
@@ -171,8 +173,8 @@ func TestSamplePython(t *testing.T) {
 	})
 }
 
-// TestSampleMonitor runs the monitoring loop, which goes on from the response
-// of the sample before it, and gives it the function that it calls.
+// TestSampleMonitor runs the monitoring loop, which goes on from the response of
+// the sample before it. The test adds the function that the loop calls.
 func TestSampleMonitor(t *testing.T) {
 	d := startAtDefault(t)
 	opening, _, _ := strings.Cut(d.sample("stream.py"), "for line in")
@@ -210,8 +212,8 @@ func TestSampleGo(t *testing.T) {
 	d.ends(p, want)
 }
 
-// TestSamplesAreTheUsers holds the samples against the specification beside the
-// checkout, whose white space is not what the user wrote.
+// TestSamplesAreTheUsers compares the samples with the specification beside the
+// checkout, in which the white space is not the user's own.
 func TestSamplesAreTheUsers(t *testing.T) {
 	spec, err := os.ReadFile(filepath.Join("..", "..", "shared", "spec", "events-stream.txt"))
 	if err != nil {

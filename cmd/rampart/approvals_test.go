@@ -553,14 +553,14 @@ func TestApprovalsSurviveARestart(t *testing.T) {
 	before := d.approval(open)
 	d.stop()
 
-	d = startIn(t, d.dir, "-approval-ttl", "1h") // the deadline stays that of its asking
+	d = startIn(t, d.dir, "-approval-ttl", "1h") // the deadline set when it was asked stays
 	if diff := cmp.Diff([]string{open}, d.pending()); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(before, d.approval(open)); diff != "" {
 		t.Error(diff)
 	}
-	d.do(claudeToken, "GET", "/v1/approvals/"+open, "").want(http.StatusOK) // who asked
+	d.do(claudeToken, "GET", "/v1/approvals/"+open, "").want(http.StatusOK) // the agent that asked
 	d.resolve(answered, `{"approved":false}`).want(http.StatusGone)
 	d.resolve(open, `{"approved":true}`).want(http.StatusOK)
 }

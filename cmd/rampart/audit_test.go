@@ -59,7 +59,7 @@ func TestAppendOneBadLineRefusesAll(t *testing.T) {
 	}
 }
 
-// TestAppendRefusals is what strict checking keeps out.
+// TestAppendRefusals lists what strict checking refuses.
 func TestAppendRefusals(t *testing.T) {
 	d := start(t)
 	with := func(member string) string {

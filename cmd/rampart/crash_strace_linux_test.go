@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// tally is which calls of a scene were hit.
+// tally counts which calls of a scene were hit.
 type tally struct {
 	runs, single int
 	total        map[string]int
@@ -50,17 +50,17 @@ func (y *tally) String() string {
 		y.runs, y.single, hit, calls, len(y.hit), len(y.total), missed)
 }
 
-// sites of the sample: the calls on which most depends.
+// sample are the sites of the sample: the calls on which most depends.
 var sample = map[string][]string{
 	"first start":        {"mkdirat audit", "flock LOCK", "fsync audit"},
 	"start after a kill": {"renameat segment.tmp", "fdatasync segment", "openat audit"},
 	"a segment is full":  {"pwrite64 segment", "renameat PRUNED.tmp", "fdatasync new segment"},
 }
 
-// full are the calls that a full disk fails.
+// full are the calls that fail on a full disk.
 var full = []string{"openat", "mkdirat", "pwrite64", "write", "ftruncate", "fsync", "fdatasync", "renameat"}
 
-// TestCrashStrace lets the real daemon's calls of a real file system fail. It
+// TestCrashStrace makes calls of the real daemon to a real file system fail. It
 // wants callers to get what docs/operations.md says, the daemon to say why, and
 // all that was acknowledged or seen to be there after a restart.
 func TestCrashStrace(t *testing.T) {
@@ -107,7 +107,7 @@ func (s *scene) sweep(t *testing.T, every bool) {
 					p.judge(s)
 				}
 				if files == nil && len(y.hit[site]) > 0 || files != nil && hits == 0 {
-					break // that one was hit; or no thread makes as many
+					break // the one call was hit, or no thread makes so many calls
 				}
 			}
 		}
@@ -115,8 +115,8 @@ func (s *scene) sweep(t *testing.T, every bool) {
 	t.Logf("%v", y)
 }
 
-// filesOf are the files of a kind that the daemon may use in a scene. A name
-// that nobody knows beforehand has none: then strace counts all that a thread does.
+// filesOf are the files of a kind that the daemon may use in a scene, or nil if
+// nobody knows their names beforehand: then strace counts all calls of a thread.
 func filesOf(p *played, file string) (names []string) {
 	if file == "token.tmp" || file == "url.tmp" {
 		return nil

@@ -12,7 +12,7 @@ import (
 )
 
 // TestDashboard goes to the page as a browser does, without a token, also behind
-// a proxy that takes a prefix off.
+// a proxy that strips a prefix.
 func TestDashboard(t *testing.T) {
 	d := start(t)
 	at, err := url.Parse(d.base)
@@ -48,7 +48,7 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// visit gets a page, and follows where it is sent.
+// visit gets a page, and follows redirects.
 func (d *daemon) visit(target string) (*http.Response, string) {
 	d.t.Helper()
 	resp, err := httpClient.Get(target)

@@ -42,8 +42,8 @@ var (
 	pruned        = desc("audit_pruned_events_total", "Events dropped from the front of the log in all its life.")
 )
 
-// Describe implements [prometheus.Collector]. It names nothing, since values of
-// a label that has had none so far would be missing.
+// Describe implements [prometheus.Collector]. It names no metric, since it could
+// not name those whose label has no value yet.
 func (f figures) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements [prometheus.Collector].

@@ -72,8 +72,8 @@ func (d *daemon) honest(command string) {
 	d.do("", "GET", "/healthz", "").want(http.StatusOK)
 }
 
-// TestRefusalsSayWhy wants what is no request, or too large a one, to be
-// refused by name, and nothing of it to be stored or logged.
+// TestRefusalsSayWhy wants malformed and too large requests to be refused with the
+// reason, and nothing of them to be stored or logged.
 func TestRefusalsSayWhy(t *testing.T) {
 	d := start(t)
 	d.honest("before")
@@ -177,7 +177,7 @@ func TestRefusalsSayWhy(t *testing.T) {
 	d.honest("after")
 }
 
-// bomb is 64 MiB of space before an event, as gzip has it.
+// bomb is 64 MiB of space before an event, compressed by gzip.
 var bomb = sync.OnceValue(func() string {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
@@ -189,8 +189,8 @@ var bomb = sync.OnceValue(func() string {
 	return b.String()
 })
 
-// TestOtherMethodsOnEachRoute: HEAD is what GET is, without a body, and what a
-// route does not take is 405 with what it takes.
+// TestOtherMethodsOnEachRoute: HEAD is answered as GET is, without a body. A method
+// that a route does not take is answered with 405 and the methods that it takes.
 func TestOtherMethodsOnEachRoute(t *testing.T) {
 	d := start(t)
 	takes := map[string]string{"/healthz": "GET"}
@@ -203,7 +203,7 @@ func TestOtherMethodsOnEachRoute(t *testing.T) {
 		}
 		for _, method := range []string{"HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE"} {
 			got := d.admin(method, path, "")
-			if method == "HEAD" && (strings.Contains(methods, "GET") || path == "/v1/approvals/bulk-resolve") { // which could be an id
+			if method == "HEAD" && (strings.Contains(methods, "GET") || path == "/v1/approvals/bulk-resolve") { // bulk-resolve could be an id
 				if got.status == http.StatusMethodNotAllowed || got.body != "" {
 					t.Errorf("HEAD %s: %d %q", path, got.status, got.body)
 				}
@@ -219,11 +219,11 @@ func TestOtherMethodsOnEachRoute(t *testing.T) {
 	}
 }
 
-// TestHostileBodies: all of a body is stored or nothing, and what it takes in
-// memory is not for its sender to choose.
+// TestHostileBodies: all of a body is stored or nothing, and its sender does not
+// choose how much memory it takes.
 func TestHostileBodies(t *testing.T) {
 	if raceEnabled {
-		t.Skip("it is memory that is looked at, of which the race detector takes ten times as much")
+		t.Skip("the test looks at memory, and the race detector takes ten times as much")
 	}
 	d := start(t)
 	const ndjson = "application/x-ndjson"
@@ -259,7 +259,7 @@ func TestHostileBodies(t *testing.T) {
 // given the memory for all of them.
 func TestOneAgentDoesNotTakeAllMemory(t *testing.T) {
 	if raceEnabled {
-		t.Skip("it is memory that is looked at, of which the race detector takes ten times as much")
+		t.Skip("the test looks at memory, and the race detector takes ten times as much")
 	}
 	d := start(t)
 	body := bytes.Repeat([]byte("\n"), 31<<20) // of 32 MiB, so that it stays in memory
@@ -274,7 +274,7 @@ func TestOneAgentDoesNotTakeAllMemory(t *testing.T) {
 			c.Write(body)
 		}()
 		go func() {
-			got := reply{t: t} // of none, when the connection ends
+			got := reply{t: t} // stays empty when the connection ends
 			if resp, err := http.ReadResponse(c.r, nil); err == nil {
 				body, _ := io.ReadAll(resp.Body)
 				got.status, got.header, got.body = resp.StatusCode, resp.Header, string(body)
@@ -300,7 +300,7 @@ func TestOneAgentDoesNotTakeAllMemory(t *testing.T) {
 	d.wantPeak(400)
 }
 
-// TestPipelining: what is asked in one piece is answered in order, each once.
+// TestPipelining: requests sent in one piece are answered in order, each once.
 func TestPipelining(t *testing.T) {
 	d := start(t)
 	auth := "Host: localhost\r\nAuthorization: Bearer " + d.token + "\r\n"
@@ -345,8 +345,8 @@ func TestPipelining(t *testing.T) {
 	}
 }
 
-// TestRefusedBodiesAreNotTakenIn: who sends a million bytes that nobody wants
-// is told so, and the connection is closed.
+// TestRefusedBodiesAreNotTakenIn: a client that sends a million bytes that nobody
+// wants is told so, and its connection is closed.
 func TestRefusedBodiesAreNotTakenIn(t *testing.T) {
 	d := start(t)
 	for name, c := range map[string]struct {
@@ -387,7 +387,7 @@ func (d *daemon) ticket() string {
 	return d.admin("POST", "/v1/events/ticket", "").want(http.StatusOK).object()["token"].(string)
 }
 
-// TestHangingPeersHurtNobody: hundreds that say half of something keep no
+// TestHangingPeersHurtNobody: hundreds of peers that send half a request keep no
 // honest client waiting, and leave nothing behind.
 func TestHangingPeersHurtNobody(t *testing.T) {
 	d := start(t)
@@ -419,8 +419,8 @@ func TestHangingPeersHurtNobody(t *testing.T) {
 	d.wantPeak(120)
 }
 
-// TestFiveThousandConnections opens and drops them, by FIN and by RST, in the
-// middle of requests and of streams.
+// TestFiveThousandConnections opens connections and drops them, by FIN and by RST,
+// in the middle of requests and of streams.
 func TestFiveThousandConnections(t *testing.T) {
 	d := start(t)
 	d.honest("before")
@@ -438,7 +438,7 @@ func TestFiveThousandConnections(t *testing.T) {
 			c.say(text)
 			wg.Go(func() {
 				if strings.Contains(text, streamPath) && wave%2 == 0 {
-					c.r.ReadString('}') // it stands
+					c.r.ReadString('}') // the stream is open
 				}
 				if i%2 == 0 {
 					c.Conn.(*net.TCPConn).SetLinger(0) // a reset
@@ -460,7 +460,7 @@ func TestFiveThousandConnections(t *testing.T) {
 // reads hold no more than what is under way, while others get everything.
 func TestUnreadAnswersAreNotKept(t *testing.T) {
 	if raceEnabled {
-		t.Skip("it is memory that is looked at, of which the race detector takes ten times as much")
+		t.Skip("the test looks at memory, and the race detector takes ten times as much")
 	}
 	d := start(t, "-sync", "interval")
 	auth := "Host: localhost\r\nAuthorization: Bearer " + d.token + "\r\n"
@@ -475,7 +475,7 @@ func TestUnreadAnswersAreNotKept(t *testing.T) {
 			path = "/v1/audit/export?from=2000-01-01"
 		}
 		c := d.dial()
-		c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10) // it is the daemon's memory that is looked at
+		c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10) // so that the daemon's memory has to hold the rest
 		c.say("GET " + path + " HTTP/1.1\r\n" + auth + "\r\n")
 		defer c.Close()
 	}
@@ -486,12 +486,13 @@ func TestUnreadAnswersAreNotKept(t *testing.T) {
 			honest.audit()
 		}
 	}
-	// The bus keeps 16 MiB, and each stream that is behind a piece of 64 KiB
+	// The bus keeps 16 MiB, and each stream that is behind keeps a piece of 64 KiB
 	// that it has read; the collector lets the heap double.
 	d.wantPeak(220)
 }
 
-// TestFloodOfWrongTokens: it fills no log, and locks nobody out.
+// TestFloodOfWrongTokens: a flood of wrong tokens fills no log, and locks nobody
+// out.
 func TestFloodOfWrongTokens(t *testing.T) {
 	d := start(t)
 	printed := d.greeted()
@@ -515,7 +516,7 @@ func TestFloodOfWrongTokens(t *testing.T) {
 	}
 }
 
-// TestExpect: a body that is refused by its head is not asked for.
+// TestExpect: the body of a request that is refused by its head is not asked for.
 func TestExpect(t *testing.T) {
 	d := start(t)
 	for length, want := range map[int]string{2 << 20: "413", 100: "100"} {
@@ -527,8 +528,8 @@ func TestExpect(t *testing.T) {
 	}
 }
 
-// TestWhoSendsTooMuchIsToldSo: the connection was closed on who still sent, and
-// the answer could be lost with it.
+// TestWhoSendsTooMuchIsToldSo: the connection was closed while the client still
+// sent, and the answer could be lost with it.
 func TestWhoSendsTooMuchIsToldSo(t *testing.T) {
 	d := start(t)
 	conn := d.dial()

@@ -12,7 +12,7 @@ import (
 // is pending, and tells everybody what it did.
 func TestKeep(t *testing.T) {
 	d := start(t)
-	var large []string // of one segment, which is full with 16 MiB
+	var large []string // enough to fill one segment of 16 MiB
 	for range 17 {
 		large = append(large, event("a", strings.Repeat("x", 1<<20-1000)))
 	}
@@ -65,7 +65,7 @@ func TestKeep(t *testing.T) {
 	}
 	d.wantMetric("rampart_witness_mismatches_total", 0)
 
-	// Once it was answered, and that is older than -keep, it goes as well.
+	// Once its answer is older than -keep, the approval goes as well.
 	d.resolve(id, `{"approved":false}`).want(http.StatusOK)
 	d.stop()
 	d = startIn(t, d.dir, "-keep", "1ms")

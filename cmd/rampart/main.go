@@ -1,12 +1,12 @@
-// Rampart is the daemon, and what one does with its log.
+// Rampart is the daemon, with the verbs for its log.
 //
 //	rampart serve     the log, the API of docs/api.md and docs/stream.md, the
 //	                  dashboard and Prometheus' metrics on one address
 //	rampart verify    checks a log
 //	rampart version   prints the version
 //
-// It holds flags and wiring; everything else is the library's. A file here is a
-// verb, or what serve alone has.
+// It holds flags and wiring; everything else is the library's. Each file here is a
+// verb, or a part that only serve has.
 package main
 
 import (
@@ -22,8 +22,8 @@ import (
 	"syscall"
 )
 
-// A verb runs until it is done or ctx is. What it was asked for goes to out,
-// what it logs to logs.
+// A verb runs until it is done or ctx is. It prints what it was asked for to out,
+// and logs to logs.
 type verb struct {
 	name string
 	does string
@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string, out, logs io.Writer) error {
 	case strings.HasPrefix(name, "-"):
 		return errUsage{fmt.Errorf("flags come after a verb, as in rampart serve %s; rampart help lists the verbs", name)}
 	}
-	return errUsage{fmt.Errorf("there is no %q; there are serve, verify, version and help", name)}
+	return errUsage{fmt.Errorf("unknown verb %q; the verbs are serve, verify, version and help", name)}
 }
 
 func usage(out io.Writer) {
@@ -91,10 +91,10 @@ func usage(out io.Writer) {
 	fmt.Fprint(out, "\nrampart help VERB lists the flags of one.\n")
 }
 
-// parse reads a verb's flags, and prints them to out when that is asked for. A
-// verb takes nothing besides.
+// parse reads a verb's flags, and prints the flags to out when asked for help. A
+// verb takes nothing but flags.
 func parse(fs *flag.FlagSet, args []string, out io.Writer) error {
-	fs.SetOutput(io.Discard) // with a fault it prints the usage, behind which nobody would see the fault
+	fs.SetOutput(io.Discard) // on a fault fs would print the usage, and nobody would see the fault before it
 	fs.Usage = func() {}
 	err := fs.Parse(args)
 	switch {
@@ -112,7 +112,7 @@ func parse(fs *flag.FlagSet, args []string, out io.Writer) error {
 	return nil
 }
 
-// wrong makes an error of the command line of a verb's fault.
+// wrong makes a fault in a verb's flags an error of the command line.
 func wrong(fs *flag.FlagSet, err error) error {
 	return errUsage{fmt.Errorf("%w (rampart help %s lists the flags)", err, fs.Name())}
 }

@@ -1,5 +1,5 @@
 // The tests start the real daemon and speak to it over HTTP alone, as its users
-// do; no time is measured, the bounds are there to end a test that hangs.
+// do. They measure no time: the bounds only end a test that hangs.
 package main_test
 
 import (
@@ -63,7 +63,7 @@ type daemon struct {
 	out   *output
 	cmd   *exec.Cmd
 	done  chan struct{} // closed once it has ended
-	err   error         // how, once done
+	err   error         // how it ended, once done
 }
 
 // start starts a daemon on a directory of its own, with the two agents' tokens.
@@ -437,7 +437,7 @@ type stored struct {
 	Hash     string         `json:"hash"`
 }
 
-// command is a command as most agents send it; what else is sent reads as "".
+// command is a command as most agents send it; any other form reads as "".
 type command string
 
 func (c *command) UnmarshalJSON(b []byte) error {

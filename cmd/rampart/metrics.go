@@ -16,17 +16,17 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// maxPairs bounds the pairs of action and policy that get a counter of their
-// own, and maxName the bytes of a policy's name in one; the rest is counted as
+// maxPairs bounds the pairs of action and policy that get a counter of their own,
+// and maxName the bytes of a policy's name in a label; the rest is counted as
 // "other".
 const (
 	maxPairs = 200
 	maxName  = 256
 )
 
-// metrics serves GET /metrics. What the parts count they are asked at each
-// scrape; what only the events tell is read from the log, from where the last
-// scrape ended.
+// metrics serves GET /metrics. At each scrape it asks the parts for what they
+// count, and reads what only events tell from the log, from where the last scrape
+// ended.
 type metrics struct {
 	r     *rampart.Rampart
 	serve http.Handler
@@ -103,7 +103,7 @@ func (m *metrics) count(e rampart.AuditEvent) {
 	if len(e.Decision.MatchedPolicies) > 0 {
 		policy = e.Decision.MatchedPolicies[0]
 	}
-	// An escape in the log may stand for what is no UTF-8, which no label may hold.
+	// An escape in the log may stand for text that is not UTF-8; labels must be UTF-8.
 	policy = strings.ToValidUTF8(policy, "\ufffd")
 	m.decisions.WithLabelValues(m.labels(e.Decision.Action, policy)...).Inc()
 	m.eval.Observe(float64(e.Decision.EvaluationTimeUS) / 1e6)
@@ -125,8 +125,8 @@ func (m *metrics) labels(action, policy string) []string {
 	return pair[:]
 }
 
-// approvalWait is how long the approval was open that e ends. The ids say it:
-// an approval's id is that of the event that opened it.
+// approvalWait is how long the approval that e ends was open. The times in the two
+// ids tell: an approval's id is that of the event that opened it.
 func approvalWait(e rampart.AuditEvent) (time.Duration, bool) {
 	var approval struct {
 		ID string `json:"id"`

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// resources are what connections that are gone must have given back.
+// resources are what connections must give back when they are gone.
 type resources struct{ files, goroutines int }
 
 func (d *daemon) resources() resources {

@@ -26,8 +26,8 @@ func routes(r *rampart.Rampart, auth *rampart.Auth) http.Handler {
 	})
 }
 
-// toDashboard names no path from the root, of which a proxy may have taken a
-// prefix: http.Redirect would.
+// toDashboard redirects to a relative path, since a proxy may have stripped a
+// prefix: http.Redirect would make the path absolute.
 func toDashboard(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")

@@ -97,8 +97,8 @@ func serve(ctx context.Context, args []string, out, logs io.Writer) error {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return fmt.Errorf("-dir: %w", err)
 	}
-	// First of all, since the log's lock is what keeps a second daemon away
-	// from the port as well.
+	// The log comes first, since its lock keeps a second daemon from taking the
+	// port as well.
 	r, err := rampart.Open(c.logDir(), &rampart.Options{
 		Audit:     rampart.AuditOptions{Sync: c.sync},
 		Approvals: rampart.ApprovalOptions{TTL: c.approvalTTL},
@@ -108,7 +108,7 @@ func serve(ctx context.Context, args []string, out, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close() // where it does not come to serving, which closes it as well
+	defer r.Close() // in case daemon.Serve, which closes r as well, is not reached
 
 	token, err := daemon.AdminToken(c.dir)
 	if err != nil {
@@ -132,7 +132,7 @@ func serve(ctx context.Context, args []string, out, logs io.Writer) error {
 
 	o := &daemon.Options{Dir: c.dir, Logger: log}
 	if c.demo {
-		o.Dir = "" // no agent is to find it, and record in a demo's log what it did
+		o.Dir = "" // no agent must find a demo, and record in its log what it did
 		o.Beside = append(o.Beside, (&demo.Demo{Rampart: r, Logger: log, Out: out, URL: l.URL(), Dir: c.dir}).Play)
 	}
 	if c.keep > 0 {

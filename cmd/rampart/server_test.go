@@ -104,7 +104,7 @@ func TestMetrics(t *testing.T) {
 	d.resolve(id, `{"approved":true}`).want(http.StatusOK)
 	d.askFor("pwd")
 	w.types("audit", "approvals", "audit", "approvals", "audit", "approvals")
-	// What was written is counted afterwards, and may be here before that.
+	// A message is counted after it was written, and may be read before that.
 	d.until("the last message is counted", func() bool { return d.metric(`rampart_stream_events_sent_total{type="approvals"}`) >= 4 })
 	for name, want := range map[string]float64{
 		`rampart_decisions_total{action="deny",policy="p"}`:          1,
@@ -183,7 +183,7 @@ func TestMetricsLabelsAreShort(t *testing.T) {
 	d.wantMetric(`rampart_decisions_total{action="other",policy="other"}`, 2)
 }
 
-// TestMetricsOfAnyPolicyName: an event stands in the log for good, so one that
+// TestMetricsOfAnyPolicyName: an event stays in the log for good, so an event that
 // could not be counted would end all scraping.
 func TestMetricsOfAnyPolicyName(t *testing.T) {
 	d := start(t)
@@ -432,7 +432,7 @@ func TestStopWithOpenConnections(t *testing.T) {
 				}
 			}
 			<-asked
-			d.do("", "GET", "/healthz", "").want(http.StatusOK) // and so have all been accepted
+			d.do("", "GET", "/healthz", "").want(http.StatusOK) // so all before have been accepted
 			d.signal(signal)
 			for _, w := range live {
 				w.end()
@@ -484,8 +484,8 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// TestDemoLeavesTheLogAlone: what was made up never stands among what was done,
-// also where the daemon of the same directory runs beside.
+// TestDemoLeavesTheLogAlone: made-up events never stand among real ones, even while
+// the daemon of the same directory runs.
 func TestDemoLeavesTheLogAlone(t *testing.T) {
 	d := start(t)
 	d.append(d.token, event("a", "real"))
@@ -507,7 +507,7 @@ func TestDemoLeavesTheLogAlone(t *testing.T) {
 	}
 }
 
-// TestFound wants clients of the machine to be led to the daemon while it runs.
+// TestFound wants clients of the machine to find the daemon while it runs.
 func TestFound(t *testing.T) {
 	d := start(t)
 	if at, err := local.Find(d.dir); err != nil || at != (local.Endpoint{URL: d.base, Token: d.token}) {
@@ -550,8 +550,8 @@ func TestDocumentedMetrics(t *testing.T) {
 	}
 }
 
-// TestDocumentedFlags wants the tables in docs/operations.md to have the flags
-// that there are.
+// TestDocumentedFlags wants the tables in docs/operations.md to have exactly the
+// flags of the verbs.
 func TestDocumentedFlags(t *testing.T) {
 	names := func(pattern string, text []byte) (found []string) {
 		for _, m := range regexp.MustCompile(pattern).FindAllSubmatch(text, -1) {

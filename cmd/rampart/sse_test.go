@@ -19,7 +19,7 @@ type watcher struct {
 	err    error // how the body ended, once frames is closed
 }
 
-// frame is what stands between two blank lines.
+// frame is one frame of the stream, up to a blank line.
 type frame struct {
 	raw   string // with its newlines, the blank line included
 	data  string
@@ -85,7 +85,7 @@ func (w *watcher) read(quit chan struct{}) {
 			f.id = line[len("id: "):]
 		case line == "":
 			if f.data != "" {
-				// What is not JSON shows as an empty type.
+				// Data that is not JSON leaves the type empty.
 				_ = json.Unmarshal([]byte(f.data), &f)
 			}
 			select {

@@ -39,8 +39,8 @@ func (p *played) hits() (list []sysCall) {
 	return list
 }
 
-// final reports whether an error was one after which a log takes no more events:
-// of making what was written to a segment durable, or of cutting it off again.
+// final reports whether an injected error is one after which a log takes no more
+// events: a write to a segment could not be made durable, or not be cut off again.
 func (p *played) final() bool {
 	written := map[string]bool{}
 	for _, c := range p.calls {
@@ -54,8 +54,8 @@ func (p *played) final() bool {
 	return false
 }
 
-// silent are the calls whose failure, or failure for one reason, is nobody's
-// loss, and why.
+// silent are the calls whose failure, or failure for one reason, costs nobody
+// anything, and why.
 var silent = map[string]string{
 	"ftruncate LOCK":     "the process id in it is for people",
 	"pwrite64 LOCK":      "the same",
@@ -135,7 +135,8 @@ func (p *played) judge(s *scene) {
 	p.restart(s, final)
 }
 
-// restart verifies the log as it is, and what a daemon makes of it without strace.
+// restart verifies the log as it is, and again after a daemon without strace has
+// opened it.
 func (p *played) restart(s *scene, final bool) {
 	p.t.Helper()
 	if p.began {

@@ -17,18 +17,18 @@ import (
 // What Go's fcntl asks and sets beside them changes nothing for a plain file.
 const fileCalls = "openat,newfstatat,fstat,pread64,read,pwrite64,write,fsync,fdatasync,ftruncate,flock,getdents64,mkdirat,linkat,renameat,unlinkat,close"
 
-// injection is an error in place of a system call on some files: in each
-// thread of the daemon, since that is how strace counts, in its call of that
-// number. So there may be more than one in a run, or none.
+// injection is an error in place of a system call on some files. strace counts for
+// each thread of the daemon by itself, and injects the error into each one's call
+// of that number. So a run may have more than one error, or none.
 type injection struct {
 	call  string
-	file  string   // what they are to the daemon
+	file  string   // what the files are to the daemon
 	files []string // within its directory; of all that it uses when nil
 	error string
 	when  int
 }
 
-// needStrace skips a test where nothing can be traced.
+// needStrace skips the test where strace can't trace.
 func needStrace(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
@@ -60,7 +60,7 @@ func traced(t *testing.T, dir, trace string, in injection, args ...string) *daem
 	return d
 }
 
-// sysCall is one that is in a trace.
+// sysCall is a system call in a trace.
 type sysCall struct {
 	name     string
 	path     string
@@ -102,7 +102,7 @@ func readTrace(t *testing.T, trace, dir string) (calls []sysCall) {
 			continue
 		}
 		if name == "renameat" {
-			// Before it Go looks at the new name, and doesn't mind when it can't.
+			// Go looks at the new name first, and goes on when that fails.
 			for i := len(calls) - 1; i >= 0; i-- {
 				if c := &calls[i]; c.name == "newfstatat" && c.path+".tmp" == path[1] {
 					c.name = "newfstatat+renameat"

@@ -33,11 +33,11 @@ type played struct {
 	faults   []string          // errors that callers got
 	writes   int               // requests to write that got an error
 	failed   bool              // one of them was told that the log takes no more
-	doubt    []string          // commands of the first such, which may be on the log
+	doubt    []string          // commands of the first request told so, which may be on the log
 	health   int
 	healthy  string
 	seen     []string // lines on the stream
-	head     string   // position of the last
+	head     string   // position of the last of them
 }
 
 // call makes a request that may fail in any way.
@@ -144,7 +144,7 @@ func (p *played) watch(ctx context.Context) {
 	}
 }
 
-// play starts the daemon and does what there is to do; whatever fails, it goes on.
+// play starts the daemon and plays the scene; whatever fails, it goes on.
 func (s *scene) play(t *testing.T, in injection) *played {
 	t.Helper()
 	p := &played{t: t, where: fmt.Sprintf("%s: %s for %s %s, call %d of a thread", s.name, in.error, in.call, in.file, in.when), says: reasons[in.error],

@@ -16,9 +16,9 @@ type scene struct {
 	name    string
 	args    []string
 	prepare func(t *testing.T) (dir string)
-	from    string // the position from which it is watched and queried
+	from    string // the position from which the log is watched and queried
 	pending map[string]bool
-	stored  []string // the lines that are there before
+	stored  []string // the log's lines before the start
 }
 
 // fresh is the first start of all.

@@ -140,7 +140,7 @@ func TestStreamKeepalive(t *testing.T) {
 	}
 }
 
-// TestStreamResume is the rule for every form in which a position comes.
+// TestStreamResume resumes by every form in which a position can be given.
 func TestStreamResume(t *testing.T) {
 	d := start(t)
 	for i := range 5 {
@@ -304,7 +304,7 @@ func TestStreamFilters(t *testing.T) {
 		one("b", "s", "exec", "deny", "r", "2"),
 		one("a", "t", "read", "deny", "q", "3"),
 		one("c", "t", "exec", "watch", "q", "4"))
-	// The filters leave its event out; its approvals frame, which only type can hide, marks the end.
+	// The filters hide the event of this approval. Its approvals frame, which only type can hide, marks the end.
 	d.ask(d.token, `{"tool":"last","agent":"last","session":"last","message":"m","command":"last"}`)
 	for query, want := range wants {
 		got := []string{}
@@ -323,7 +323,7 @@ func TestStreamTypeFilter(t *testing.T) {
 	d.append(d.token, event("a", "one"))
 	d.ask(claudeToken, `{"tool":"exec","agent":"claude-code","message":"m","command":"ls"}`)
 	d.append(d.token, bigEvent("r"), event("a", "two"))
-	// A client of audit messages is owed word of one that is too long for a frame.
+	// A client of audit messages must be told of an event that is too long for a frame.
 	audit.types("audit", "audit", "audit_batch", "audit")
 	approvals.types("approvals")
 	both.types("approvals", "audit_batch")

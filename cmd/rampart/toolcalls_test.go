@@ -85,7 +85,7 @@ func TestRealToolCalls(t *testing.T) {
 	go func() {
 		defer close(fed)
 		for i := 0; i < len(calls); {
-			if i%1000 < 20 { // now and then one by one
+			if i%1000 < 20 { // some of them one by one
 				d.admin("POST", eventsPath, calls[i].event).want(http.StatusCreated)
 				i++
 				continue
@@ -174,9 +174,9 @@ func checkBySed(t *testing.T, lines []string) {
 	}
 }
 
-// TestCrashKilledDaemon kills the daemon while 64 write over HTTP, twice, and
-// wants everything that was acknowledged and the same pending approvals
-// afterwards; and of a stream that resumes after each kill, every event once.
+// TestCrashKilledDaemon kills the daemon twice while 64 clients write over HTTP.
+// Afterwards it wants everything that was acknowledged, the same pending approvals,
+// and every event once on a stream that resumed after each kill.
 func TestCrashKilledDaemon(t *testing.T) {
 	d := start(t)
 	acknowledged := make(map[string]string) // id to command

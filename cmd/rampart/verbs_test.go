@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestVerbs wants every command line to lead on to one that works.
+// TestVerbs wants every command line to work, or to be answered with one that does.
 func TestVerbs(t *testing.T) {
 	for _, c := range []struct {
 		args           []string
@@ -26,8 +26,8 @@ func TestVerbs(t *testing.T) {
 		{[]string{"--version"}, 0, "v", ""},
 
 		{nil, 2, "", "a verb is missing: rampart serve starts the daemon"},
-		{[]string{"server"}, 2, "", `there is no "server"; there are serve, verify, version and help`},
-		{[]string{"help", "me"}, 2, "", `there is no "me"; there are`},
+		{[]string{"server"}, 2, "", `unknown verb "server"; the verbs are serve, verify, version and help`},
+		{[]string{"help", "me"}, 2, "", `unknown verb "me"; the verbs are`},
 		{[]string{"-addr", "127.0.0.1:1"}, 2, "", "as in rampart serve -addr"},
 		{[]string{"-verify"}, 2, "", "rampart help lists the verbs"},
 		{[]string{"version", "now"}, 2, "", `unexpected argument "now"`},

@@ -59,8 +59,8 @@ func verify(ctx context.Context, args []string, out, _ io.Writer) error {
 	return errors.New(why + strings.TrimPrefix(report.Fault.Error(), "rampart: "))
 }
 
-// logIn returns the log's directory in dir: audit/ of a daemon's, or dir itself
-// of any other program's.
+// logIn returns the directory of the log in dir: audit/ if dir is a daemon's, dir
+// itself if it is another program's.
 func logIn(dir string) (string, error) {
 	audit := filepath.Join(dir, "audit")
 	switch _, err := os.Stat(audit); {

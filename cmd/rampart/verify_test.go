@@ -45,13 +45,13 @@ func TestVerifyCommand(t *testing.T) {
 	if err := os.WriteFile(segment, data[:len(lines[0])+1], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	check(backup, 0, "ok: 1 events") // for a bare chain
+	check(backup, 0, "ok: 1 events") // a bare chain can't show the cut
 	check(backup, 1, "truncated", "-anchor", head)
 	check(filepath.Join(d.dir, "audit"), 0, "ok: 3 events")
 	check(t.TempDir(), 1, "there is no log in it")
 }
 
-// An anchor from before a pruning can't be checked, which is no fault of the log.
+// An anchor from before a pruning can't be checked. That is no fault of the log.
 func TestVerifyCommandOfAPrunedLog(t *testing.T) {
 	dir := t.TempDir()
 	chain, err := rampart.OpenAuditChain(filepath.Join(dir, "audit"), &rampart.AuditOptions{Sync: rampart.SyncNever})

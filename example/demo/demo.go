@@ -21,7 +21,7 @@ const (
 	idle = 4 * time.Second         // between calls after it
 )
 
-// Demo is a made-up session of two agents, so that a newcomer sees life at
+// Demo is a made-up session of two agents, so that a newcomer sees something at
 // once. Nothing in it is executed.
 type Demo struct {
 	Rampart *rampart.Rampart
@@ -31,8 +31,8 @@ type Demo struct {
 	Dir     string    // the daemon's, where the admin's token is
 }
 
-// LogDir returns the directory of the demo's log in that of a daemon. What was
-// made up must never stand in the log of what was done.
+// LogDir returns the directory of the demo's log, within the daemon's directory.
+// Made-up events must never stand in the log of real ones.
 func LogDir(dir string) string { return filepath.Join(dir, "demo") }
 
 // Play runs the session, then repeats its harmless calls until ctx is done.

@@ -1,4 +1,5 @@
-// Server is the least that serves Rampart on a machine: to read, and to copy.
+// Server is the smallest program that serves Rampart on a machine, to be read and
+// copied.
 //
 //	go run ./example/server         keeps its log in ~/.rampart/audit
 //	go run ./example/server -demo   plays a made-up session, in a log of its own
@@ -61,7 +62,7 @@ func serve(ctx context.Context, addr, dir string, play bool, out io.Writer, log 
 	if err != nil {
 		return err
 	}
-	defer r.Close() // where it does not come to daemon.Serve, which closes it as well
+	defer r.Close() // in case daemon.Serve, which closes r as well, is not reached
 
 	token, err := daemon.AdminToken(dir)
 	if err != nil {
@@ -80,7 +81,7 @@ func serve(ctx context.Context, addr, dir string, play bool, out io.Writer, log 
 
 	o := &daemon.Options{Dir: dir, Logger: log}
 	if play {
-		o.Dir = "" // no agent is to find it, and record in a demo's log what it did
+		o.Dir = "" // no agent must find a demo, and record in its log what it did
 		o.Beside = append(o.Beside, (&demo.Demo{Rampart: r, Logger: log, Out: out, URL: l.URL(), Dir: dir}).Play)
 	}
 	return daemon.Serve(ctx, l, r, routes(r, auth), o)

@@ -1,7 +1,7 @@
-// Package bus has the frames of one log in memory, for many readers: each at its
-// own pace, and back into the log where memory has passed it by.
+// Package bus keeps the newest frames of one log in memory for many readers. Each
+// reads at its own pace, and from the log when memory has passed it by.
 //
-// Publishing renders a frame once, whoever watches. A reader is a cursor, so that
+// Publishing renders a frame once for all readers. A reader is a cursor, so that
 // publishing costs the same for one reader and for ten thousand, and waits for
 // none of them.
 package bus
@@ -173,8 +173,8 @@ func (b *Bus) add(kind framelog.Kind, seq uint64, runID string, line []byte) {
 	b.log.Append(b.frame, kind, seq)
 }
 
-// appendEvent appends the frame of one stored line: audit, or, where that
-// cannot be, audit_batch.
+// appendEvent appends the frame of one stored line: audit, or audit_batch if the
+// line does not fit into an audit frame.
 func appendEvent(dst, line, position []byte) ([]byte, framelog.Kind) {
 	if out, err := sse.AppendAudit(dst, line, position); err == nil {
 		return out, KindAudit

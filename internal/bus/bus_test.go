@@ -92,8 +92,8 @@ func TestResumeAheadOfTheAnnouncement(t *testing.T) {
 	})
 }
 
-// One that asks for a place gets what the log holds behind it, however its frame
-// was announced, and each once.
+// A subscriber that resumes after a position gets each later event once, however
+// the event was announced.
 func TestFollowsTheLedgerIntoMemory(t *testing.T) {
 	b := bus.New(bus.Options{})
 	defer b.Close()

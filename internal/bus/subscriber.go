@@ -17,17 +17,17 @@ import (
 type Resume string
 
 const (
-	None      Resume = ""          // it asked for none
-	OK        Resume = "ok"        // its events follow
-	Unknown   Resume = "unknown"   // well-formed, not in this log, or no longer
-	Malformed Resume = "malformed" // no position
+	None      Resume = ""          // the subscriber gave no position
+	OK        Resume = "ok"        // the events after the position follow
+	Unknown   Resume = "unknown"   // well-formed, but not in this log, or no longer
+	Malformed Resume = "malformed" // not a position
 	Mismatch  Resume = "mismatch"  // in this log with another hash, or beyond its head
 )
 
 // Subscriber is one reader of the bus: a place in memory, or, while it is behind
 // what memory holds, in the ledger. It follows the ledger until memory covers it:
 // disk is always at or ahead of the bus, so the way back into memory needs no
-// lock. It is for one goroutine, and has to leave.
+// lock. It is for one goroutine, which must call Leave.
 type Subscriber struct {
 	bus    *Bus
 	reader *framelog.Reader
@@ -44,10 +44,10 @@ type Subscriber struct {
 	fed   atomic.Bool   // behind, for Stats
 }
 
-// Subscribe adds a subscriber that goes on after a position, and says what
-// became of that. One that cannot resume there begins with what comes next.
-// ErrLimit, ErrClosed, or the error of looking the position up, for which ctx
-// limits the time.
+// Subscribe adds a subscriber that goes on after a position, and says what became
+// of the position. A subscriber that cannot resume there begins with what comes
+// next. ctx limits the time for looking up the position. ErrLimit, ErrClosed, or
+// the error of looking it up.
 func (b *Bus) Subscribe(ctx context.Context, after string) (*Subscriber, Resume, error) {
 	seq, resume, err := b.find(ctx, after)
 	if err != nil {
@@ -138,7 +138,7 @@ func (b *Bus) search(id string) (seq uint64, resume Resume) {
 	}
 }
 
-// Leave ends the subscription. What Next returned is no longer good.
+// Leave ends the subscription. What Next returned is no longer valid.
 func (s *Subscriber) Leave() {
 	s.bus.mu.Lock()
 	defer s.bus.mu.Unlock()
@@ -150,9 +150,9 @@ func (s *Subscriber) setBehind(behind bool) {
 	s.fed.Store(behind)
 }
 
-// Next returns the next run of whole frames, which is good until the following
-// call. When there is none yet it returns an empty run and a channel that is
-// closed once there may be. ctx limits reading from the ledger.
+// Next returns the next run of whole frames, which is valid until the next call.
+// When there is none yet it returns an empty run and a channel that is closed once
+// there may be one. ctx limits reading from the ledger.
 //
 // ErrClosed: the bus was closed, and what memory held has been given out.
 // ErrLagged: memory, of a bus without a ledger, or a pruning has passed the
@@ -173,14 +173,14 @@ func (s *Subscriber) Next(ctx context.Context) (framelog.Run, <-chan struct{}, e
 				s.target = s.bus.log.Seq()
 			case err != nil:
 				return framelog.Run{}, nil, errClosed()
-			case wait != nil: // durable, and found there, but not announced yet
+			case wait != nil: // the record is in the log, but not announced yet
 				return framelog.Run{}, wait, nil
 			default:
 				s.setBehind(false)
 				s.frames, s.marks = nil, nil
 			}
 
-		// Only after it is attached: every later change is in memory by then.
+		// Only once the reader is attached: memory then has every later change.
 		case s.notice && s.seq >= s.target:
 			s.notice = false
 			run := framelog.Run{Bytes: ApprovalsFrame, After: s.seq, Seq: s.seq, More: true}

@@ -87,11 +87,11 @@ var closings = []struct {
 	{"no sidecars", logFiles.unindexed, func(line logLine, live bool) bool { return line.first || line.last || live }},
 }
 
-// Verification finds a changed bit in the line that holds it, and that of a
-// newline in the line which the newline ended. Opening finds it in the lines
-// that opening reads. In any other line the open log's own verification finds
-// it; readers get all other lines as they were written, and for the changed one
-// an error or a hash that does not fit.
+// Verification finds a changed bit in the line that holds it; a newline counts as
+// part of the line that it ended. Opening finds the bit if it is in a line that
+// opening reads. Otherwise the open log's own verification finds it; readers get
+// all other lines as they were written, and for the changed one an error or a hash
+// that does not fit.
 //
 // Three changes alone may be a torn tail: one of the very last newline, and a
 // space or an @ of the last write that became a zero. Opening cuts them off,
@@ -136,7 +136,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 						tried++
 						how := closings[tried%len(closings)]
 						touched := how.reads(line, live) || newline && !line.last && how.reads(lines[line.before+1], live) ||
-							line.before == 0 && g.pruned > 0 // with which PRUNED must agree
+							line.before == 0 && g.pruned > 0 // PRUNED must agree with this line
 						c, corrupt := openMem(t, how.of(damaged).disk(t))
 						switch {
 						case want.Verdict == ledger.VerdictTornTail && how.name != "closed":

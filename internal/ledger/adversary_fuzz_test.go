@@ -15,7 +15,7 @@ import (
 
 // FuzzTampered edits, splices and moves lines of an honest log at random, and
 // may hash them anew. VerifyFS agrees with the verification by hand, and opening
-// takes no fault in the segment that it reads whole.
+// refuses any fault in the segment that it reads whole.
 func FuzzTampered(f *testing.F) {
 	stored, _ := goldenWhole(f)
 	stored = stored.unclosed()
@@ -53,7 +53,7 @@ func FuzzTampered(f *testing.F) {
 			case len(now) == 0:
 			case kind == 7:
 				damaged = textsOf(now).relink(now, which%len(now))
-				for _, name := range names { // one that is empty is still there
+				for _, name := range names { // an empty one is still there
 					damaged[name] += ""
 				}
 				continue

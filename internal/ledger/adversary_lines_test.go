@@ -212,8 +212,8 @@ func TestEveryLineEditedAndHashedAgain(t *testing.T) {
 	}
 }
 
-// A line may be linked and hashed right, and its id is still held against its
-// neighbours'.
+// Even where a line is linked and hashed right, its id is compared with those of
+// its neighbours.
 func TestIdsAltered(t *testing.T) {
 	_, lines := goldenWhole(t)
 	for k, l := range lines {
@@ -330,7 +330,7 @@ func TestEveryMemberTamperedWith(t *testing.T) {
 				text := line[m.from:m.to]
 				tampered("a member before "+m.name, o.path, line[:m.from]+`"zz":0,`+line[m.from:], false)
 				if o.path == "" && m.name == "hash" {
-					continue // what comes after it is no line of any hash
+					continue // a line with anything after its hash can't be hashed again
 				}
 				tampered("doubled "+m.name, o.path, line[:m.to]+","+text+line[m.to:], false)
 				if upper := strings.ToUpper(m.name[:min(1, len(m.name))]) + m.name[min(1, len(m.name)):]; upper != m.name {

@@ -16,7 +16,7 @@ type candidates struct {
 	chosen       *segment.Selection // nil: all
 	window       int                // lines to look at together
 	lines        []int              // of the window, those that may be wanted
-	ahead        []int              // the rest of lines
+	ahead        []int              // those of lines that next has not given yet
 }
 
 // A window begins at the size of a page, which is enough when all lines are

@@ -72,7 +72,8 @@ func (l *Ledger) run() {
 	l.queue.tail <- struct{}{} // wait for a lone writer that still holds the tail
 }
 
-// writeAlone is write for a batch whose caller holds the tail. It gives the tail up.
+// writeAlone is write for one batch, whose caller holds the tail. It releases the
+// tail.
 func (l *Ledger) writeAlone(b *Batch) {
 	panicked := true
 	defer func() {
@@ -119,8 +120,8 @@ func (l *Ledger) write(batches []*Batch) []*Batch {
 	return batches
 }
 
-// ready returns why nothing can be appended to the live segment, and begins
-// another where that is full.
+// ready returns why nothing can be appended to the live segment. If that is full,
+// ready begins another.
 func (l *Ledger) ready() error {
 	if err := l.state.failure(); err != nil {
 		return err
@@ -142,9 +143,9 @@ func (l *Ledger) begin() {
 	t.ids.begin(time.Now())
 }
 
-// link makes the lines of the batches that still hold where they stand: after
-// the record whose hash is given, and what was linked before. It returns the
-// hash of the last line.
+// link makes the lines of the batches, the first one after the record with that
+// hash, and returns the hash of the last line. It leaves out a batch whose Check
+// gives an error at its place.
 func (l *Ledger) link(batches []*Batch, hash [64]byte) [64]byte {
 	t := &l.tail
 	prev := string(hash[:])
@@ -189,8 +190,8 @@ func (l *Ledger) adopt(batches []*Batch, hash [64]byte) error {
 	return nil
 }
 
-// persist writes the lines, and makes them durable as the policy says, or
-// whatever it says when sync is set.
+// persist writes the lines, and makes them durable as the policy says; with sync,
+// whatever the policy says.
 func (l *Ledger) persist(sync bool) error {
 	t := &l.tail
 	if n, err := t.file.WriteAt(t.buf, t.size); err != nil {
@@ -265,7 +266,8 @@ func (l *Ledger) show() error {
 		if err := record.Scan(line, &f); err != nil {
 			return fmt.Errorf("own line does not scan: %w", err)
 		}
-		// Before the index has it: a reader by id finds what is indexed.
+		// The observer comes before the index: once a line is indexed, a reader can
+		// find it by its id.
 		if s.approval = f.Approval != nil; s.approval && t.observe != nil {
 			t.observe(line)
 		}
@@ -279,7 +281,7 @@ func (l *Ledger) show() error {
 	return nil
 }
 
-// announce tells those who watch.
+// announce tells [Options.Announce] of the batches that were written.
 func (l *Ledger) announce(batches []*Batch) {
 	t := &l.tail
 	t.notice = t.notice[:0]

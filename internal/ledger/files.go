@@ -17,7 +17,7 @@ func createSegment(fsys vfs.FS, first uint64) (vfs.File, error) {
 	name := segment.Name(first)
 	f, err := fsys.Create(name)
 	if errors.Is(err, fs.ErrExist) && isEmpty(fsys, name) {
-		// It could be neither synced nor removed when it was made.
+		// An earlier try made the file, and could neither sync nor remove it.
 		if err = fsys.Remove(name); err == nil {
 			f, err = fsys.Create(name)
 		}
@@ -51,8 +51,8 @@ func isEmpty(fsys vfs.FS, name string) bool {
 const asideSuffix = ".tmp"
 
 // replaceFile puts the size bytes that src holds in place of name's content,
-// all of it or nothing. It closes src, which may read the file of that name:
-// Windows replaces none that is open.
+// all of it or nothing. src may read that very file, so replaceFile closes src
+// before the rename: Windows replaces no open file.
 //
 //	open(tmp, O_CREAT|O_EXCL); pwrite; fdatasync; rename(tmp, name); fsync(dir)
 func replaceFile(fsys vfs.FS, name string, src io.ReadCloser, size int64) error {

@@ -19,7 +19,7 @@ import (
 // begun right after the last good line, hence to one that was never
 // acknowledged; anything else after a bad region is corruption.
 //
-// It is owned as the tail of the log is.
+// Owned by the holder of the log's tail.
 type idSource struct {
 	last ulid.ULID // zero while the log is empty
 	next ulid.ULID // its random bits are set anew for each record
@@ -33,7 +33,7 @@ func (s *idSource) begin(now time.Time) {
 		write = idWrite(s.last) + 1
 		ms = max(ms, s.last.Time())
 		if ms == s.last.Time() && write == 0 {
-			ms++ // the count began again, the id must not
+			ms++ // the count began again, and ids must rise
 		}
 	}
 	s.next = ulid.ULID{}

@@ -59,7 +59,7 @@ func (l *Ledger) index(ctx context.Context, g *segmentRef) (*segment.Index, erro
 	return x, nil
 }
 
-// lines calls fn with g's lines, where index says that they are.
+// lines calls fn with g's lines, whose places index has.
 func (l *Ledger) lines(g *segmentRef, index *segment.Index, fn func(view segment.View, lines *segment.Lines) error) error {
 	f, err := l.fs.Open(segment.Name(g.first))
 	if err != nil {

@@ -1,9 +1,10 @@
 // Package ledger is the log on disk: it links lines into a chain, writes and
 // syncs them, and reads, queries, verifies and prunes what it wrote.
 //
-// It takes the bodies of lines and gives their places. What a body says is its
-// caller's business, but for two things: the fields that queries look at, and
-// whether there is an approval member, whose lines an observer is told of.
+// It takes the bodies of lines and gives their places. It looks at two things in a
+// body: the fields that queries go by, and whether there is an approval member,
+// because an observer is told of each line that has one. All else that a body says
+// is its caller's business.
 //
 // A write has two halves. Linking is a function of the bodies and of the head
 // that they follow: it runs each batch's Check, gives ids and hashes, and makes
@@ -82,11 +83,11 @@ type Batch struct {
 	RunID   string   // of the NoticeBatch
 	Sync    bool     // made durable whatever the policy
 
-	// Check, unless nil, is called when the batch is linked, at the head that
-	// it will follow: lines before that have been observed. An error drops this
-	// batch alone, and Append returns it. write is the same for the batches
-	// that are linked into one write, which have not been observed, and differs
-	// from that of every other write. Check must not block or append.
+	// Check, unless nil, is called when the batch is linked. An error drops this
+	// batch alone, and Append returns it. write tells writes apart: it is the same
+	// for all batches that are linked into one write. The observer has been told of
+	// the lines of earlier writes, and not yet of those of this one. Check must not
+	// block or append.
 	Check func(write uint64) error
 
 	size int
@@ -103,7 +104,8 @@ func One(body []byte) *Batch {
 	return b
 }
 
-// Record is what a caller has of a record, and what the log gives it.
+// Record is one record of a batch: what its caller has of it, and what the log
+// gives it.
 type Record struct {
 	Body []byte // of record.Event.AppendBody
 
@@ -114,7 +116,7 @@ type Record struct {
 // Notice is one message for those who watch the log.
 type Notice struct {
 	Kind  NoticeKind
-	Seq   uint64 // number of the last record that it covers; of NoticeApprovals, of the newest record
+	Seq   uint64 // number of the last record that it covers; for NoticeApprovals, of the newest record
 	ID    string // that record's id and hash; unused by NoticeApprovals
 	Hash  string
 	RunID string // of NoticeBatch
@@ -126,7 +128,7 @@ type NoticeKind uint8
 
 const (
 	NoticeEvent     NoticeKind = iota + 1 // a line was appended
-	NoticeBatch                           // a bulk batch was
+	NoticeBatch                           // a bulk batch was appended
 	NoticeApprovals                       // some of the lines before have an approval member
 )
 
@@ -232,7 +234,7 @@ func (l *Ledger) Err() error {
 }
 
 // Close takes no further batches, finishes those admitted, makes the log
-// durable and gives the directory free. Further calls return the same.
+// durable and releases the directory. Further calls return the same.
 func (l *Ledger) Close() error {
 	l.closing.Do(func() {
 		l.queue.close()
@@ -248,7 +250,7 @@ func (l *Ledger) Close() error {
 // Stats are figures of a log at one moment.
 type Stats struct {
 	Events   uint64 // that the log holds
-	Pruned   Pruned // and those before them
+	Pruned   Pruned // what was dropped before them
 	Segments int
 	Bytes    int64 // of the segments, without their indexes
 	Sync     SyncPolicy

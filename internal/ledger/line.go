@@ -14,14 +14,15 @@ import (
 // MaxEvent is the most bytes that a line may have, without its line feed.
 const MaxEvent = 1 << 20
 
-// LineOverhead is what a line has around the part that its caller encodes.
+// LineOverhead is how many bytes a line has besides the part that its caller
+// encodes.
 const LineOverhead = len(`{"id":"",`) + 26 + len(`"prev_hash":"","hash":""}`) + 2*64
 
 // ZeroHash is the prev_hash of the first line.
 var ZeroHash = [64]byte(bytes.Repeat([]byte("0"), 64))
 
-// CheckLine says what of line, by itself, is not as a log writes it, or returns
-// nil. f then has its fields.
+// CheckLine checks line by itself. It returns what is not as a log writes it, or
+// nil, and f then has line's fields.
 func CheckLine(line []byte, f *record.Fields) *failure.CorruptError {
 	if len(line) > MaxEvent {
 		return &failure.CorruptError{Expected: fmt.Sprintf("%d bytes at most", MaxEvent), Found: fmt.Sprint(len(line))}
@@ -67,7 +68,7 @@ func follows(prev, h segment.Head) error {
 // missingSegment is the fault of a log without segment want; got is the one in
 // its place, 0 if there is none.
 func missingSegment(want, got uint64) *failure.CorruptError {
-	if 0 < got && got < want { // it is one too many
+	if 0 < got && got < want { // there is one too many
 		return &failure.CorruptError{Segment: segment.Name(got), Expected: "the next segment to begin with record " + fmt.Sprint(want), Found: "this one"}
 	}
 	f := &failure.CorruptError{Segment: segment.Name(want), Expected: "the segment that begins with record " + fmt.Sprint(want), Found: "no such file"}

@@ -91,7 +91,7 @@ func (l *Ledger) configure(o *Options) error {
 // where the next line goes.
 func (l *Ledger) recover() error {
 	// A process that was killed may have made or renamed files without making
-	// their names durable. The names are there, so they will be built upon.
+	// their names durable. The names are there, so this process builds upon them.
 	if err := l.fs.SyncDir(); err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (l *Ledger) recover() error {
 	return l.removeOrphan(orphan)
 }
 
-// inventory returns the numbers of the segments behind the first pruned records,
+// inventory returns the numbers of the segments after the first pruned records,
 // sorted as names are, and the sidecar that has no segment, if the newest file
 // is one. It removes what an interrupted replacement left aside.
 func (l *Ledger) inventory(names []string, pruned uint64) (firsts []uint64, orphan string, err error) {

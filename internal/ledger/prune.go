@@ -42,7 +42,7 @@ const (
 )
 
 // Unanswered returns the ids of the approvals that were requested before an id,
-// and whose answers, if any, do not come before it either.
+// and had not ended before it.
 type Unanswered func(ctx context.Context, before string) (ids []string, err error)
 
 // Prune drops whole segments from the front, and returns how many records they
@@ -57,8 +57,7 @@ type Unanswered func(ctx context.Context, before string) (ids []string, err erro
 // reads are removed by the next Prune, or opening.
 //
 // ctx limits what comes before the append of the event. After an error nothing
-// was dropped, but that the next opening may drop it where the error is one of
-// writing PRUNED.
+// was dropped, but after one of writing PRUNED the next opening may still drop it.
 func (l *Ledger) Prune(ctx context.Context, before time.Time, unanswered Unanswered) (events uint64, err error) {
 	l.pruning.Lock()
 	defer l.pruning.Unlock()
@@ -151,7 +150,7 @@ func (l *Ledger) putOnRecord(ctx context.Context, last Pruned, before time.Time)
 	return err
 }
 
-// ofPruned reports whether that is a file of a pruned segment.
+// ofPruned reports whether name is that of a file of a pruned segment.
 func (l *Ledger) ofPruned(name string) bool {
 	first, ok := segment.Owner(name)
 	return ok && first <= l.state.pruned().Records
@@ -177,8 +176,8 @@ func (l *Ledger) warnLeftOver(err error) {
 	l.log.Warn("files of pruned segments are not removed yet; the next pruning, or opening, tries again", "error", err)
 }
 
-// removePruned removes the files of pruned segments, oldest first. What it cannot
-// remove, as on Windows while somebody reads it, the next pruning tries again.
+// removePruned removes the files of pruned segments, oldest first. A file may not
+// be removable, as on Windows while somebody reads it: the next pruning tries again.
 func (l *Ledger) removePruned() {
 	names, err := l.fs.List()
 	needed, removed := l.state.needed(), false
@@ -242,7 +241,7 @@ func readPruning(from opener) (p pruning, err error) {
 }
 
 // fault says why a log can't begin with segment first, whose first event has
-// that id and prev_hash. A first of 0 is none.
+// that id and prev_hash. first is 0 if there is no segment.
 func (p *pruning) fault(first uint64, id, prevHash string) *failure.CorruptError {
 	switch {
 	case first != p.Records+1:

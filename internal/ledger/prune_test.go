@@ -276,7 +276,7 @@ func TestPRUNEDIsDurableBeforeItIsActedOn(t *testing.T) {
 		}
 		next := fs.Kill()
 		next.Before = func(op string) {
-			if again && op == "rename PRUNED.tmp" { // it can't be put there anew: then nothing goes
+			if again && op == "rename PRUNED.tmp" { // without a new PRUNED no segment goes
 				next.FailAt(1, errDisk, false)
 			}
 		}

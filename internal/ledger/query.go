@@ -33,14 +33,14 @@ func (f *Filter) wants() []segment.Want {
 // All reports whether the filter chooses every record.
 func (f *Filter) All() bool { return len(f.wants()) == 0 }
 
-// Match holds a line's own bytes against the filter.
+// Match compares a line's own bytes with the filter.
 func (f *Filter) Match(line *record.Fields) bool {
 	return OneOf(line.Agent, f.Agent) && OneOf(line.Session, f.Session) && OneOf(line.Tool, f.Tool) &&
 		OneOf(line.Action, f.Action) && OneOf(line.RunID, f.RunID)
 }
 
 // OneOf reports whether raw, the inside of a JSON string, stands for one of the
-// values, or there are none.
+// values. Without values it is true.
 func OneOf(raw []byte, values []string) bool {
 	if len(values) == 0 {
 		return true
@@ -53,8 +53,8 @@ func OneOf(raw []byte, values []string) bool {
 	return false
 }
 
-// Query chooses records and their order. The zero value is all of them, newest
-// first.
+// Query chooses records and their order. The zero value chooses all of them,
+// newest first.
 type Query struct {
 	Filter
 	Since, Until  time.Time // by the line's timestamp: Since ≤ t < Until; zero is open
@@ -146,8 +146,8 @@ func (s *scan) segment(ctx context.Context, g *segmentRef) (more bool, err error
 	return more, err
 }
 
-// may reports whether g may have a record that is wanted, as far as that can be
-// told without its index.
+// may reports whether g may have a wanted record, as far as can be told without
+// g's index.
 func (s *scan) may(g *segmentRef) bool {
 	h, partial := s.ledger.state.headOf(g)
 	if h.Count == 0 || s.q.After != "" && h.LastID <= s.q.After || s.q.Before != "" && h.FirstID >= s.q.Before {
@@ -159,8 +159,8 @@ func (s *scan) may(g *segmentRef) bool {
 	return s.ledger.may(g, s.wants)
 }
 
-// bounds returns the lines of g, from 0 and half open, that the query's ids and
-// the moment when it began leave.
+// bounds returns which lines of g, from 0 and half open, lie within the query's ids
+// and were there when it began.
 func (s *scan) bounds(g *segmentRef, view segment.View, lines *segment.Lines) (from, to int, err error) {
 	to = int(min(view.Count, s.upto+1-g.first))
 	if s.q.After != "" {
@@ -216,7 +216,7 @@ func (s *scan) each(ctx context.Context, g *segmentRef, c *candidates, lines *se
 	}
 }
 
-// chosen holds the line's own bytes against the query.
+// chosen compares the line's own bytes with the query.
 func (s *scan) chosen() (bool, error) {
 	if !s.q.Match(&s.fields) || s.q.Approval && s.fields.Approval == nil {
 		return false, nil

@@ -120,9 +120,10 @@ func (q *queue) close() {
 	q.signal()
 }
 
-// Writers that were answered together come back together, while those that came
-// meanwhile wait. The committer waits a moment for that many batches, since they
-// fill one write where there would be two. It never waits for a lone writer.
+// Writers that were answered together come back together, and those that came
+// meanwhile are waiting. So the committer waits a moment for as many batches as
+// both make: they then fill one write in place of two. It never waits for a lone
+// writer.
 const (
 	gatherFor   = 100 * time.Microsecond
 	gatherTurns = 1024 // bounds the wait where time stands still, as in a synctest bubble

@@ -102,7 +102,7 @@ func (l *Ledger) Locate(ctx context.Context, id, hash string) (seq uint64, w Whe
 		return 0, 0, err
 	}
 	defer v.release()
-	if id == v.pruned.LastID { // the one before all that are there
+	if id == v.pruned.LastID { // the record before the first that is left
 		if !strings.HasPrefix(v.pruned.LastHash, hash) {
 			return 0, Contradicts, nil
 		}
@@ -117,7 +117,7 @@ func (l *Ledger) Locate(ctx context.Context, id, hash string) (seq uint64, w Whe
 	w = Unknown
 	err = l.find(ctx, id, func(first uint64, i int, line []byte) {
 		var f record.Fields
-		if record.Scan(line, &f) != nil { // its hash is none
+		if record.Scan(line, &f) != nil { // a damaged line has no hash
 			f.Hash = nil
 		}
 		if hash != "" && string(f.Hash[:min(len(f.Hash), len(hash))]) != hash {

@@ -36,7 +36,7 @@ type state struct {
 
 	indexMu sync.Mutex    // held while an index or values are loaded or let go
 	values  int           // bytes of the segments' values
-	loaded  []*segmentRef // sealed segments whose index is in memory; used last, last
+	loaded  []*segmentRef // sealed segments whose index is in memory, in the order of their last use
 }
 
 // readers counts those that read the segments from number first on.
@@ -70,7 +70,7 @@ func (s *state) fail(cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failed == nil {
-		s.failed = fmt.Errorf("%w: %w; open the log again when its cause is mended", failure.ErrFailed, cause)
+		s.failed = fmt.Errorf("%w: %w; mend the cause, then open the log again", failure.ErrFailed, cause)
 	}
 	return s.failed
 }
@@ -88,7 +88,8 @@ func (s *state) advance(seq uint64, id, hash string, n int) {
 	s.appended += uint64(n)
 }
 
-// begin adds a live segment. The one that was live is to be sealed, see retire.
+// begin adds a live segment. The segment that was live is yet to be sealed, see
+// retire.
 func (s *state) begin(first uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +139,7 @@ func newLive(first uint64, index *segment.Index) *segmentRef {
 	return &segmentRef{first: first, sealed: make(chan struct{}), index: index}
 }
 
-// retire gives up the index of a segment that was sealed, some time later.
+// retire makes g a sealed segment, whose index may be let go later.
 func (s *state) retire(g *segmentRef) {
 	defer close(g.sealed)
 	s.indexMu.Lock()

@@ -114,7 +114,7 @@ func (l *Ledger) Verify(ctx context.Context, anchors []Anchor) (Report, error) {
 		segments, sizes[segment.Name(g.first)] = append(segments, g.first), h.Size
 	}
 	v.acknowledged = true
-	// The caller's anchor stays where it says otherwise.
+	// If the caller's anchor has another hash for the head, that anchor stays.
 	if hash := v.anchors[now.head.ID]; now.head.ID != "" && strings.HasPrefix(now.head.Hash, hash) {
 		v.anchors[now.head.ID] = now.head.Hash
 	}
@@ -128,7 +128,7 @@ type verification struct {
 	open     opener
 	anchors  map[string]string // id to hash
 	pruned   pruning
-	segments []uint64 // those that were not
+	segments []uint64 // the segments that were not pruned
 
 	acknowledged bool // the log holds only acknowledged lines: no tail is an unfinished write
 
@@ -163,7 +163,8 @@ func newVerification(anchors []Anchor) (*verification, error) {
 	return v, nil
 }
 
-// run walks over the segments that p, read with pruneErr, leaves.
+// run verifies the segments that are left after p. pruneErr is the error of
+// reading p.
 func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pruneErr error) (Report, error) {
 	v.report = Report{Verdict: VerdictOK}
 	if fault := new(failure.CorruptError); errors.As(pruneErr, &fault) {
@@ -186,8 +187,8 @@ func (v *verification) run(ctx context.Context, segments []uint64, p pruning, pr
 	return v.report, nil
 }
 
-// walk has all cores check blocks, and joins those in their order. It reports
-// whether a fault was found that anchors can't add to.
+// walk has all cores check blocks, and joins the blocks in their order. It reports
+// whether it found a fault that anchors can't add to.
 func (v *verification) walk(ctx context.Context) (over bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	workers := runtime.GOMAXPROCS(0)
@@ -222,8 +223,8 @@ func (v *verification) walk(ctx context.Context) (over bool, err error) {
 }
 
 // join adds a checked block to what was verified before it. It reports whether
-// the verification is over: a torn tail also ends the log, and an anchor can
-// still prove that it once went on.
+// the verification is over. After a torn tail, which ends the log as well, it is
+// not: an anchor can still prove that the log once went on.
 func (v *verification) join(b *block) (over bool) {
 	name := segment.Name(v.segments[b.segment])
 	if b.err != nil {
@@ -318,9 +319,9 @@ func (v *verification) checkAnchors() {
 }
 
 // torn reports whether the last segment, which has a bad line at that offset,
-// ends there in an unfinished write. It decides on all that follows, since a
-// write may be longer than a block, and as opening does where no sidecar says
-// that the log was closed.
+// ends there in an unfinished write. It looks at all that follows, since a write
+// may be longer than a block. It decides as opening does when no sidecar says that
+// the log was closed.
 func (v *verification) torn(name string, offset int64, prevID string) (bool, error) {
 	f, err := v.open(name)
 	if err != nil {

@@ -141,7 +141,7 @@ func (b *block) check(f *record.Fields, v *verification) {
 			b.fail(at, VerdictMissing, fault)
 			return
 		}
-		lastHash, lastID = f.Hash, f.ID // into data, which stays as it is
+		lastHash, lastID = f.Hash, f.ID // parts of data, which does not change
 		b.count++
 		if _, ok := v.anchors[string(lastID)]; ok || string(lastID) == v.pruned.event.ID {
 			b.seen = append(b.seen, Anchor{string(lastID), string(lastHash)})

@@ -17,9 +17,9 @@ const (
 	// lastWrite is what a stream that ends may take to get its last bytes out.
 	lastWrite = time.Second
 
-	// A deadline passes for a whole write, not for lack of any progress. A write
-	// is therefore small until a larger one is seen to be taken at once: a reader
-	// that takes bytes, however slowly, is not cut off.
+	// A deadline is for a whole write, whatever progress that makes. A write is
+	// therefore small until the client is seen to take a larger one at once: a
+	// reader that takes bytes, however slowly, is not cut off.
 	firstPiece = 4 << 10
 	swift      = 100 * time.Millisecond
 
@@ -30,7 +30,7 @@ const (
 type connection struct {
 	stream *Server
 	sub    *bus.Subscriber
-	after  string // the position that it resumes after, as it was given
+	after  string // the position to resume after, as the client gave it
 	resume bus.Resume
 	filter filter
 	w      http.ResponseWriter
@@ -45,7 +45,7 @@ type connection struct {
 	deadline time.Time // of the write under way
 }
 
-// serve sends until something ends the stream, and returns what.
+// serve sends until something ends the stream, and returns the reason.
 func (c *connection) serve(ctx context.Context) (reason string) {
 	c.timer = time.NewTimer(c.stream.opts.Heartbeat)
 	defer c.timer.Stop()
@@ -148,7 +148,7 @@ func (c *connection) send(b []byte) error {
 		if _, err := c.w.Write(b[:n]); err != nil {
 			return err
 		}
-		// After a deadline Write may go on succeeding into a buffer; this tells.
+		// After a deadline Write may still succeed into a buffer; Flush tells.
 		if err := c.rc.Flush(); err != nil {
 			return err
 		}
@@ -160,14 +160,14 @@ func (c *connection) send(b []byte) error {
 		}
 		b = b[n:]
 	}
-	if c.http2 { // which resets a stream whose deadline passes, even an idle one
+	if c.http2 { // HTTP/2 resets a stream whose deadline passes, even an idle one
 		return c.setDeadline(time.Time{})
 	}
 	return nil
 }
 
-// extend gives a write that begins now its time, and up to a sixteenth more: to
-// set a deadline for each costs a tenth of a small write.
+// extend gives a write that begins now its time, and up to a sixteenth more:
+// setting a deadline for every write would cost a tenth of a small one.
 func (c *connection) extend(now time.Time) error {
 	t := c.stream.opts.WriteTimeout
 	if c.deadline.Sub(now) >= t {
@@ -189,8 +189,8 @@ func (c *connection) setDeadline(t time.Time) error {
 	return nil
 }
 
-// finish gives the write under way, or the last one, a moment, and lets no
-// later deadline take its place. Once it was called the writer is left alone.
+// finish sets the last deadline, for the write under way or the last one. No later
+// deadline replaces it, and after the call finish does not touch the writer again.
 func (c *connection) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -25,7 +25,7 @@ func parseFilter(q map[string][]string) (filter, error) {
 		switch t {
 		case typeConnected, typeApprovals, typeAudit, typeAuditBatch:
 		default:
-			return f, errors.New("unknown type: there are connected, approvals, audit and audit_batch")
+			return f, errors.New("unknown type: the types are connected, approvals, audit and audit_batch")
 		}
 		if f.types == nil {
 			f.types = make(map[string]bool)
@@ -50,8 +50,8 @@ func (f *filter) shows(kind framelog.Kind) bool {
 	return f.types[typeAuditBatch]
 }
 
-// apply returns those frames of run that the client wants, good until the
-// following call. Without a filter they are the run's own bytes, unread.
+// apply returns those frames of run that the client wants, valid until the next
+// call. Without a filter they are the run's own bytes, unread.
 func (f *filter) apply(ctx context.Context, b *bus.Bus, run framelog.Run) ([]byte, framelog.Counts, error) {
 	if f.types == nil && !f.events {
 		return run.Bytes, run.Counts, nil
@@ -86,8 +86,8 @@ func (f *filter) apply(ctx context.Context, b *bus.Bus, run framelog.Run) ([]byt
 	return f.out, counts, nil
 }
 
-// chooses reports whether the frame's event, or one of those that an
-// audit_batch stands for, the records after number after up to seq, is chosen.
+// chooses reports whether the filter chooses the frame's event. An audit_batch
+// stands for the records after number after, up to seq: one chosen is enough.
 func (f *filter) chooses(ctx context.Context, b *bus.Bus, kind framelog.Kind, frame []byte, after, seq uint64) (chosen bool, err error) {
 	parsed, _ := sse.Parse(frame)
 	match := func(_ uint64, line []byte) bool {

@@ -76,7 +76,7 @@ func TestFilterAllocatesNothing(t *testing.T) {
 	}
 }
 
-// Each chunk of each filtered stream is gone over like this.
+// Each filtered stream goes over each chunk like this.
 func BenchmarkFilter(b *testing.B) {
 	from, run := runOf(b)
 	for _, q := range queries {

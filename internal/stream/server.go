@@ -1,5 +1,5 @@
-// Package stream is one HTTP answer that follows the bus: Server-Sent Events, each
-// client at its own pace.
+// Package stream answers HTTP requests with Server-Sent Events that follow the bus,
+// each client at its own pace.
 package stream
 
 import (
