@@ -25,14 +25,15 @@ const (
 )
 
 // Dir returns the path of a daemon's directory: that of [Directory] when dir is
-// empty. A leading ~/ stands for the home directory, since a shell leaves the
-// tilde of -dir=~/x as it is. An error says that there is no home directory.
+// empty. A ~ alone or before a slash stands for the home directory, since a shell
+// leaves the tilde of -dir=~/x as it is. An error says that there is no home
+// directory.
 func Dir(dir string) (string, error) {
 	if dir == "" {
 		dir = Directory
 	}
-	rest, ok := strings.CutPrefix(dir, "~/")
-	if !ok {
+	rest, ok := strings.CutPrefix(dir, "~")
+	if !ok || rest != "" && rest[0] != '/' {
 		return dir, nil
 	}
 	home, err := os.UserHomeDir()

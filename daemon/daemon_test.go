@@ -14,6 +14,9 @@ func TestDir(t *testing.T) {
 	for dir, want := range map[string]string{
 		"":               filepath.Join(home, ".rampart"),
 		"~/.rampart":     filepath.Join(home, ".rampart"),
+		"~":              home,
+		"~/":             home,
+		"~ann":           "~ann",
 		"~/x/y":          filepath.Join(home, "x", "y"),
 		"/var/lib/x":     "/var/lib/x",
 		"relative/~/dir": "relative/~/dir",
