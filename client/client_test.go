@@ -28,11 +28,17 @@ func TestLocal(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string]string{"token": adminToken, "url": srv.URL} {
+	write := func(name, content string) {
+		t.Helper()
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	write("token", adminToken)
+	if _, err := client.Local(nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("where a daemon has run, and now none or a demo does: %v", err)
+	}
+	write("url", srv.URL)
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	hc := &http.Client{Transport: transport}

@@ -15,32 +15,31 @@ type Endpoint struct {
 	Token string // the admin's
 }
 
-// Find returns the endpoint of the daemon that keeps its things in dir, which
-// is read as by [Dir]. Where no daemon has left its URL, it is that of
-// [Address].
+// Find returns the endpoint of the daemon that runs in dir, which is read as by
+// [Dir]. It goes by the files token and url, and connects to nothing: after a
+// daemon that was killed, it returns that daemon's URL.
 //
-// Find asks nobody: after a daemon that was killed, the URL is its last one.
-// Errors say what to do; where no daemon has run yet, or this user may not read
-// the token, they are [fs.ErrNotExist] and [fs.ErrPermission].
+// Errors say what to do. They are [fs.ErrNotExist] if no daemon runs in dir, or
+// only one with an empty [Options.Dir], such as a demo, and [fs.ErrPermission] if
+// this user may not read the token.
 func Find(dir string) (Endpoint, error) {
 	dir, err := Dir(dir)
 	if err != nil {
 		return Endpoint{}, err
 	}
-	token, err := readToken(tokenPath(dir))
+	var e Endpoint
+	if e.Token, err = readToken(tokenPath(dir)); err == nil {
+		e.URL, err = readURL(urlPath(dir))
+	}
 	switch {
+	case err == nil:
+		return e, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return Endpoint{}, fmt.Errorf("no daemon has run in %s: start one with rampart serve, or say which directory, or which URL and token: %w", dir, err)
+		err = fmt.Errorf("no daemon runs in %s: start one with rampart serve, or give the URL and a token: %w", dir, err)
 	case errors.Is(err, fs.ErrPermission):
-		return Endpoint{}, fmt.Errorf("the daemon in %s is another user's: ask its operator for a token, and give that and the URL: %w", dir, err)
-	case err != nil:
-		return Endpoint{}, err
+		err = fmt.Errorf("the daemon in %s is another user's: ask its operator for a token, and give that and the URL: %w", dir, err)
 	}
-	at, err := readURL(urlPath(dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		at, err = "http://"+Address, nil
-	}
-	return Endpoint{URL: at, Token: token}, err
+	return Endpoint{}, err
 }
 
 // readURL reads the file url. The file has to be the owner's alone, because the
@@ -51,24 +50,37 @@ func readURL(path string) (string, error) {
 		return "", err
 	}
 	at := strings.TrimSpace(string(data))
-	u, err := url.Parse(at)
-	if err != nil || u.Scheme != "http" || u.Host == "" || at != "http://"+u.Host {
+	if !usable(at) {
 		return "", fmt.Errorf("%s: want http://HOST:PORT; remove the file, and restart the daemon", path)
 	}
 	return at, nil
 }
 
-// announce writes the file url.
-func announce(dir, at string) error {
+// usable reports whether a client takes at. None takes an IPv6 address with a zone.
+func usable(at string) bool {
+	u, err := url.Parse(at)
+	return err == nil && u.Scheme == "http" && u.Host != "" && at == "http://"+u.Host
+}
+
+// announce writes the file url. If it fails, there is none: the URL that an
+// earlier daemon left is worse than nothing.
+func announce(dir, at string) (err error) {
 	path := urlPath(dir)
-	aside, err := writeAside(path, at+"\n")
-	if err == nil {
-		if err = os.Rename(aside, path); err == nil {
-			return nil
+	defer func() {
+		if err != nil {
+			os.Remove(path)
 		}
+	}()
+	if !usable(at) {
+		return fmt.Errorf("no client takes %s: listen on an address without a zone", at)
+	}
+	aside, err := writeAside(path, at+"\n")
+	if err != nil {
+		return err
+	}
+	if err = os.Rename(aside, path); err != nil {
 		os.Remove(aside)
 	}
-	os.Remove(path) // what an earlier daemon left is worse than nothing
 	return err
 }
 

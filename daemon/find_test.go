@@ -24,7 +24,6 @@ func TestFind(t *testing.T) {
 			t.Errorf("%s, %v; want %s", got.URL, err, want)
 		}
 	}
-	find("http://127.0.0.1:9090")
 	for _, url := range []string{"http://127.0.0.1:4711", "http://[::1]:80", "http://192.0.2.1:9090"} {
 		if err := daemon.Announce(dir, url); err != nil {
 			t.Fatal(err)
@@ -48,7 +47,11 @@ func TestFind(t *testing.T) {
 
 func TestFindSaysWhatToDo(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none")
-	for _, dir := range []string{none, filepath.Dir(none)} {
+	stopped := t.TempDir() // has a token, and no URL
+	if _, err := daemon.AdminToken(stopped); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{none, filepath.Dir(none), stopped} {
 		got, err := daemon.Find(dir)
 		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "rampart serve") {
 			t.Errorf("%v, %v", got, err)
@@ -100,5 +103,19 @@ func TestAnnounceThatFailsLeavesNoOldURL(t *testing.T) {
 	}
 	if got := names(t, dir); len(got) != 0 {
 		t.Errorf("it left %v", got)
+	}
+}
+
+// No client can ask for a URL with a zone, and Find would refuse the file.
+func TestAnnounceRefusesWhatFindWould(t *testing.T) {
+	dir := t.TempDir()
+	for _, url := range []string{"http://[fe80::1%eth0]:9090", "https://127.0.0.1:1", "http://127.0.0.1:1/", ""} {
+		writeFile(t, dir, "url", "http://127.0.0.1:1", 0o600)
+		if err := daemon.Announce(dir, url); err == nil || !strings.Contains(err.Error(), url) {
+			t.Errorf("%q: %v", url, err)
+		}
+		if got := names(t, dir); len(got) != 0 {
+			t.Errorf("%q: it left %v", url, got)
+		}
 	}
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// sendBuffer is how many bytes the kernel holds for a slow connection. Linux would
-// let its buffer grow to 4 MB, and says that there is room again once a third of it
-// is out: a watcher that took less than 45 KB a second then looked as if it took
-// nothing, and was disconnected.
+// sendBuffer is the kernel's send buffer for each connection, in bytes. Linux would
+// let it grow to 4 MB, and reports room again only once a third of it is free: a
+// watcher that took less than 45 KB a second looked as if it took nothing, and was
+// disconnected.
 const sendBuffer = 64 << 10
 
 // drain is how long requests under way may take once the daemon stops. Then their
@@ -26,8 +26,8 @@ const drain = 1500 * time.Millisecond
 
 // Options configures [Serve]. Nil, and each zero value, is the documented default.
 type Options struct {
-	// Dir is the daemon's directory, in which the file url tells [Find] where it
-	// listens. Empty: it tells nobody.
+	// Dir is the daemon's directory, in which the file url tells [Find] where the
+	// daemon listens. When empty, Find does not find it.
 	Dir string
 	// Beside run while the daemon serves, each in a goroutine of its own. They
 	// return when their context is done, and may use the log until then.
@@ -37,15 +37,16 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Serve serves h, which serves r, on l until ctx is done or a listener fails,
-// and returns once all has ended. It closes l and r in any case.
+// Serve serves h, which serves r, on l until ctx is done or a listener fails. It
+// closes l and r in any case.
 //
 // It ends in this order, within 2 s if the functions of Options.Beside and the
 // disk allow it:
 //
 //  1. No more connections are taken, and the file url is removed.
 //  2. Streams end with a terminated body, and waits for an approval are answered.
-//  3. Other requests under way have 1.5 s; then their connections are cut.
+//  3. Other requests under way have 1.5 s; then their connections are cut. Serve
+//     does not wait for handlers that still run after that.
 //  4. The functions of Options.Beside, whose context was done at 1, have returned.
 //  5. r is closed: all that was appended is on disk.
 //
@@ -81,13 +82,15 @@ func Serve(ctx context.Context, l Listeners, r *rampart.Rampart, h http.Handler,
 	for _, ln := range l {
 		go func() { served <- srv.Serve(ln) }()
 	}
+	listening := []any{"addr", l[0].Addr().String(), "pid", os.Getpid()}
 	if o.Dir != "" {
+		listening = append(listening, "dir", o.Dir)
 		if err := announce(o.Dir, l.URL()); err != nil {
-			// On a full disk the log can still be read.
-			o.Logger.Warn("programs that look for the daemon in its directory will look at "+Address, "error", err)
+			// On a full disk the log can still be read: the daemon goes on.
+			o.Logger.Error("clients of this machine will not find the daemon", "dir", o.Dir, "error", err)
 		}
 	}
-	o.Logger.Info("listening", "addr", l[0].Addr().String(), "dir", o.Dir, "pid", os.Getpid())
+	o.Logger.Info("listening", listening...)
 	for _, f := range o.Beside {
 		beside.Go(func() { f(ctx) })
 	}
@@ -114,8 +117,8 @@ func newServer(h http.Handler, log *log.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
-		// For what the library sets no limits to: answers without a body, and those
-		// that the server itself gives.
+		// For answers on which the handler sets no limit: those without a body, and the
+		// server's own.
 		ReadTimeout:    30 * time.Second,
 		WriteTimeout:   30 * time.Second,
 		IdleTimeout:    2 * time.Minute,

@@ -1,14 +1,17 @@
 package daemon_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -188,6 +191,38 @@ func TestServeLeavesTheURLOfAnother(t *testing.T) {
 	}
 	if at, err := daemon.Find(dir); err != nil || at.URL != "http://127.0.0.1:1" {
 		t.Errorf("%s, %v", at.URL, err)
+	}
+}
+
+// TestServeSaysWhetherItIsFound: without a directory no client may be led to the
+// daemon, even at the default address; and nobody may wonder why they are not.
+func TestServeSaysWhetherItIsFound(t *testing.T) {
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	broken := t.TempDir()
+	if _, err := daemon.AdminToken(broken); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(broken+"/url/x", 0o700); err != nil { // no file can take a directory's name
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{
+		"":     "level=INFO msg=listening addr=127.0.0.1:9090 pid=",
+		broken: "level=ERROR msg=\"clients of this machine will not find the daemon\" dir=",
+	} {
+		l := newPipes() // whose address is the default one
+		var log bytes.Buffer
+		err := daemon.Serve(stopped, daemon.Listeners{l}, opened(t), http.NotFoundHandler(), &daemon.Options{
+			Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			Beside: []func(context.Context){func(context.Context) {
+				if at, err := daemon.Find(broken); err == nil {
+					t.Errorf("%q: it is found at %s", dir, at.URL)
+				}
+			}},
+		})
+		if err != nil || !strings.Contains(log.String(), want) {
+			t.Errorf("%q: %v\n%s\nwant %s", dir, err, &log, want)
+		}
 	}
 }
 

@@ -132,7 +132,7 @@ func serve(ctx context.Context, args []string, out, logs io.Writer) error {
 
 	o := &daemon.Options{Dir: c.dir, Logger: log}
 	if c.demo {
-		o.Dir = "" // no agent must find a demo, and record in its log what it did
+		o.Dir = "" // daemon.Find does not find a demo: no agent may record its calls there
 		o.Beside = append(o.Beside, (&demo.Demo{Rampart: r, Logger: log, Out: out, URL: l.URL(), Dir: c.dir}).Play)
 	}
 	if c.keep > 0 {

@@ -2,8 +2,10 @@ package main_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -514,9 +516,16 @@ func TestFound(t *testing.T) {
 		t.Errorf("%s, %v; it listens on %s", at.URL, err, d.base)
 	}
 	d.stop()
-	if at, err := local.Find(d.dir); err != nil || at.URL != "http://127.0.0.1:9090" {
-		t.Errorf("once it has stopped: %s, %v", at.URL, err)
+	notFound := func(when string) {
+		t.Helper()
+		if at, err := local.Find(d.dir); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "no daemon runs in "+d.dir) {
+			t.Errorf("%s: %s, %v", when, at.URL, err)
+		}
 	}
+	notFound("once it has stopped")
+	demo := startIn(t, d.dir, "-demo") // in whose log no agent may record its calls
+	notFound("while a demo runs")
+	demo.stop()
 }
 
 // TestLocalhost reaches the daemon under each name of a loopback address.

@@ -81,7 +81,7 @@ func serve(ctx context.Context, addr, dir string, play bool, out io.Writer, log 
 
 	o := &daemon.Options{Dir: dir, Logger: log}
 	if play {
-		o.Dir = "" // no agent must find a demo, and record in its log what it did
+		o.Dir = "" // daemon.Find does not find a demo: no agent may record its calls there
 		o.Beside = append(o.Beside, (&demo.Demo{Rampart: r, Logger: log, Out: out, URL: l.URL(), Dir: dir}).Play)
 	}
 	return daemon.Serve(ctx, l, r, routes(r, auth), o)

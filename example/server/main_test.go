@@ -6,8 +6,10 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -234,6 +236,9 @@ func TestDemo(t *testing.T) {
 	before := files(t, s.dir, "audit")
 
 	s = start(t, s.dir, "-demo")
+	if at, err := daemon.Find(s.dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an agent would record its calls in the demo's log: %s, %v", at.URL, err)
+	}
 	s.prints(`with a log of its own in ` + regexp.QuoteMeta(filepath.Join(s.dir, "demo")))
 	s.do(s.token, "POST", s.prints(`^    curl .* http://[^/]+(/v1/approvals/\w+/resolve)$`), `{"approved":true}`, http.StatusOK)
 	s.stop()
