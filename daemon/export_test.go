@@ -3,4 +3,5 @@ package daemon
 var (
 	NewServer = newServer
 	Announce  = announce
+	MakeToken = makeToken
 )

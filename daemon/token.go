@@ -18,15 +18,16 @@ import (
 const minToken = 16
 
 // AdminToken returns the admin's token from the file token in dir. When there
-// is no such file it makes one with a token of 256 random bits, mode 0600;
-// programs that do so at the same time get the same token.
+// is no such file it makes one with a token of 256 random bits, mode 0600.
+// Programs that do so at the same time get the same token; on a file system
+// without hard links, one of them may get an error instead.
 //
 // A file that others may read is an error, as is a token of less than 16
 // characters or of several words. No error shows the token.
 func AdminToken(dir string) (string, error) {
 	token, err := readToken(tokenPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {
-		return makeToken(tokenPath(dir))
+		return makeToken(tokenPath(dir), os.Link)
 	}
 	return token, err
 }
@@ -43,7 +44,9 @@ func readToken(path string) (string, error) {
 	return token, nil
 }
 
-func makeToken(path string) (string, error) {
+// makeToken makes a token and the file of it by link, which is os.Link. If there is
+// a file by then, it returns the token in that.
+func makeToken(path string, link func(from, to string) error) (string, error) {
 	secret := make([]byte, 32)
 	rand.Read(secret) // never fails
 	token := hex.EncodeToString(secret)
@@ -53,13 +56,22 @@ func makeToken(path string) (string, error) {
 	}
 	defer os.Remove(aside)
 	// A link, unlike a rename, leaves the token of a daemon that was faster.
-	switch err := os.Link(aside, path); {
-	case err == nil:
-		return token, nil
-	case errors.Is(err, fs.ErrExist):
-		return readToken(path)
+	err = link(aside, path)
+	if err != nil && !errors.Is(err, fs.ErrExist) { // this file system has no links
+		var f *os.File
+		if f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+			err = fill(f, token+"\n")
+		}
 	}
-	return token, os.Rename(aside, path) // this file system has no links
+	if errors.Is(err, fs.ErrExist) {
+		if token, err = readToken(path); errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%s is a link that leads nowhere: remove it, and a token is made: %w", path, err)
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	return token, nil
 }
 
 // writeAside writes content to a new file beside path, mode 0600, to be renamed
@@ -69,12 +81,16 @@ func writeAside(path, content string) (name string, err error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = f.WriteString(content)
+	return f.Name(), fill(f, content)
+}
+
+// fill writes content to a new file and closes it, or removes it.
+func fill(f *os.File, content string) error {
+	_, err := f.WriteString(content)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		os.Remove(f.Name())
-		return "", err
 	}
-	return f.Name(), nil
+	return err
 }
 
 // AgentTokens reads agents' tokens for rampart.Auth, by agent name, from a file

@@ -1,7 +1,10 @@
 package daemon_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
@@ -57,6 +60,44 @@ func TestAdminTokenOfSeveralAtOnce(t *testing.T) {
 		if got := names(t, dir); cmp.Diff([]string{"token"}, got) != "" {
 			t.Fatalf("they left %v", got)
 		}
+	}
+}
+
+// A file system without links, such as that of a memory card, must not lose the
+// token of a daemon that was faster.
+func TestMakeTokenWithoutLinks(t *testing.T) {
+	noLinks := func(string, string) error { return &os.LinkError{Op: "link", Err: errors.ErrUnsupported} }
+	dir := t.TempDir()
+	path := filepath.Join(dir, "token")
+	token, err := daemon.MakeToken(path, noLinks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := daemon.MakeToken(path, noLinks); again != token || err != nil {
+		t.Errorf("the second daemon replaced the token of the first: %v", err)
+	}
+	if again, err := daemon.AdminToken(dir); again != token || err != nil {
+		t.Errorf("it was not written: %v", err)
+	}
+	if got := names(t, dir); cmp.Diff([]string{"token"}, got) != "" {
+		t.Errorf("they left %v", got)
+	}
+	if _, err := daemon.MakeToken(filepath.Join(dir, "none", "token"), noLinks); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a directory: %v", err)
+	}
+}
+
+func TestAdminTokenIsALinkThatLeadsNowhere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "token")
+	if err := os.Symlink(filepath.Join(dir, "gone"), path); err != nil {
+		t.Skip(err) // Windows lets few users make links
+	}
+	if _, err := daemon.AdminToken(dir); err == nil || !strings.Contains(err.Error(), path+" is a link that leads nowhere: remove it") {
+		t.Error(err)
+	}
+	if got := names(t, dir); cmp.Diff([]string{"token"}, got) != "" {
+		t.Errorf("it left %v", got)
 	}
 }
 
