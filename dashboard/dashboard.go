@@ -107,6 +107,26 @@ func Handler(opts *Options) http.Handler {
 	return h
 }
 
+// Redirect answers the path / of a server whose page is at /dashboard/: GET and
+// HEAD with a redirect there. The Location is relative, unlike that of
+// http.Redirect, so that it also works behind a proxy that strips a prefix.
+func Redirect(w http.ResponseWriter, r *http.Request) {
+	if allowed(w, r) {
+		w.Header().Set("Location", "./dashboard/")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	}
+}
+
+// allowed refuses a request that is neither GET nor HEAD.
+func allowed(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+	return false
+}
+
 const index = "index.html"
 
 // handler maps names to files.
@@ -123,9 +143,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		header.Set(name, value)
 	}
 	header.Set("Cache-Control", "no-cache")
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		header.Set("Allow", "GET, HEAD")
-		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+	if !allowed(w, r) {
 		return
 	}
 	seen := r.URL

@@ -91,11 +91,7 @@ func serve(ctx context.Context, addr, dir string, play bool, out io.Writer, log 
 func routes(r *rampart.Rampart, auth *rampart.Auth) http.Handler {
 	api := r.Handler(auth)
 	page := auth.RefuseForeign(dashboard.Handler(nil))
-	home := auth.RefuseForeign(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		// Relative, which http.Redirect is not: a proxy may have taken a prefix off.
-		w.Header().Set("Location", "./dashboard/")
-		w.WriteHeader(http.StatusTemporaryRedirect)
-	}))
+	home := auth.RefuseForeign(http.HandlerFunc(dashboard.Redirect))
 	// Not a ServeMux, which would redirect //healthz before anybody looked at its Host.
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		switch path := req.URL.Path; {

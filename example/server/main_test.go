@@ -203,6 +203,18 @@ func TestSpecification(t *testing.T) {
 			t.Errorf("%s is\n%s", path, got)
 		}
 	}
+	post, err := http.NewRequest("POST", s.url+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused, err := http.DefaultTransport.RoundTrip(post) // which, unlike a client, follows no redirect
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused.Body.Close()
+	if got := refused.Header.Get("Allow"); refused.StatusCode != http.StatusMethodNotAllowed || got != "GET, HEAD" {
+		t.Errorf("POST / is answered with %s, Allow %q", refused.Status, got)
+	}
 	s.do("", "GET", "/healthz", "", http.StatusOK)
 	s.do(s.token, "GET", "/nothing", "", http.StatusNotFound)
 
