@@ -67,13 +67,13 @@ func (f figures) Collect(ch chan<- prometheus.Metric) {
 	gauge(subscribers, float64(stream.Open))
 	count(opened, stream.Opened)
 	for reason, n := range stream.Closed {
-		count(closed, n, string(reason))
+		count(closed, n, reason)
 	}
 	for typ, n := range stream.Sent {
 		count(sent, n, string(typ))
 	}
 	for result, n := range stream.Resumes {
-		count(resumes, n, string(result))
+		count(resumes, n, result)
 	}
 	gauge(catchUp, float64(f.r.Bus.Stats().CatchUp))
 	count(witness, stream.WitnessMismatches)
@@ -82,7 +82,7 @@ func (f figures) Collect(ch chan<- prometheus.Metric) {
 	count(appended, audit.Appended)
 	ch <- prometheus.MustNewConstHistogram(appendSeconds, audit.Append.Count, audit.Append.Sum, audit.Append.Buckets)
 	for op, n := range audit.Errors {
-		count(auditErrors, n, string(op))
+		count(auditErrors, n, op)
 	}
 	count(pruned, audit.Pruned.Records)
 	gauge(events, float64(audit.Events))

@@ -5,8 +5,8 @@
 //	rampart verify    checks a log
 //	rampart version   prints the version
 //
-// It holds flags and wiring; everything else is the library's. Each file here is a
-// verb, or a part that only serve has.
+// It holds flags and wiring; everything else is the library's. Each file is one
+// verb, or a part of serve.
 package main
 
 import (
@@ -94,7 +94,7 @@ func usage(out io.Writer) {
 // parse reads a verb's flags, and prints the flags to out when asked for help. A
 // verb takes nothing but flags.
 func parse(fs *flag.FlagSet, args []string, out io.Writer) error {
-	fs.SetOutput(io.Discard) // on a fault fs would print the usage, and nobody would see the fault before it
+	fs.SetOutput(io.Discard) // flag would print the usage after the fault and push it out of sight
 	fs.Usage = func() {}
 	err := fs.Parse(args)
 	switch {
@@ -112,7 +112,7 @@ func parse(fs *flag.FlagSet, args []string, out io.Writer) error {
 	return nil
 }
 
-// wrong makes a fault in a verb's flags an error of the command line.
+// wrong makes err a usage error of the verb.
 func wrong(fs *flag.FlagSet, err error) error {
 	return errUsage{fmt.Errorf("%w (rampart help %s lists the flags)", err, fs.Name())}
 }

@@ -103,7 +103,7 @@ func (m *metrics) count(e rampart.AuditEvent) {
 	if len(e.Decision.MatchedPolicies) > 0 {
 		policy = e.Decision.MatchedPolicies[0]
 	}
-	// An escape in the log may stand for text that is not UTF-8; labels must be UTF-8.
+	// An escape in the log may decode to invalid UTF-8, which a label can't hold.
 	policy = strings.ToValidUTF8(policy, "\ufffd")
 	m.decisions.WithLabelValues(m.labels(e.Decision.Action, policy)...).Inc()
 	m.eval.Observe(float64(e.Decision.EvaluationTimeUS) / 1e6)

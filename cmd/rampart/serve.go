@@ -16,6 +16,8 @@ import (
 	"github.com/rampartlog/rampart/example/demo"
 )
 
+const maxApprovalTTL = 30 * 24 * time.Hour // that rampart.ApprovalOptions takes
+
 type config struct {
 	addr           string
 	dir            string
@@ -68,12 +70,15 @@ func (c *config) check() error {
 	switch {
 	case c.dir == "":
 		return errors.New("-dir: empty")
-	case c.approvalTTL <= 0:
-		return fmt.Errorf("-approval-ttl %v: must be more than zero", c.approvalTTL)
+	case c.approvalTTL <= 0 || c.approvalTTL > maxApprovalTTL:
+		return fmt.Errorf("-approval-ttl %v: must be more than zero and at most %v (30 days)", c.approvalTTL, maxApprovalTTL)
 	case c.sync != rampart.SyncAlways && c.sync != rampart.SyncInterval && c.sync != rampart.SyncNever:
 		return fmt.Errorf("-sync %q: want always, interval or never", c.sync)
 	case c.logFormat != "text" && c.logFormat != "json":
 		return fmt.Errorf("-log-format %q: want text or json", c.logFormat)
+	}
+	if err := (&rampart.Auth{AllowOrigins: c.allowOrigins}).Validate(); err != nil {
+		return fmt.Errorf("-allow-origin: %w", err)
 	}
 	return nil
 }
@@ -97,8 +102,7 @@ func serve(ctx context.Context, args []string, out, logs io.Writer) error {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return fmt.Errorf("-dir: %w", err)
 	}
-	// The log comes first, since its lock keeps a second daemon from taking the
-	// port as well.
+	// Open comes first: the log's lock keeps a second daemon off the port.
 	r, err := rampart.Open(c.logDir(), &rampart.Options{
 		Audit:     rampart.AuditOptions{Sync: c.sync},
 		Approvals: rampart.ApprovalOptions{TTL: c.approvalTTL},
@@ -108,20 +112,19 @@ func serve(ctx context.Context, args []string, out, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close() // in case daemon.Serve, which closes r as well, is not reached
+	defer r.Close() // for errors before daemon.Serve, which closes r itself
 
 	token, err := daemon.AdminToken(c.dir)
 	if err != nil {
 		return err
 	}
-	auth := &rampart.Auth{
-		AdminToken:   token,
-		AgentTokens:  agents,
-		AllowHosts:   c.allowHosts,
-		AllowOrigins: c.allowOrigins,
-	}
+	auth := &rampart.Auth{AdminToken: token, AllowHosts: c.allowHosts, AllowOrigins: c.allowOrigins}
 	if err := auth.Validate(); err != nil {
-		return fmt.Errorf("-agent-token-file or -allow-origin: %w", err)
+		return fmt.Errorf("%s: %w", filepath.Join(c.dir, "token"), err)
+	}
+	auth.AgentTokens = agents
+	if err := auth.Validate(); err != nil {
+		return fmt.Errorf("-agent-token-file: %w", err)
 	}
 	l, err := daemon.Listen(c.addr)
 	if err != nil {

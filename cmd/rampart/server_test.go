@@ -336,6 +336,14 @@ func TestAgentTokenFile(t *testing.T) {
 		path := writeFile(t, dir, "agents", "a "+secret, 0o600)
 		refused(t, launch(t, dir, "-agent-token-file", path), secret, "-agent-token-file", "admin")
 	})
+	t.Run("characters that a header can't carry", func(t *testing.T) {
+		dir := t.TempDir()
+		wide := secret + "\u00e9"
+		path := writeFile(t, dir, "agents", "a "+wide, 0o600)
+		refused(t, launch(t, dir, "-agent-token-file", path), wide, "rampart: -agent-token-file: ", `agent "a" has characters`)
+		admins := writeFile(t, dir, "token", wide, 0o600)
+		refused(t, launch(t, dir), wide, "rampart: "+admins+": ", "admin token has characters")
+	})
 	t.Run("comments and blank lines", func(t *testing.T) {
 		dir := t.TempDir()
 		path := writeFile(t, dir, "agents", "# agents\n\n  a\t"+secret+"  \r\n", 0o600)
@@ -348,15 +356,18 @@ func TestAgentTokenFile(t *testing.T) {
 
 func TestBadFlagsAreRefused(t *testing.T) {
 	for _, args := range [][]string{
-		{"-sync", "sometimes"}, {"-log-format", "xml"}, {"-approval-ttl", "0s"}, {"-approval-ttl", "soon"}, {"serve"}, {"-dir", ""}, {"-allow-host", ""}, {"-nonsense"}, {"-anchor", "x"},
+		{"-sync", "sometimes"}, {"-log-format", "xml"}, {"-approval-ttl", "0s"}, {"-approval-ttl", "721h"}, {"-approval-ttl", "soon"}, {"-allow-origin", "board.example"}, {"serve"}, {"-dir", ""}, {"-allow-host", ""}, {"-nonsense"}, {"-anchor", "x"},
 	} {
-		d := launch(t, t.TempDir(), args...)
+		dir := filepath.Join(t.TempDir(), "new")
+		d := launch(t, dir, args...)
 		refused(t, d, "", args[0])
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%v: it made the directory: %v", args, err)
+		}
 		if d.exitCode() != 2 {
 			t.Errorf("%v: exit code %d, want 2", args, d.exitCode())
 		}
 	}
-	refused(t, launch(t, t.TempDir(), "-allow-origin", "board.example"), "", "-allow-origin", "board.example")
 }
 
 func TestSecondDaemonIsRefusedWithThePidOfTheFirst(t *testing.T) {

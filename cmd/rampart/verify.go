@@ -41,7 +41,10 @@ func verify(ctx context.Context, args []string, out, _ io.Writer) error {
 		return fmt.Errorf("-dir %w", err)
 	}
 	report, err := rampart.VerifyChain(ctx, os.DirFS(dir), anchors...)
-	if err != nil {
+	switch {
+	case errors.Is(err, rampart.ErrInvalid): // of an anchor; nothing was read
+		return wrong(flags, fmt.Errorf("-anchor: %w", err))
+	case err != nil:
 		return err
 	}
 	fmt.Fprintf(out, "%s: %d events", report.Verdict, report.Events)

@@ -29,7 +29,7 @@ func TestVerifyCommand(t *testing.T) {
 	head := position(t, lines[2])
 	check(d.dir, 0, "ok: 3 events", "-anchor", head, "-anchor", parse(t, lines[0]).ID)
 	check(d.dir, 1, "truncated", "-anchor", parse(t, lines[1]).ID+"."+strings.Repeat("0", 16))
-	check(d.dir, 1, "26 characters", "-anchor", "yesterday")
+	check(d.dir, 2, "-anchor: rampart: invalid: the anchor's id \"yesterday\" is not", "-anchor", "yesterday")
 
 	backup := t.TempDir()
 	if err := os.CopyFS(filepath.Join(backup, "audit"), os.DirFS(filepath.Join(d.dir, "audit"))); err != nil {

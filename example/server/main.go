@@ -62,7 +62,7 @@ func serve(ctx context.Context, addr, dir string, play bool, out io.Writer, log 
 	if err != nil {
 		return err
 	}
-	defer r.Close() // in case daemon.Serve, which closes r as well, is not reached
+	defer r.Close() // for errors before daemon.Serve, which closes r itself
 
 	token, err := daemon.AdminToken(dir)
 	if err != nil {
