@@ -28,22 +28,22 @@ func policy(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error
 	}
 	switch call.Tool {
 	case "read":
-		return decide("allow", "read-scratch", "")
+		return decide(rampart.ActionAllow, "read-scratch", "")
 	case "write":
 		if hidden.MatchString(request["path"]) {
-			return decide("ask", "ask-hidden", "writes a hidden file, which other programs may obey")
+			return decide(rampart.ActionAsk, "ask-hidden", "writes a hidden file, which other programs may obey")
 		}
-		return decide("watch", "watch-writes", "")
+		return decide(rampart.ActionWatch, "watch-writes", "")
 	case "exec":
 		switch {
 		case destructive.MatchString(request["command"]):
-			return decide("deny", "block-destructive", "destroys more than this agent owns", "delete single files of the scratch directory")
+			return decide(rampart.ActionDeny, "block-destructive", "destroys more than this agent owns", "delete single files of the scratch directory")
 		case pipedShell.MatchString(request["command"]):
-			return decide("deny", "block-pipe-to-shell", "runs code that nobody has read", "download it, read it, then run it")
+			return decide(rampart.ActionDeny, "block-pipe-to-shell", "runs code that nobody has read", "download it, read it, then run it")
 		case harmless.MatchString(request["command"]):
-			return decide("allow", "allow-harmless", "")
+			return decide(rampart.ActionAllow, "allow-harmless", "")
 		}
-		return decide("ask", "ask-exec", "a command that the policy does not know")
+		return decide(rampart.ActionAsk, "ask-exec", "a command that the policy does not know")
 	}
-	return decide("deny", "unknown-tool", "there is no such tool", "exec, read and write are there")
+	return decide(rampart.ActionDeny, "unknown-tool", "there is no such tool", "exec, read and write are there")
 }

@@ -44,7 +44,7 @@ func (d *Demo) Play(ctx context.Context) {
 	defer asking.Wait()
 	for _, call := range session {
 		call.RunID = run
-		if call.Decision.Action == "ask" {
+		if call.Decision.Action == rampart.ActionAsk {
 			asking.Go(func() { d.ask(ctx, call) })
 		} else {
 			d.record(ctx, call)
@@ -55,7 +55,7 @@ func (d *Demo) Play(ctx context.Context) {
 	}
 	for {
 		for _, call := range session {
-			if call.Decision.Action != "allow" {
+			if call.Decision.Action != rampart.ActionAllow {
 				continue
 			}
 			call.RunID = run
@@ -69,7 +69,7 @@ func (d *Demo) Play(ctx context.Context) {
 
 func (d *Demo) record(ctx context.Context, e rampart.AuditEvent) {
 	if _, err := d.Rampart.Chain.Append(ctx, e); err != nil && ctx.Err() == nil {
-		d.Logger.Error("demo: recording a call", "err", err)
+		d.Logger.Error("demo: recording a call", "error", err)
 	}
 }
 
@@ -86,7 +86,7 @@ func (d *Demo) ask(ctx context.Context, call rampart.AuditEvent) {
 		Credential:      "demo",
 	})
 	if err != nil {
-		d.Logger.Error("demo: asking for approval", "err", err)
+		d.Logger.Error("demo: asking for approval", "error", err)
 		return
 	}
 	fmt.Fprintf(d.Out, "%s wants to run: %s\nApprove it (or deny it with false) until %s:\n\n"+
@@ -103,7 +103,7 @@ func (d *Demo) ask(ctx context.Context, call rampart.AuditEvent) {
 		call.RunID = a.RunID
 	} else {
 		exit := 0
-		call.Decision.Action = "allow"
+		call.Decision.Action = rampart.ActionAllow
 		call.Decision.Message = "approved by " + a.ResolvedBy
 		call.Response = &rampart.Response{ExitCode: &exit, DurationMS: 2140}
 	}
@@ -120,7 +120,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// session is what the agents do. Its one "ask" waits for an answer.
+// session is what the agents do. One call, of ActionAsk, waits for an answer.
 var session = []rampart.AuditEvent{
 	claude("read", `{"path":"README.md"}`, allow("allow-read", 3)),
 	claude("exec", `{"command":"git status --short"}`, allow("allow-git", 6)),
@@ -156,17 +156,17 @@ func codex(tool, request string, d rampart.Decision) rampart.AuditEvent {
 }
 
 func allow(policy string, us int64) rampart.Decision {
-	return rampart.Decision{Action: "allow", MatchedPolicies: []string{policy}, EvaluationTimeUS: us}
+	return rampart.Decision{Action: rampart.ActionAllow, MatchedPolicies: []string{policy}, EvaluationTimeUS: us}
 }
 
 func watch(policy, message string) rampart.Decision {
-	return rampart.Decision{Action: "watch", MatchedPolicies: []string{policy}, EvaluationTimeUS: 11, Message: message}
+	return rampart.Decision{Action: rampart.ActionWatch, MatchedPolicies: []string{policy}, EvaluationTimeUS: 11, Message: message}
 }
 
 func ask(policy, message string) rampart.Decision {
-	return rampart.Decision{Action: "ask", MatchedPolicies: []string{policy}, EvaluationTimeUS: 14, Message: message}
+	return rampart.Decision{Action: rampart.ActionAsk, MatchedPolicies: []string{policy}, EvaluationTimeUS: 14, Message: message}
 }
 
 func deny(policy, message string, suggestions ...string) rampart.Decision {
-	return rampart.Decision{Action: "deny", MatchedPolicies: []string{policy}, EvaluationTimeUS: 14, Message: message, Suggestions: suggestions}
+	return rampart.Decision{Action: rampart.ActionDeny, MatchedPolicies: []string{policy}, EvaluationTimeUS: 14, Message: message, Suggestions: suggestions}
 }

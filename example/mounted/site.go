@@ -106,7 +106,7 @@ func (s *site) restart(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		_, err = s.rampart.Chain.Append(r.Context(), rampart.AuditEvent{
 			Agent: name, Session: "site", RunID: middleware.GetReqID(r.Context()), Tool: "restart", Request: request,
-			Decision: rampart.Decision{Action: "allow", Message: name + " is an operator"},
+			Decision: rampart.Decision{Action: rampart.ActionAllow, Message: name + " is an operator"},
 		})
 	}
 	if err != nil { // not recorded, hence not done
