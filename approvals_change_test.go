@@ -22,7 +22,7 @@ import (
 type heldFS struct {
 	*vfstest.FS
 	turn   chan struct{} // a mutex that a synctest bubble sees waiting
-	writes int           // that have begun
+	writes int           // how many have begun
 }
 
 func (f *heldFS) Create(name string) (vfs.File, error) {
@@ -47,8 +47,8 @@ func (f heldFile) WriteAt(p []byte, off int64) (int, error) {
 	return f.File.WriteAt(p, off)
 }
 
-// heldQueue returns a queue whose log's next write waits until release is
-// called. What is changed until then comes into one write, the one after it.
+// heldQueue returns a queue whose log's next write waits until release is called.
+// All changes until then are made in one write, after the held one.
 func heldQueue(t *testing.T, opts *rampart.ApprovalOptions) (c *rampart.AuditChain, a *rampart.Approvals, fs *heldFS, hold func() (release func())) {
 	t.Helper()
 	fs = &heldFS{FS: vfstest.New(), turn: make(chan struct{}, 1)}
@@ -71,8 +71,8 @@ func heldQueue(t *testing.T, opts *rampart.ApprovalOptions) (c *rampart.AuditCha
 	}
 }
 
-// Changes wait for no other change to be durable: those that come together are
-// made so together.
+// A change does not wait until others are durable: changes that come together are
+// made durable together.
 func TestChangesShareAWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, fs, hold := heldQueue(t, nil)
@@ -191,7 +191,7 @@ func TestAnswerBehindOneThatFailed(t *testing.T) {
 	})
 }
 
-// The deadline counts where the answer would stand, not when it was given.
+// The deadline counts when the answer would be appended, not when it was given.
 func TestAnswerThatWaitsPastTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, _, hold := heldQueue(t, nil)
@@ -246,10 +246,10 @@ func TestChainHasOneQueue(t *testing.T) {
 	c, a := memQueue(t, vfstest.New(), nil)
 	_, err := rampart.NewApprovals(t.Context(), c, nil)
 	wantErr(t, "a second queue", err, rampart.ErrInvalid)
-	p := request(t, a, question(1)) // the first is none the worse
+	p := request(t, a, question(1)) // the refused second queue does the first no harm
 	a.Close()
 	b := newQueue(t, c, nil)
-	a.Close() // again, and it leaves the second one alone
+	a.Close() // the second Close of the first queue leaves the next one alone
 	if _, err := b.Resolve(t.Context(), p.ID, yes); err != nil {
 		t.Error(err)
 	}
@@ -262,7 +262,7 @@ func TestChainHasOneQueue(t *testing.T) {
 	if _, err := rampart.NewApprovals(ctx, c, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("rebuilding without time: %v", err)
 	}
-	newQueue(t, c, nil) // the one that failed holds nothing
+	newQueue(t, c, nil) // the queue that failed does not hold the chain
 }
 
 // The queue follows the log, whoever wrote to it.
@@ -301,7 +301,7 @@ func TestQueueFollowsForeignLines(t *testing.T) {
 		}
 		_, err := a.Resolve(t.Context(), p.ID, yes)
 		wantErr(t, "a second answer", err, rampart.ErrNotPending)
-		time.Sleep(time.Minute) // what was asked elsewhere expires here
+		time.Sleep(time.Minute) // a request made elsewhere expires here
 		synctest.Wait()
 		if got, err := a.Get(t.Context(), id); err != nil || got.Status != rampart.Expired {
 			t.Errorf("at its deadline: %s, %v", got.Status, err)
