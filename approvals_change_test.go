@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rampartlog/rampart"
 	"github.com/rampartlog/rampart/internal/vfs"
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
@@ -116,6 +118,52 @@ func TestAnswersInOneWrite(t *testing.T) {
 		}
 		if n := len(all(t, c, rampart.Query{Filter: rampart.Filter{Action: []string{rampart.ActionApproved, rampart.ActionDenied}}})); n != 1 {
 			t.Errorf("%d answers on the log, want 1", n)
+		}
+	})
+}
+
+// Somebody who denies all of a run is not put off by what ends meanwhile.
+func TestAllOfARunInOneWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, fs, hold := heldQueue(t, nil)
+		var p []rampart.Approval
+		for i := range 4 {
+			q := question(i)
+			q.TTL = time.Minute
+			if i == 3 {
+				q.TTL = time.Second
+			}
+			p = append(p, request(t, a, q))
+		}
+		before := fs.writes
+		release := hold()
+		var err error
+		var all, exactly []rampart.Approval
+		var notAll error
+		var wg sync.WaitGroup
+		wg.Go(func() { _, err = a.Resolve(t.Context(), p[0].ID, yes) })
+		synctest.Wait()
+		wg.Go(func() { all, _ = a.ResolveAll(t.Context(), rampart.BulkResolution{Resolution: no, RunID: p[0].RunID}) })
+		synctest.Wait()
+		wg.Go(func() {
+			exactly, notAll = a.ResolveAll(t.Context(), rampart.BulkResolution{Resolution: yes, RunID: p[0].RunID, IDs: []string{p[1].ID, p[2].ID}})
+		})
+		synctest.Wait()
+		time.Sleep(2 * time.Second) // the deadline of the last one passes while they wait
+		release()
+		wg.Wait()
+		if err != nil || len(all) != 2 || all[0].ID != p[1].ID || all[1].ID != p[2].ID || all[0].Status != rampart.Denied {
+			t.Errorf("all of the run: %v (the one before: %v); want the second and the third, denied", all, err)
+		}
+		wantErr(t, "exactly those that were denied", notAll, rampart.ErrNotPending)
+		if exactly != nil {
+			t.Errorf("and nothing changes, but %v did", exactly)
+		}
+		if got, err := a.Get(t.Context(), p[3].ID); err != nil || got.Status != rampart.Expired {
+			t.Errorf("past its deadline: %s, %v", got.Status, err)
+		}
+		if n := fs.writes - before; n > 3 {
+			t.Errorf("%d writes, want the held one, theirs, and that of the expiry", n)
 		}
 	})
 }
@@ -273,13 +321,81 @@ func TestQueueThatCannotFollowTakesNoChange(t *testing.T) {
 	if err := c.AppendAsQueue(t.Context(), e); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Resolve(t.Context(), p.ID, yes); err == nil || !strings.Contains(err.Error(), "vetoed") {
+	if _, err := a.Resolve(t.Context(), p.ID, yes); !errors.Is(err, rampart.ErrFailed) || !strings.Contains(err.Error(), "vetoed") {
 		t.Errorf("approved nevertheless: %v", err)
 	}
-	if _, err := a.Request(t.Context(), question(2)); err == nil || !strings.Contains(err.Error(), "vetoed") {
+	if _, err := a.Request(t.Context(), question(2)); !errors.Is(err, rampart.ErrFailed) || !strings.Contains(err.Error(), "vetoed") {
 		t.Errorf("asked nevertheless: %v", err)
 	}
 	if _, err := c.Append(t.Context(), event(1)); err != nil {
 		t.Errorf("the log goes on: %v", err)
 	}
+	a.Close()
+	if _, err := rampart.NewApprovals(t.Context(), c, nil); err == nil || !strings.Contains(err.Error(), "vetoed") {
+		t.Errorf("opened again nevertheless: %v", err)
+	}
+}
+
+// A server whose queue takes no change is not well.
+func TestHealthOfAQueueThatCannotFollow(t *testing.T) {
+	r := openRampart(t, vfstest.New(), rampart.Options{})
+	health := func() int {
+		rec := httptest.NewRecorder()
+		r.Handler(nil).ServeHTTP(rec, httptest.NewRequest("GET", "/healthz", nil))
+		return rec.Code
+	}
+	if code := health(); code != 200 {
+		t.Errorf("before: %d", code)
+	}
+	e := event(0)
+	e.Approval = json.RawMessage(`{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","status":"vetoed"}`)
+	if err := r.Chain.AppendAsQueue(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if code := health(); code != 503 {
+		t.Errorf("after: %d, want 503", code)
+	}
+}
+
+// What was asked is pending for the one who asked, however soon it ends.
+func TestRequestReturnsWhatItOpened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, _, hold := heldQueue(t, nil)
+		for i := range 20 {
+			release := hold()
+			q := question(i)
+			q.TTL = time.Millisecond
+			done := make(chan rampart.Approval, 1)
+			go func() { done <- request(t, a, q) }()
+			synctest.Wait()
+			time.Sleep(time.Second) // it expires in the moment when it is durable
+			release()
+			p := <-done
+			if p.Status != rampart.Pending || p.ID == "" {
+				t.Fatalf("asked for %s, which is %s", p.ID, p.Status)
+			}
+			synctest.Wait()
+			got, err := a.Get(t.Context(), p.ID)
+			got.Status, got.ResolvedAt = p.Status, p.ResolvedAt
+			if diff := cmp.Diff(p, got); diff != "" || err != nil {
+				t.Fatalf("%v (-opened +kept):\n%s", err, diff)
+			}
+		}
+	})
+}
+
+// A disk that hangs does not hold who opens a queue for longer than they like.
+func TestNewApprovalsWaitsAsLongAsItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, _, hold := heldQueue(t, nil)
+		a.Close()
+		release := hold()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := rampart.NewApprovals(ctx, c, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("on a disk that hangs: %v", err)
+		}
+		release()
+		newQueue(t, c, nil)
+	})
 }

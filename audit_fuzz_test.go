@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
-	"github.com/rampartlog/rampart/internal/byhand"
+	"github.com/rampartlog/rampart/internal/formattest"
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
@@ -127,7 +127,7 @@ func FuzzAppend(f *testing.F) {
 		}
 		h.lines = append(h.lines, string(line))
 
-		if l := byhand.Parse(string(line)); l.Bad != "" || l.ID != saved.ID || l.Hash != saved.Hash || l.PrevHash != saved.PrevHash || before.Hash != "" && l.PrevHash != before.Hash {
+		if l := formattest.Parse(string(line)); l.Bad != "" || l.ID != saved.ID || l.Hash != saved.Hash || l.PrevHash != saved.PrevHash || before.Hash != "" && l.PrevHash != before.Hash {
 			t.Fatalf("by hand: %+v: %s", l, line)
 		}
 		var want bytes.Buffer

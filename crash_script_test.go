@@ -1,3 +1,5 @@
+// The workload of the crash tests, which keep cases 1 to 13 and 19 of docs/durability.md.
+
 package rampart_test
 
 import (

@@ -1,3 +1,5 @@
+// What the crash tests hold a log against, to keep cases 1 to 13 and 19 of docs/durability.md.
+
 package rampart_test
 
 import (

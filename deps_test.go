@@ -57,7 +57,7 @@ func TestImportsRunDown(t *testing.T) {
 		{"stream", "failure tally record sse framelog ledger bus httpio"},
 
 		// Only tests import these.
-		{"byhand", ""},
+		{"formattest", ""},
 		{"heaptest", ""},
 		{"vfs/vfstest", "vfs"},
 	}

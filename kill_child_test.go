@@ -1,3 +1,5 @@
+// The process that kill_test.go kills, to keep cases 1 and 11 of docs/durability.md.
+
 package rampart_test
 
 import (

@@ -1,3 +1,5 @@
+// What the readers of kill_test.go were told, to keep cases 1 and 11 of docs/durability.md.
+
 package rampart_test
 
 import (

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
-	"github.com/rampartlog/rampart/internal/byhand"
 	"github.com/rampartlog/rampart/internal/failure"
+	"github.com/rampartlog/rampart/internal/formattest"
 	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
@@ -126,7 +126,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 						if wrong := line.at(damaged.verify(t), want); wrong != "" {
 							t.Fatalf("%s: %s", where, wrong)
 						}
-						if bit == at%8 && byhand.Check(damaged) == nil {
+						if bit == at%8 && formattest.Check(damaged) == nil {
 							t.Fatalf("%s: by hand it is whole", where)
 						}
 						// Opening takes a hundred times as long.
@@ -187,7 +187,7 @@ func honestReaders(t *testing.T, where string, c *chain, lines []logLine, damage
 				}
 			case written[string(r)]:
 				given++
-			case byhand.Parse(string(r)).Bad == "":
+			case formattest.Parse(string(r)).Bad == "":
 				t.Fatalf("%s: query gives what nobody wrote: %s", where, r)
 			default:
 				bad++
@@ -218,7 +218,7 @@ func TestEveryFlippedBitOfPRUNEDIsFound(t *testing.T) {
 			damaged := stored.with("PRUNED", bad)
 			bad[at] ^= 1 << bit
 			r := damaged.verify(t)
-			if r.Verdict != ledger.VerdictTampered || r.Fault.Segment != "PRUNED" || r.Fault.Line != 1 || r.Events != 0 || byhand.Check(damaged) == nil {
+			if r.Verdict != ledger.VerdictTampered || r.Fault.Segment != "PRUNED" || r.Fault.Line != 1 || r.Events != 0 || formattest.Check(damaged) == nil {
 				t.Fatalf("bit %d of byte %d: %+v", bit, at, r)
 			}
 			c, corrupt := openMem(t, damaged.disk(t))

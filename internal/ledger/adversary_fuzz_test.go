@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rampartlog/rampart/internal/byhand"
+	"github.com/rampartlog/rampart/internal/formattest"
 	"github.com/rampartlog/rampart/internal/ledger"
 )
 
@@ -77,7 +77,7 @@ func FuzzTampered(f *testing.F) {
 			damaged[name] = string(data)
 		}
 		r := damaged.verify(t)
-		byHand := byhand.Check(damaged)
+		byHand := formattest.Check(damaged)
 		if r.OK() != (byHand == nil) || r.OK() != (r.Fault == nil) {
 			t.Fatalf("%s %v, by hand: %v", r.Verdict, r.Fault, byHand)
 		}

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/rampartlog/rampart"
-	"github.com/rampartlog/rampart/internal/byhand"
+	"github.com/rampartlog/rampart/internal/formattest"
 	"github.com/rampartlog/rampart/internal/ledger"
 )
 
@@ -76,7 +76,7 @@ func found(t *testing.T, what string, l logFiles, verdict ledger.Verdict, segmen
 		t.Errorf("%s: %s %v, want %s in %s line %d", what, r.Verdict, r.Fault, verdict, segment, line)
 		return
 	}
-	if err := byhand.Check(l); (err == nil) != r.OK() {
+	if err := formattest.Check(l); (err == nil) != r.OK() {
 		t.Errorf("%s: %s %v, and by hand %v", what, r.Verdict, r.Fault, err)
 	}
 	c, corrupt := openMem(t, l.disk(t))
@@ -108,7 +108,7 @@ func rewritten(t *testing.T, what string, l logFiles, lines []logLine, from int)
 		t.Errorf("%s: %s %v, want ok", what, r.Verdict, r.Fault)
 		return
 	}
-	if err := byhand.Check(l); err != nil {
+	if err := formattest.Check(l); err != nil {
 		t.Errorf("%s: by hand: %v", what, err)
 	}
 	for i, line := range lines {
@@ -309,11 +309,11 @@ func TestEveryMemberTamperedWith(t *testing.T) {
 			x := textsOf(lines)
 			x.set(l, edited+"\n")
 			plain := x.files()
-			if r := plain.verify(t); r.Verdict != ledger.VerdictTampered || r.Fault.Segment != l.segment || r.Fault.Line != l.n || byhand.Check(plain) == nil {
+			if r := plain.verify(t); r.Verdict != ledger.VerdictTampered || r.Fault.Segment != l.segment || r.Fault.Line != l.n || formattest.Check(plain) == nil {
 				t.Errorf("%s: %s %v, want line %d tampered", what, r.Verdict, r.Fault, l.n)
 			}
 			r := x.relink(lines, k).verify(t)
-			err := byhand.Check(x.files())
+			err := formattest.Check(x.files())
 			switch {
 			case !legal && !free(path):
 				if r.Verdict != ledger.VerdictTampered || r.Fault.Segment != l.segment || r.Fault.Line != l.n || err == nil {
@@ -397,7 +397,7 @@ func TestWhiteSpaceAtEveryLegalPosition(t *testing.T) {
 				}
 				free := slices.ContainsFunc(inside, func(s span) bool { return s.from < at && at < s.to })
 				r = x.relink(lines, k).verify(t)
-				if err := byhand.Check(x.files()); r.OK() != free || !free && (r.Verdict != ledger.VerdictTampered || r.Fault.Segment != l.segment || r.Fault.Line != l.n) || (err == nil) != free {
+				if err := formattest.Check(x.files()); r.OK() != free || !free && (r.Verdict != ledger.VerdictTampered || r.Fault.Segment != l.segment || r.Fault.Line != l.n) || (err == nil) != free {
 					t.Errorf("%s, all hashed again: %s %v, by hand %v", what, r.Verdict, r.Fault, err)
 				}
 				if free && x.files().verify(t, l.anchor()).Verdict != ledger.VerdictTruncated {

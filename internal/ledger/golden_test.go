@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
-	"github.com/rampartlog/rampart/internal/byhand"
+	"github.com/rampartlog/rampart/internal/formattest"
 	"github.com/rampartlog/rampart/internal/ledger"
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
@@ -39,7 +39,7 @@ func golden(t testing.TB, name string) logFiles {
 	t.Helper()
 	l := logFiles(files(t, filepath.Join("testdata", "golden", filepath.FromSlash(name))))
 	for _, line := range l.lines() {
-		byhand.Remember(strings.TrimSuffix(line.text, "\n"))
+		formattest.Remember(strings.TrimSuffix(line.text, "\n"))
 	}
 	return l
 }
@@ -124,7 +124,7 @@ func TestGoldenLogs(t *testing.T) {
 				if !r.OK() || r.Pruned.Records != g.pruned || r.Events != g.events || (ledger.Anchor{ID: r.LastID, Hash: r.HeadHash}) != g.head {
 					t.Fatalf("%+v", r)
 				}
-				if err := byhand.Check(l); err != nil {
+				if err := formattest.Check(l); err != nil {
 					t.Error(err)
 				}
 				dir := write(t, l)

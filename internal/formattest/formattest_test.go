@@ -1,4 +1,4 @@
-package byhand_test
+package formattest_test
 
 import (
 	"os"
@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rampartlog/rampart/internal/byhand"
+	"github.com/rampartlog/rampart/internal/formattest"
 )
 
 // The example of docs/format.md is whole, and is not once any byte of it differs.
@@ -17,7 +17,7 @@ func TestCheckOfTheDocsExample(t *testing.T) {
 	}
 	example := regexp.MustCompile("(?ms)^```json\n(.*?)^```$").FindStringSubmatch(string(text))[1]
 	check := func(lines string) error {
-		return byhand.Check(map[string]string{"00000000000000000001.jsonl": lines})
+		return formattest.Check(map[string]string{"00000000000000000001.jsonl": lines})
 	}
 	if err := check(example); err != nil {
 		t.Error(err)
@@ -35,7 +35,7 @@ func TestCheckOfTheDocsExample(t *testing.T) {
 			t.Errorf("a line is %s, and nothing is said", what)
 		}
 	}
-	if byhand.Check(map[string]string{"00000000000000000002.jsonl": example}) == nil {
+	if formattest.Check(map[string]string{"00000000000000000002.jsonl": example}) == nil {
 		t.Error("the first segment is missing, and nothing is said")
 	}
 }

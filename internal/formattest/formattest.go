@@ -1,7 +1,7 @@
-// Package byhand checks lines and logs as docs/format.md says, and imports
+// Package formattest checks lines and logs as docs/format.md says, and imports
 // nothing of the library: tests hold the library's own verification against it.
 // Only tests import it.
-package byhand
+package formattest
 
 import (
 	"crypto/sha256"
