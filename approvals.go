@@ -240,11 +240,11 @@ func (a *Approvals) observe(lines [][]byte) {
 			a.wait.Observe(e.ResolvedAt.Sub(e.CreatedAt).Seconds())
 		}
 	}
-	// To go on might approve a call which the line that could not be read denied.
+	// Going on might approve a call that the unreadable line denied.
 	a.broken = cmp.Or(a.broken, err)
 }
 
-// err returns nil while changes can be made, otherwise why not, an ErrFailed.
+// err returns nil while changes can be made, otherwise the reason as ErrFailed.
 func (a *Approvals) err() error {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -396,7 +396,7 @@ func (a *Approvals) ResolveAll(ctx context.Context, r BulkResolution) ([]Approva
 		if err != nil || len(chosen) == 0 {
 			return nil, err
 		}
-		// Of all in the run, those that end meanwhile are left out. IDs are all or none.
+		// Without IDs, approvals that end meanwhile are left out. With IDs it is all or none.
 		ended, err := a.end(ctx, change{bulk: true, runID: r.RunID, partial: r.IDs == nil}, chosen, r.Resolution, now)
 		if err == errMoved {
 			continue
@@ -527,8 +527,8 @@ func (a *Approvals) inMemory(id string) *entry {
 	return a.fold.ended[id]
 }
 
-// sameCall returns what is pending for the same call, nil if nothing is, and how
-// that stands.
+// sameCall returns the pending approval of the same call, and how it stands; nil
+// if there is none.
 func (a *Approvals) sameCall(agent, toolCallID string) (*entry, Approval) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()

@@ -15,9 +15,9 @@ type change struct {
 	bulk   bool // announced as one audit_batch
 	runID  string
 
-	// holds reports whether event i is still right at the head it will follow: the
-	// fold, and what the changes in in do, which precede it in the same write. note
-	// adds event i to in. Both are called with a.mu held.
+	// holds reports whether event i is still right where it would be appended:
+	// after all that is folded, and after the changes in in, which precede it in the
+	// same write. note adds event i to in. Both are called with a.mu held.
 	holds func(i int, in *linked) bool
 	note  func(i int, in *linked)
 
@@ -26,8 +26,8 @@ type change struct {
 	partial bool
 }
 
-// linked is what the changes that were linked into one write do. The fold learns
-// of them once that write is durable.
+// linked sums up the changes that were linked into one write. The fold learns of
+// them once that write is durable.
 type linked struct {
 	write       uint64
 	now         time.Time

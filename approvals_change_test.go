@@ -384,7 +384,7 @@ func TestRequestReturnsWhatItOpened(t *testing.T) {
 	})
 }
 
-// A disk that hangs does not hold who opens a queue for longer than they like.
+// A disk that hangs holds up nobody who opens a queue for longer than ctx allows.
 func TestNewApprovalsWaitsAsLongAsItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, _, hold := heldQueue(t, nil)

@@ -283,7 +283,7 @@ func (l *Ledger) show() error {
 	return nil
 }
 
-// approvals returns the lines with an approval member, from line i on, which has one.
+// approvals returns the lines with an approval member from line i on. Line i has one.
 func (l *Ledger) approvals(i int) (lines [][]byte) {
 	var f record.Fields
 	for _, s := range l.tail.spans[i:] {
