@@ -8,8 +8,8 @@
 //
 // A write has two halves. Linking is a function of the bodies and of the head
 // that they follow: it runs each batch's Check, gives ids and hashes, and makes
-// the lines. Adopting puts lines that follow the head on the disk, then into
-// the index, then before the observer, the readers and Announce, in this order.
+// the lines. Adopting puts lines that follow the head on the disk, and then tells
+// the observer, the index, the readers and Announce of them, in this order.
 package ledger
 
 import (
