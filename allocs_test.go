@@ -22,8 +22,8 @@ func TestPublishAllocatesOnlyMemory(t *testing.T) {
 	}
 }
 
-// What a query costs beside the lines that it gives out, which are their
-// caller's to keep.
+// A query allocates the lines that it gives out, since their caller may keep them,
+// and hardly anything else.
 func TestQueryAllocatesItsLines(t *testing.T) {
 	c := openChain(t, t.TempDir(), nil)
 	appendN(t, c, 500)
@@ -58,8 +58,8 @@ func allocsOfQuery(t *testing.T, c *rampart.AuditChain, q rampart.Query, n int) 
 	})
 }
 
-// An event's timestamp and body as they are encoded, its id and hash as they
-// are given back.
+// An append allocates the event's timestamp and body when they are encoded, and its
+// id and hash when they are given back.
 func TestAppendAllocates(t *testing.T) {
 	c := openChain(t, t.TempDir(), &rampart.AuditOptions{Sync: rampart.SyncNever})
 	const n = 1000

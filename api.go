@@ -1,6 +1,7 @@
 package rampart
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strings"
@@ -147,7 +148,7 @@ const mode = "record"
 func (a *api) uptime() int64 { return int64(time.Since(a.started).Seconds()) }
 
 func (a *api) getHealth(w http.ResponseWriter, _ *http.Request, _ guard.Credential) error {
-	if err := a.Chain.Err(); err != nil {
+	if err := cmp.Or(a.Chain.Err(), a.Approvals.err()); err != nil {
 		return httpio.WriteJSON(w, http.StatusServiceUnavailable, struct {
 			Status string `json:"status"`
 			Error  string `json:"error"`

@@ -165,7 +165,7 @@ func TestBodyHasADeadline(t *testing.T) {
 	})
 }
 
-// Nor must one that nobody reads: the server takes it in before it sends its
+// Nor must a body that nobody reads: the server takes it in before it sends its
 // answer.
 func TestUnreadBodyHasADeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -608,8 +608,8 @@ func TestWaitOnAServerWithTimeouts(t *testing.T) {
 	}
 }
 
-// A download goes on as long as its client takes bytes, and a limit set for it
-// does not stay on the connection.
+// A download goes on as long as its client takes bytes, and its time limit does not
+// stay on the connection.
 func TestDownloadOutlivesWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, w := newWeb(t, testAuth())
@@ -648,7 +648,7 @@ func (s slowly) Read(b []byte) (int, error) {
 	return s.Reader.Read(b[:min(len(b), 32<<10)])
 }
 
-// What can't be made durable is answered with 503, and is not there.
+// A change that can't be made durable is answered with 503, and did not happen.
 func TestRoutesFailClosed(t *testing.T) {
 	fs := vfstest.New()
 	r := openRampart(t, fs, rampart.Options{})
@@ -706,7 +706,8 @@ func TestAnswerThatIsBrokenOffIsLogged(t *testing.T) {
 	}
 }
 
-// A body whose end does not come is held, all the same.
+// unfinished is a body whose end does not come. What came of it is held, all the
+// same.
 type unfinished struct {
 	io.Reader
 	given chan struct{} // closed when all but the end was given
@@ -722,8 +723,8 @@ func (e *unfinished) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Of one credential 64 MiB of bodies are held, of which the log says nothing:
-// who can reach the limit could fill a disk with it.
+// The bodies of one credential may have 64 MiB at once. The host's log says nothing
+// of a refusal: whoever can reach the limit could fill a disk with such lines.
 func TestBodiesOfOneCredential(t *testing.T) {
 	var logged bytes.Buffer
 	r, err := rampart.Open(t.TempDir(), &rampart.Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))})

@@ -145,9 +145,10 @@ type Approvals struct {
 // NewApprovals rebuilds the queue from chain's log: what is pending, until
 // when, and who asked. An approval whose deadline has passed meanwhile is expired.
 //
-// ctx limits the rebuilding, during which changes of approvals wait. ErrInvalid:
-// opts is out of its limits, or chain has a queue that was not closed. Other
-// errors are of reading the log. The queue must be closed before the chain.
+// ctx limits the rebuilding. An append that changes approvals, and all behind it,
+// wait until that is done. ErrInvalid: opts is out of its limits, or chain has a
+// queue that was not closed. Other errors are of reading the log. The queue must
+// be closed before the chain.
 func NewApprovals(ctx context.Context, chain *AuditChain, opts *ApprovalOptions) (*Approvals, error) {
 	var o ApprovalOptions
 	if opts != nil {
@@ -189,7 +190,7 @@ func NewApprovals(ctx context.Context, chain *AuditChain, opts *ApprovalOptions)
 // observe, and with it the log, waits until rebuild is done.
 func (a *Approvals) rebuild(ctx context.Context) error {
 	a.mu.Lock()
-	upto, ignore, err := a.chain.ledger.Observe(a.observe)
+	upto, ignore, err := a.chain.ledger.Observe(ctx, a.observe)
 	if errors.Is(err, ErrInvalid) {
 		err = fmt.Errorf("%w: this chain has an approvals queue already: close that first", err)
 	}
@@ -207,30 +208,47 @@ func (a *Approvals) rebuild(ctx context.Context) error {
 	return err
 }
 
-// observe folds an appended line with an approval member, whether this queue
-// appended it or another. The holder of the log's tail calls it.
-func (a *Approvals) observe(line []byte) {
+// observe folds the lines of one write that have an approval member, whether this
+// queue appended them or another. The holder of the log's tail calls it.
+func (a *Approvals) observe(lines [][]byte) {
+	decoded, err := make([]*approvalLine, 0, len(lines)), error(nil)
+	for _, line := range lines {
+		var l *approvalLine
+		if l, err = decodeApproval(line); err != nil {
+			err = fmt.Errorf("%w: the approvals queue can't follow the log and takes no more changes: %w; open the log with a version that knows this", ErrFailed, err)
+			a.log.Error("the approvals queue stopped", "error", err)
+			break
+		}
+		decoded = append(decoded, l)
+	}
+
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e, err := a.fold.add(line)
-	switch {
-	case err != nil:
-		// To go on might approve what was denied on that line.
-		a.broken = cmp.Or(a.broken, err)
-		a.log.Error("the approvals queue can't follow the log, and takes no more changes until it is opened again", "error", err)
-	case e == nil:
-	case e.Status == Pending:
-		a.created++
-		if a.next.IsZero() || e.ExpiresAt.Before(a.next) {
-			select {
-			case a.wake <- struct{}{}:
-			default:
+	for _, l := range decoded {
+		switch e := a.fold.add(l); {
+		case e == nil:
+		case e.Status == Pending:
+			a.created++
+			if a.next.IsZero() || e.ExpiresAt.Before(a.next) {
+				select {
+				case a.wake <- struct{}{}:
+				default:
+				}
 			}
+		default:
+			a.resolved[e.Status]++
+			a.wait.Observe(e.ResolvedAt.Sub(e.CreatedAt).Seconds())
 		}
-	default:
-		a.resolved[e.Status]++
-		a.wait.Observe(e.ResolvedAt.Sub(e.CreatedAt).Seconds())
 	}
+	// Going on might approve a call that the unreadable line denied.
+	a.broken = cmp.Or(a.broken, err)
+}
+
+// err returns nil while changes can be made, otherwise the reason as ErrFailed.
+func (a *Approvals) err() error {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.broken
 }
 
 func checkTTL(d time.Duration) error {
@@ -276,11 +294,11 @@ func (a *Approvals) Request(ctx context.Context, r ApprovalRequest) (Approval, e
 	defer a.leave()
 	for {
 		now := wallClock()
-		if e := a.sameCall(r.Agent, r.ToolCallID); e != nil {
-			if now.Before(e.ExpiresAt) {
-				return a.snapshot(e), nil
+		if e, p := a.sameCall(r.Agent, r.ToolCallID); e != nil {
+			if now.Before(p.ExpiresAt) {
+				return p, nil
 			}
-			if err := a.end(ctx, change{}, []*entry{e}, Resolution{Status: Expired}, now); err != nil && err != errMoved {
+			if _, err := a.end(ctx, change{}, []*entry{e}, Resolution{Status: Expired}, now); err != nil && err != errMoved {
 				return Approval{}, err
 			}
 			continue
@@ -343,7 +361,7 @@ func (a *Approvals) Resolve(ctx context.Context, id string, r Resolution) (Appro
 		if !now.Before(p.ExpiresAt) {
 			answer = Resolution{Status: Expired}
 		}
-		switch err := a.end(ctx, change{}, []*entry{e}, answer, now); {
+		switch _, err := a.end(ctx, change{}, []*entry{e}, answer, now); {
 		case err == errMoved, err == nil && answer.Status == Expired:
 		case err != nil:
 			return Approval{}, err
@@ -378,15 +396,16 @@ func (a *Approvals) ResolveAll(ctx context.Context, r BulkResolution) ([]Approva
 		if err != nil || len(chosen) == 0 {
 			return nil, err
 		}
-		err = a.end(ctx, change{bulk: true, runID: r.RunID}, chosen, r.Resolution, now)
+		// Without IDs, approvals that end meanwhile are left out. With IDs it is all or none.
+		ended, err := a.end(ctx, change{bulk: true, runID: r.RunID, partial: r.IDs == nil}, chosen, r.Resolution, now)
 		if err == errMoved {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		out := make([]Approval, len(chosen))
-		for i, e := range chosen {
+		out := make([]Approval, len(ended))
+		for i, e := range ended {
 			out[i] = a.snapshot(e)
 		}
 		return out, nil
@@ -474,11 +493,15 @@ func (a *Approvals) fromLog(ctx context.Context, id string) (*entry, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	f := newFold(1)
-	e, err := f.add(line)
+	asked, err := decodeApproval(line)
 	if err != nil {
 		return nil, err
 	}
+	if asked == nil {
+		return nil, notFound
+	}
+	f := newFold(1)
+	e := f.add(asked)
 	if e == nil {
 		return nil, notFound
 	}
@@ -504,10 +527,16 @@ func (a *Approvals) inMemory(id string) *entry {
 	return a.fold.ended[id]
 }
 
-func (a *Approvals) sameCall(agent, toolCallID string) *entry {
+// sameCall returns the pending approval of the same call, and how it stands; nil
+// if there is none.
+func (a *Approvals) sameCall(agent, toolCallID string) (*entry, Approval) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return a.fold.calls[call{agent, toolCallID}]
+	e := a.fold.calls[call{agent, toolCallID}]
+	if e == nil {
+		return nil, Approval{}
+	}
+	return e, e.Approval
 }
 
 func (a *Approvals) waiting() (n, size int) {

@@ -15,35 +15,45 @@ type change struct {
 	bulk   bool // announced as one audit_batch
 	runID  string
 
-	// holds reports whether the change is still right where it would be appended:
-	// after all that is folded, and after the changes in in. note adds this change
-	// to in. Both are called with a.mu held.
-	holds func(in *linked) bool
-	note  func(in *linked)
+	// holds reports whether event i is still right where it would be appended:
+	// after all that is folded, and after the changes in in, which precede it in the
+	// same write. note adds event i to in. Both are called with a.mu held.
+	holds func(i int, in *linked) bool
+	note  func(i int, in *linked)
+
+	// partial leaves out the events that no longer hold. Without it, one of them
+	// keeps the whole change out.
+	partial bool
 }
 
 // linked sums up the changes that were linked into one write. The fold learns of
 // them once that write is durable.
 type linked struct {
 	write       uint64
+	now         time.Time
 	opened      int
 	openedBytes int
 	calls       map[call]bool   // of the approvals that are opened
 	ended       map[string]bool // ids
 }
 
-// errMoved: another change came first, and the caller has to decide anew. By
-// then the fold knows of the other one, unless that could not be made durable.
-var errMoved = errors.New("another change of the approvals came first")
+// errMoved: other changes came first, nothing was appended, and the caller has to
+// decide anew. By then the fold knows of them, unless they could not be made durable.
+var errMoved = errors.New("other changes of the approvals came first")
 
-// commit appends c if c still holds where it would be appended, and returns the
-// ids of its events. When commit returns, the fold has them.
+// commit appends c as far as it holds where it would be appended. It returns the
+// id of each event, empty for one that was left out. When commit returns, the
+// fold has them.
 func (a *Approvals) commit(ctx context.Context, c change) (ids []string, err error) {
 	b, err := newBatch(c.events)
 	if err != nil {
 		return nil, err
 	}
 	b.Bulk, b.RunID = c.bulk, c.runID
+	places := make([]int, len(c.events)) // of the batch's records among the events
+	for i := range places {
+		places[i] = i
+	}
 	b.Check = func(write uint64) error {
 		a.mu.RLock()
 		defer a.mu.RUnlock()
@@ -53,23 +63,38 @@ func (a *Approvals) commit(ctx context.Context, c change) (ids []string, err err
 		if a.linked.write != write {
 			a.linked = linked{write: write, calls: map[call]bool{}, ended: map[string]bool{}}
 		}
-		if !c.holds(&a.linked) {
+		in := &a.linked
+		in.now = wallClock()
+		n := 0
+		for j, i := range places {
+			if c.holds(i, in) {
+				places[n], b.Records[n] = i, b.Records[j]
+				n++
+			} else if !c.partial {
+				return errMoved
+			}
+		}
+		if n == 0 {
 			return errMoved
 		}
-		c.note(&a.linked)
+		places, b.Records = places[:n], b.Records[:n]
+		for _, i := range places {
+			c.note(i, in)
+		}
 		return nil
 	}
 	if err := a.chain.ledger.Append(ctx, b); err != nil {
 		return nil, err
 	}
-	ids = make([]string, len(b.Records))
-	for i := range b.Records {
-		ids[i] = b.Records[i].ID
+	ids = make([]string, len(c.events))
+	for j, i := range places {
+		ids[i] = b.Records[j].ID
 	}
 	return ids, nil
 }
 
-// open appends the event that opens an approval.
+// open appends the event that opens an approval, and returns the approval as it
+// was opened: it may have ended since.
 func (a *Approvals) open(ctx context.Context, r *ApprovalRequest, digest string, now time.Time) (Approval, error) {
 	q := question{expiresAt: now.Add(cmp.Or(r.TTL, a.opts.TTL)), credential: r.Credential, requestSHA256: digest}
 	event := AuditEvent{
@@ -81,54 +106,54 @@ func (a *Approvals) open(ctx context.Context, r *ApprovalRequest, digest string,
 	if event.Approval, err = q.encode(); err != nil {
 		return Approval{}, err
 	}
-	same, size := call{r.Agent, r.ToolCallID}, newEntry(&event, q).size()
+	e, same := newEntry(&event, q), call{r.Agent, r.ToolCallID}
 	ids, err := a.commit(ctx, change{
 		events: []AuditEvent{event},
-		holds: func(in *linked) bool {
-			n, waiting := len(a.fold.pending)+in.opened, a.fold.pendingBytes+in.openedBytes
-			return n < a.opts.MaxPending && waiting < maxPendingBytes &&
+		holds: func(_ int, in *linked) bool {
+			n, size := len(a.fold.pending)+in.opened, a.fold.pendingBytes+in.openedBytes
+			return n < a.opts.MaxPending && size < maxPendingBytes &&
 				(same.toolCallID == "" || a.fold.calls[same] == nil && !in.calls[same])
 		},
-		note: func(in *linked) {
+		note: func(_ int, in *linked) {
 			in.opened++
-			in.openedBytes += size
+			in.openedBytes += e.size()
 			in.calls[same] = true
 		},
 	})
 	if err != nil {
 		return Approval{}, err
 	}
-	// The fold has it in memory, unless many approvals were opened and ended since.
-	e, err := a.lookup(context.WithoutCancel(ctx), ids[0])
-	if err != nil {
-		return Approval{}, err
-	}
-	return a.snapshot(e), nil
+	e.ID = ids[0]
+	return e.Approval, nil
 }
 
-// end appends the events that end the entries with r, in one write.
-func (a *Approvals) end(ctx context.Context, c change, entries []*entry, r Resolution, at time.Time) error {
+// end appends the events that end the entries with r, in one write. It returns
+// the entries that this ended: all of them, unless c is partial.
+func (a *Approvals) end(ctx context.Context, c change, entries []*entry, r Resolution, at time.Time) ([]*entry, error) {
 	c.events = make([]AuditEvent, len(entries))
 	for i, e := range entries {
 		var err error
 		if c.events[i], err = ending(e, r, at); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	c.holds = func(in *linked) bool {
-		now := wallClock()
-		return !slices.ContainsFunc(entries, func(e *entry) bool {
-			late := r.Status != Expired && !now.Before(e.ExpiresAt)
-			return a.fold.pending[e.ID] != e || in.ended[e.ID] || late
-		})
+	c.holds = func(i int, in *linked) bool {
+		e := entries[i]
+		late := r.Status != Expired && !in.now.Before(e.ExpiresAt)
+		return a.fold.pending[e.ID] == e && !in.ended[e.ID] && !late
 	}
-	c.note = func(in *linked) {
-		for _, e := range entries {
-			in.ended[e.ID] = true
+	c.note = func(i int, in *linked) { in.ended[entries[i].ID] = true }
+	ids, err := a.commit(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	var ended []*entry
+	for i, id := range ids {
+		if id != "" {
+			ended = append(ended, entries[i])
 		}
 	}
-	_, err := a.commit(ctx, c)
-	return err
+	return ended, nil
 }
 
 // choose finds the entries that r answers.

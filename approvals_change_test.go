@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rampartlog/rampart"
 	"github.com/rampartlog/rampart/internal/vfs"
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
@@ -20,7 +22,7 @@ import (
 type heldFS struct {
 	*vfstest.FS
 	turn   chan struct{} // a mutex that a synctest bubble sees waiting
-	writes int           // that have begun
+	writes int           // how many have begun
 }
 
 func (f *heldFS) Create(name string) (vfs.File, error) {
@@ -45,8 +47,8 @@ func (f heldFile) WriteAt(p []byte, off int64) (int, error) {
 	return f.File.WriteAt(p, off)
 }
 
-// heldQueue returns a queue whose log's next write waits until release is
-// called. What is changed until then comes into one write, the one after it.
+// heldQueue returns a queue whose log's next write waits until release is called.
+// All changes until then are made in one write, after the held one.
 func heldQueue(t *testing.T, opts *rampart.ApprovalOptions) (c *rampart.AuditChain, a *rampart.Approvals, fs *heldFS, hold func() (release func())) {
 	t.Helper()
 	fs = &heldFS{FS: vfstest.New(), turn: make(chan struct{}, 1)}
@@ -69,8 +71,8 @@ func heldQueue(t *testing.T, opts *rampart.ApprovalOptions) (c *rampart.AuditCha
 	}
 }
 
-// Changes wait for no other change to be durable: those that come together are
-// made so together.
+// A change does not wait until others are durable: changes that come together are
+// made durable together.
 func TestChangesShareAWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, fs, hold := heldQueue(t, nil)
@@ -120,6 +122,52 @@ func TestAnswersInOneWrite(t *testing.T) {
 	})
 }
 
+// Somebody who denies all of a run is not put off by what ends meanwhile.
+func TestAllOfARunInOneWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, fs, hold := heldQueue(t, nil)
+		var p []rampart.Approval
+		for i := range 4 {
+			q := question(i)
+			q.TTL = time.Minute
+			if i == 3 {
+				q.TTL = time.Second
+			}
+			p = append(p, request(t, a, q))
+		}
+		before := fs.writes
+		release := hold()
+		var err error
+		var all, exactly []rampart.Approval
+		var notAll error
+		var wg sync.WaitGroup
+		wg.Go(func() { _, err = a.Resolve(t.Context(), p[0].ID, yes) })
+		synctest.Wait()
+		wg.Go(func() { all, _ = a.ResolveAll(t.Context(), rampart.BulkResolution{Resolution: no, RunID: p[0].RunID}) })
+		synctest.Wait()
+		wg.Go(func() {
+			exactly, notAll = a.ResolveAll(t.Context(), rampart.BulkResolution{Resolution: yes, RunID: p[0].RunID, IDs: []string{p[1].ID, p[2].ID}})
+		})
+		synctest.Wait()
+		time.Sleep(2 * time.Second) // the deadline of the last one passes while they wait
+		release()
+		wg.Wait()
+		if err != nil || len(all) != 2 || all[0].ID != p[1].ID || all[1].ID != p[2].ID || all[0].Status != rampart.Denied {
+			t.Errorf("all of the run: %v (the one before: %v); want the second and the third, denied", all, err)
+		}
+		wantErr(t, "exactly those that were denied", notAll, rampart.ErrNotPending)
+		if exactly != nil {
+			t.Errorf("and nothing changes, but %v did", exactly)
+		}
+		if got, err := a.Get(t.Context(), p[3].ID); err != nil || got.Status != rampart.Expired {
+			t.Errorf("past its deadline: %s, %v", got.Status, err)
+		}
+		if n := fs.writes - before; n > 3 {
+			t.Errorf("%d writes, want the held one, theirs, and that of the expiry", n)
+		}
+	})
+}
+
 // A write that fails takes only its own changes with it: an answer that stood
 // behind another one is given then.
 func TestAnswerBehindOneThatFailed(t *testing.T) {
@@ -143,7 +191,7 @@ func TestAnswerBehindOneThatFailed(t *testing.T) {
 	})
 }
 
-// The deadline counts where the answer would stand, not when it was given.
+// The deadline counts when the answer would be appended, not when it was given.
 func TestAnswerThatWaitsPastTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, _, hold := heldQueue(t, nil)
@@ -198,10 +246,10 @@ func TestChainHasOneQueue(t *testing.T) {
 	c, a := memQueue(t, vfstest.New(), nil)
 	_, err := rampart.NewApprovals(t.Context(), c, nil)
 	wantErr(t, "a second queue", err, rampart.ErrInvalid)
-	p := request(t, a, question(1)) // the first is none the worse
+	p := request(t, a, question(1)) // the refused second queue does the first no harm
 	a.Close()
 	b := newQueue(t, c, nil)
-	a.Close() // again, and it leaves the second one alone
+	a.Close() // the second Close of the first queue leaves the next one alone
 	if _, err := b.Resolve(t.Context(), p.ID, yes); err != nil {
 		t.Error(err)
 	}
@@ -214,7 +262,7 @@ func TestChainHasOneQueue(t *testing.T) {
 	if _, err := rampart.NewApprovals(ctx, c, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("rebuilding without time: %v", err)
 	}
-	newQueue(t, c, nil) // the one that failed holds nothing
+	newQueue(t, c, nil) // the queue that failed does not hold the chain
 }
 
 // The queue follows the log, whoever wrote to it.
@@ -253,7 +301,7 @@ func TestQueueFollowsForeignLines(t *testing.T) {
 		}
 		_, err := a.Resolve(t.Context(), p.ID, yes)
 		wantErr(t, "a second answer", err, rampart.ErrNotPending)
-		time.Sleep(time.Minute) // what was asked elsewhere expires here
+		time.Sleep(time.Minute) // a request made elsewhere expires here
 		synctest.Wait()
 		if got, err := a.Get(t.Context(), id); err != nil || got.Status != rampart.Expired {
 			t.Errorf("at its deadline: %s, %v", got.Status, err)
@@ -273,13 +321,81 @@ func TestQueueThatCannotFollowTakesNoChange(t *testing.T) {
 	if err := c.AppendAsQueue(t.Context(), e); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Resolve(t.Context(), p.ID, yes); err == nil || !strings.Contains(err.Error(), "vetoed") {
+	if _, err := a.Resolve(t.Context(), p.ID, yes); !errors.Is(err, rampart.ErrFailed) || !strings.Contains(err.Error(), "vetoed") {
 		t.Errorf("approved nevertheless: %v", err)
 	}
-	if _, err := a.Request(t.Context(), question(2)); err == nil || !strings.Contains(err.Error(), "vetoed") {
+	if _, err := a.Request(t.Context(), question(2)); !errors.Is(err, rampart.ErrFailed) || !strings.Contains(err.Error(), "vetoed") {
 		t.Errorf("asked nevertheless: %v", err)
 	}
 	if _, err := c.Append(t.Context(), event(1)); err != nil {
 		t.Errorf("the log goes on: %v", err)
 	}
+	a.Close()
+	if _, err := rampart.NewApprovals(t.Context(), c, nil); err == nil || !strings.Contains(err.Error(), "vetoed") {
+		t.Errorf("opened again nevertheless: %v", err)
+	}
+}
+
+// A server whose queue takes no change is not well.
+func TestHealthOfAQueueThatCannotFollow(t *testing.T) {
+	r := openRampart(t, vfstest.New(), rampart.Options{})
+	health := func() int {
+		rec := httptest.NewRecorder()
+		r.Handler(nil).ServeHTTP(rec, httptest.NewRequest("GET", "/healthz", nil))
+		return rec.Code
+	}
+	if code := health(); code != 200 {
+		t.Errorf("before: %d", code)
+	}
+	e := event(0)
+	e.Approval = json.RawMessage(`{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","status":"vetoed"}`)
+	if err := r.Chain.AppendAsQueue(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if code := health(); code != 503 {
+		t.Errorf("after: %d, want 503", code)
+	}
+}
+
+// What was asked is pending for the one who asked, however soon it ends.
+func TestRequestReturnsWhatItOpened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, _, hold := heldQueue(t, nil)
+		for i := range 20 {
+			release := hold()
+			q := question(i)
+			q.TTL = time.Millisecond
+			done := make(chan rampart.Approval, 1)
+			go func() { done <- request(t, a, q) }()
+			synctest.Wait()
+			time.Sleep(time.Second) // it expires in the moment when it is durable
+			release()
+			p := <-done
+			if p.Status != rampart.Pending || p.ID == "" {
+				t.Fatalf("asked for %s, which is %s", p.ID, p.Status)
+			}
+			synctest.Wait()
+			got, err := a.Get(t.Context(), p.ID)
+			got.Status, got.ResolvedAt = p.Status, p.ResolvedAt
+			if diff := cmp.Diff(p, got); diff != "" || err != nil {
+				t.Fatalf("%v (-opened +kept):\n%s", err, diff)
+			}
+		}
+	})
+}
+
+// A disk that hangs holds up nobody who opens a queue for longer than ctx allows.
+func TestNewApprovalsWaitsAsLongAsItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, _, hold := heldQueue(t, nil)
+		a.Close()
+		release := hold()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := rampart.NewApprovals(ctx, c, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("on a disk that hangs: %v", err)
+		}
+		release()
+		newQueue(t, c, nil)
+	})
 }

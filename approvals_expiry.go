@@ -38,7 +38,7 @@ func (a *Approvals) run(sleep time.Duration) {
 		case a.closing.Err() != nil:
 			return
 		case errors.Is(err, ErrFailed) || errors.Is(err, ErrClosed):
-			a.log.Error("expired approvals not recorded; the log takes no more events", "error", err)
+			a.log.Error("expired approvals not recorded, and this is not tried again", "error", err)
 			return
 		case err != nil:
 			a.log.Error("expired approvals not recorded", "error", err, "retry", retry)
@@ -59,7 +59,7 @@ func (a *Approvals) expireDue(ctx context.Context) (sleep time.Duration, err err
 		if len(due) == 0 {
 			return sleep, nil
 		}
-		if err := a.end(ctx, change{}, due, Resolution{Status: Expired}, now); err != nil && err != errMoved {
+		if _, err := a.end(ctx, change{partial: true}, due, Resolution{Status: Expired}, now); err != nil && err != errMoved {
 			return 0, err
 		}
 	}

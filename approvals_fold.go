@@ -134,8 +134,12 @@ func (f *fold) replay(ctx context.Context, c *AuditChain, q ledger.Query, upto u
 		if seq > upto || f.closed && len(f.pending) == 0 {
 			return false
 		}
-		_, bad = f.add(line)
-		return bad == nil
+		var l *approvalLine
+		if l, bad = decodeApproval(line); bad != nil {
+			return false
+		}
+		f.add(l)
+		return true
 	})
 	return cmp.Or(bad, public(err))
 }
@@ -148,33 +152,32 @@ func (c *AuditChain) unanswered(ctx context.Context, before string) ([]string, e
 	return slices.Collect(maps.Keys(open.pending)), err
 }
 
-// add folds the next event of the log. It returns the entry that the event opened
-// or ended, or nil if it did neither.
-func (f *fold) add(r Record) (*entry, error) {
+// approvalLine is a line with an approval member, decoded.
+type approvalLine struct {
+	event    AuditEvent
+	id       string // of the approval that the line ends
+	question question
+	end      Resolution // its Status is Pending in a line that opens an approval
+}
+
+// decodeApproval decodes a line; nil if it has no approval member.
+func decodeApproval(r Record) (*approvalLine, error) {
 	event, err := r.Event()
 	if err != nil || event.Approval == nil {
 		return nil, err
 	}
-	var id, status, expires string
-	var q question
-	var end Resolution
+	l := &approvalLine{event: event}
+	var status, expires string
 	err = record.Decode(event.Approval, map[string]any{
-		"id": &id, "status": &status, "expires_at": &expires, "credential": &q.credential,
-		"request_sha256": &q.requestSHA256, "resolved_by": &end.ResolvedBy, "reason": &end.Reason,
+		"id": &l.id, "status": &status, "expires_at": &expires, "credential": &l.question.credential,
+		"request_sha256": &l.question.requestSHA256, "resolved_by": &l.end.ResolvedBy, "reason": &l.end.Reason,
 	})
-	var e *entry
 	if err == nil {
-		switch end.Status = ApprovalStatus(status); end.Status {
+		switch l.end.Status = ApprovalStatus(status); l.end.Status {
 		case Pending:
-			if q.expiresAt, err = parseTime(expires); err == nil && !f.closed {
-				e = newEntry(&event, q)
-				f.open(e)
-			}
+			l.question.expiresAt, err = parseTime(expires)
 		case Approved, Denied, Expired:
-			end.Credential = q.credential
-			if e = f.pending[id]; e != nil {
-				f.end(e, end, event.Timestamp)
-			}
+			l.end.Credential = l.question.credential
 		default:
 			// Reading on would leave pending what may have been denied.
 			err = fmt.Errorf("status %q is not known to this version", status)
@@ -183,7 +186,25 @@ func (f *fold) add(r Record) (*entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("event %s: approval: %w", event.ID, err)
 	}
-	return e, nil
+	return l, nil
+}
+
+// add folds the next line of the log. It returns the entry that the line opened
+// or ended, or nil if it did neither.
+func (f *fold) add(l *approvalLine) *entry {
+	if l.end.Status == Pending {
+		if f.closed {
+			return nil
+		}
+		e := newEntry(&l.event, l.question)
+		f.open(e)
+		return e
+	}
+	e := f.pending[l.id]
+	if e != nil {
+		f.end(e, l.end, l.event.Timestamp)
+	}
+	return e
 }
 
 func (f *fold) open(e *entry) {

@@ -22,7 +22,7 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
-// The log's lines, with what differs from run to run replaced.
+// storedForms are the log's lines, with what differs from run to run replaced.
 func storedForms(t testing.TB, c *rampart.AuditChain, ids ...string) []string {
 	t.Helper()
 	times := regexp.MustCompile(`20\d\d-[0-9T:.-]+Z`)
@@ -119,8 +119,8 @@ func TestApprovalCommand(t *testing.T) {
 	}
 }
 
-// What goes out, in this order (contract.md, "Approvals"); and whoever sees it
-// finds the queue changed already.
+// The frames of an approval go out in this order (contract.md, "Approvals"), and
+// whoever sees one finds the queue already changed.
 func TestApprovalFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := newBus(t, nil)
@@ -258,7 +258,7 @@ func TestApprovalsRestart(t *testing.T) {
 	})
 }
 
-// A host, or an agent's token, can record a claim; it moves nothing.
+// A host, or an agent with its token, can record a claim, which moves nothing.
 func TestForgedApprovalEventsMoveNothing(t *testing.T) {
 	fs := vfstest.New()
 	c, a := memQueue(t, fs, nil)
@@ -299,7 +299,7 @@ func TestFirstResolutionInTheLogWins(t *testing.T) {
 	if _, err := a.Resolve(t.Context(), p.ID, no); err != nil {
 		t.Fatal(err)
 	}
-	// An answer that another process decided on an older state of the log.
+	// A second answer, as if another process had decided on an older state of the log.
 	second := event(0)
 	second.Approval = json.RawMessage(`{"id":"` + p.ID + `","status":"approved","resolved_by":"bob","credential":"bob"}`)
 	if err := c.AppendAsQueue(t.Context(), second); err != nil {
@@ -312,7 +312,7 @@ func TestFirstResolutionInTheLogWins(t *testing.T) {
 		}
 	}
 	check(a)
-	if _, err := a.Resolve(t.Context(), later.ID, no); err != nil { // a queue that keeps one reads the other from the log
+	if _, err := a.Resolve(t.Context(), later.ID, no); err != nil { // the queue keeps one, and reads the other from the log
 		t.Fatal(err)
 	}
 	for _, keep := range []int{10, 1} {
@@ -378,8 +378,8 @@ func TestApprovalExpiryIsRetried(t *testing.T) {
 		fs := vfstest.New()
 		_, a := memQueue(t, fs, &rampart.ApprovalOptions{TTL: time.Minute})
 		p := request(t, a, question(1))
-		// The write of the expiry, the cut after it and the sync of that are three
-		// operations. The first two tries fail, and the one that Resolve makes.
+		// A failed expiry is three operations: the write, the cut after it and the
+		// sync of the cut. The first two tries fail, and the one that Resolve makes.
 		for i := range 3 {
 			fs.FailAt(1+3*i, errDisk, false)
 		}
@@ -396,8 +396,8 @@ func TestApprovalExpiryIsRetried(t *testing.T) {
 	})
 }
 
-// With the record of the expiry still to be tried again, the deadline holds:
-// an answer is refused, and the same call is asked anew.
+// The deadline holds even while the expiry could not be recorded yet: an answer is
+// refused, and the same call is asked anew.
 func TestNothingIsAnsweredPastItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := func(t *testing.T) (*rampart.Approvals, rampart.Approval) {
@@ -429,7 +429,7 @@ func TestNothingIsAnsweredPastItsDeadline(t *testing.T) {
 	})
 }
 
-// The deadline holds by the clock, whether or not the timer has been there.
+// The deadline holds by the clock, whether or not the timer has fired.
 func TestResolveAtDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for i, before := range []time.Duration{time.Nanosecond, 0} {
@@ -446,7 +446,7 @@ func TestResolveAtDeadline(t *testing.T) {
 	})
 }
 
-// An earlier deadline that comes later must not wait for the one before it.
+// A later request with an earlier deadline must not wait for the first deadline.
 func TestEarlierDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a := memQueue(t, vfstest.New(), nil)
@@ -617,7 +617,8 @@ func TestApprovalLimits(t *testing.T) {
 	}
 }
 
-// Names did not count, and a resolver's, unlike others, may be as long as an event.
+// Names did not count, and a resolver's name, unlike others, may be as long as an
+// event.
 func TestEndedApprovalsAreBoundedInBytes(t *testing.T) {
 	_, a := memQueue(t, vfstest.New(), nil)
 	by := strings.Repeat("x", 500_000)

@@ -43,7 +43,7 @@ func (h *honest) open(t testing.TB, fs *vfstest.FS) *rampart.AuditChain {
 	return c
 }
 
-// end closes the log, and opens it as it is and as a crash leaves it.
+// end closes the log, and opens it as that leaves it and as a crash leaves it.
 func (h *honest) end(t testing.TB) {
 	t.Helper()
 	crashed := h.fs.Recover(vfstest.Kept, 0)
@@ -172,7 +172,7 @@ func FuzzAppend(f *testing.F) {
 		q := rampart.Query{Since: saved.Timestamp, Until: saved.Timestamp.Add(1), After: before.ID, Filter: rampart.Filter{
 			Agent: []string{agent}, Session: []string{session}, Tool: []string{tool}, Action: []string{action}, RunID: []string{runID},
 		}}
-		if saved.Timestamp.IsZero() { // which leaves it open
+		if saved.Timestamp.IsZero() { // then Append sets it
 			q.Since = time.Time{}
 		}
 		if got := all(t, h.c, q); !slices.Equal(got, []string{string(line)}) {

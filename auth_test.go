@@ -176,7 +176,7 @@ func TestAuthenticateHook(t *testing.T) {
 	w.as("").expect(200, "", "HEAD", "/v1/events/stream?token="+ticket, "")
 }
 
-// Every path is kept from foreign pages, also one that no route has.
+// Every path is closed to foreign pages, also a path that no route has.
 func TestHost(t *testing.T) {
 	auth := testAuth()
 	auth.AllowHosts = []string{"Rampart.example"}
@@ -316,7 +316,7 @@ func TestRequire(t *testing.T) {
 	(&web{t, (*rampart.Auth)(nil).Require(rampart.ScopeAdmin, served), adminToken}).expect(401, "", "GET", "/metrics", "")
 }
 
-// What is public is still for no foreign page.
+// What is public is still closed to foreign pages.
 func TestRefuseForeign(t *testing.T) {
 	served := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("served")) })
 	auth := testAuth()

@@ -54,7 +54,7 @@ func BenchmarkAppendAllWithoutSync(b *testing.B) {
 	b.ReportMetric(float64(b.N*len(batch))/b.Elapsed().Seconds(), "events/s")
 }
 
-// The committer's share of it: a frame for each line, in memory.
+// The committer's share of the work: a frame for each line, in memory.
 func BenchmarkAnnounce(b *testing.B) {
 	const n = 100
 	bus := rampart.NewEventBus(nil)

@@ -24,8 +24,8 @@ type fault struct {
 	read  int    // the read that fails; 0 for an operation
 	error string // EIO or ENOSPC
 	short bool   // half of a write is done
-	drop  bool   // of a sync: what was not durable is gone at once
-	then  int    // so many operations later another one fails; 0 for none
+	drop  bool   // a failed sync loses at once what was not durable
+	then  int    // another operation fails so many later; 0 for none
 }
 
 func (f *fault) fields() map[string]any {
@@ -74,9 +74,9 @@ type faulty struct {
 	t       *testing.T
 	fault   fault
 	rng     *rand.Rand
-	told    bool // by a call
+	told    bool // a call has reported the fault
 	settled bool
-	what    string // failed, and what came before it
+	what    string // what failed; prev is what came before it
 	prev    string
 }
 
@@ -99,7 +99,8 @@ func failing(t *testing.T, f fault) *faulty {
 	return l
 }
 
-// hit reports whether the fault lies in that span, and notes what failed.
+// hit reports whether the fault lies in that span of operations or reads, and notes
+// what failed.
 func (l *faulty) hit(ops, reads [2]int) bool {
 	if f := l.fault; f.read > reads[0] && f.read <= reads[1] {
 		l.what = l.fs.Read(f.read - l.reads)
@@ -113,8 +114,8 @@ func (l *faulty) hit(ops, reads [2]int) bool {
 	return false
 }
 
-// kind says how the failure of the operation is counted, and whether the call
-// that made it is to be told.
+// kind says under which name the failed operation is counted, and whether the call
+// that made it must be told.
 func (l *faulty) kind(call string) (kind string, told bool) {
 	op, name, _ := strings.Cut(l.what, " ")
 	prevOp, prevName, _ := strings.Cut(l.prev, " ")
@@ -125,13 +126,13 @@ func (l *faulty) kind(call string) (kind string, told bool) {
 	case op == "remove" && strings.HasSuffix(name, ".tmp"), strings.HasSuffix(name, ".jsonl.tmp"):
 		return "", true
 	case op == "remove", op == "syncdir" && prevOp == "remove":
-		return "prune", false // they are removed later
+		return "prune", false // the files are removed later
 	case strings.Contains(name, ".idx"):
-		return "index", false // it is a cache
+		return "index", false // a sidecar is a cache
 	case strings.Contains(name, "PRUNED"):
 		return "prune", true
 	case op == "write":
-		return "write", call != "open" // an approval that expires while it is opened
+		return "write", call != "open" // at opening the write is that of an approval's expiry
 	case op == "sync" && l.prev != "create "+name:
 		return "sync", call != "open"
 	}
@@ -156,7 +157,7 @@ func (l *faulty) judge(c call) {
 		if c.err != nil {
 			l.wrong("%s: %v, though nothing failed in it", c.what, c.err)
 		}
-	case c.what == "prune" && c.err == nil: // it had nothing to do
+	case c.what == "prune" && c.err == nil: // there was nothing to prune
 	case !fatal || !errors.Is(c.err, l.fault.err()):
 		l.wrong("%s, after %s failed: %v; want ErrFailed and its cause", c.what, l.what, c.err)
 	}
@@ -201,9 +202,9 @@ func (l *faulty) counted(kind string, final bool) {
 
 func (l *faulty) judgeRead(c call) {
 	op, name, _ := strings.Cut(l.what, " ")
-	// A segment can do without its sidecar, and opening then reads more of it;
-	// what was read is right whatever closing says, unless it is the log that is
-	// closed; what is pruned is removed later; and an expiry that could not be
+	// Some faults need not be told. Without a sidecar, opening reads more of the
+	// segment. What was read is right whatever closing the file says, except at the
+	// log's own Close. Pruned files are removed later. An expiry that could not be
 	// written is tried again.
 	excused := strings.Contains(name, ".idx") || op == "close" && c.what != "close" || c.what == "open" && (op == "read" || op == "check") || c.what == "prune" && op == "list"
 	switch {
@@ -218,8 +219,8 @@ func (l *faulty) judgeRead(c call) {
 	}
 }
 
-// settle looks, once, at what the fault left: who had no call under way, and
-// what a crash would make of it at this moment.
+// settle looks, once, at what the fault left: whether those were told that had no
+// call under way, and what a crash would leave at this moment.
 func (l *faulty) settle() error {
 	var now [2]int
 	now[0], now[1] = l.done()
@@ -243,8 +244,8 @@ func (l *faulty) settle() error {
 }
 
 // unasked checks a fault of something that runs beside the calls: a sidecar's
-// writer, the expiry of an approval, a reader, a waiter. Who was told goes on
-// where that was.
+// writer, the expiry of an approval, a reader, a waiter. A reader or waiter that was
+// told goes on where it was.
 func (l *faulty) unasked() error {
 	if l.fault.op > 0 {
 		kind, _ := l.kind("")
@@ -311,10 +312,10 @@ func whole(t *testing.T, pace string, use func(l *life)) {
 	})
 }
 
-// TestCrashFaults has each operation of the workload fail once: whose call it
-// was is told, nobody else, nothing of it is seen, the queue stands as it stood,
-// what comes later does as documented, and whatever crash comes then, all that
-// the crash sweep checks holds.
+// TestCrashFaults has each operation of the workload fail once. The call that made
+// the operation is told, and nobody else; nothing of the call's change is seen, and
+// the queue stands as it stood. Later calls do as documented, and whatever crash
+// comes then, all that the crash sweep checks holds.
 func TestCrashFaults(t *testing.T) {
 	seldomGC(t)
 	var f fault
@@ -348,9 +349,8 @@ func TestCrashFaults(t *testing.T) {
 	}
 }
 
-// TestCrashReadFaults has each call that reads fail once, or that locks, or
-// closes: who reads is told which file it was, what is on the log stays as it
-// is, and the next try succeeds.
+// TestCrashReadFaults has each read, lock and close of a file fail once. The reader
+// is told which file it was, the log stays as it is, and the next try succeeds.
 func TestCrashReadFaults(t *testing.T) {
 	seldomGC(t)
 	var f fault

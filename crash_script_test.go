@@ -22,9 +22,8 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
-// A pace says at which of its operations a sidecar on its way to the disk waits
-// until the appends beside it are done: where both are under way depends on
-// the scheduler otherwise.
+// A pace says at which of its operations the writer of a sidecar waits until the
+// appends beside it are done. Otherwise their order would depend on the scheduler.
 var paces = map[string]string{"early": "never", "late": "create", "mixed": "sync"}
 
 // life is the workload that is crashed, or whose disk fails, at every operation
@@ -34,7 +33,7 @@ type life struct {
 	*world
 	pace   string
 	policy rampart.SyncPolicy
-	arm    func(fs *vfstest.FS, ops, reads int) // arms what is to happen, with what was counted in former processes
+	arm    func(fs *vfstest.FS, ops, reads int) // arms the fault; ops and reads were counted in former processes
 	each   func(call)                           // is told of each call
 	rest   func() error                         // is called when all has come to rest after a step, or a failed opening
 	over   func() bool                          // reports whether the process has ended
@@ -49,7 +48,7 @@ type life struct {
 	problem    error
 
 	resting atomic.Bool
-	gate    chan struct{} // holds a sidecar up; nil when none is to be
+	gate    chan struct{} // holds up the writer of a sidecar; nil for not at all
 }
 
 // call is a call of the library that has returned, with what happened meanwhile.
@@ -78,14 +77,14 @@ func (l *life) use(fs *vfstest.FS) {
 	l.arm(fs, l.ops, l.reads)
 }
 
-// before has all else come to rest before an operation, so that whoever may
-// have learnt of something by then has.
+// before has all else come to rest before an operation, so that whoever can have
+// learnt of something by then has learnt of it.
 func (l *life) before(op string) {
 	if strings.Contains(op, ".idx") {
 		if gate := l.gate; gate != nil && strings.HasPrefix(op, paces[l.pace]) {
 			<-gate
 		}
-		return // the sidecar's writer, while others rest
+		return // this is the sidecar's writer, while others rest
 	}
 	if op != "syncdir ." && l.resting.CompareAndSwap(false, true) {
 		synctest.Wait()
@@ -143,7 +142,7 @@ func (l *life) outcome(a attempt, saved []rampart.AuditEvent, err error) {
 		}
 	case errors.Is(err, rampart.ErrFailed) && l.failed == nil:
 		l.maybe = append(l.maybe, a)
-	} // anything else says that it is not there
+	} // any other error says that the event is not there
 }
 
 // together appends n events at once from as many goroutines: the first writes
@@ -280,8 +279,8 @@ func (l *life) prune() {
 	}
 }
 
-// begin opens the log, and everybody goes on. One that can't be opened can be
-// the next time.
+// begin opens the log, and everybody goes on. If the log can't be opened, the next
+// try succeeds.
 func (l *life) begin() error {
 	for range 2 {
 		err := l.do("open", func() (err error) {
@@ -307,14 +306,14 @@ func (l *life) begin() error {
 	return errors.New("it can't be opened the second time either")
 }
 
-// end closes the log. What failed to be closed is as good as killed.
+// end closes the log. If that fails, the process counts as killed.
 func (l *life) end() {
 	l.leave()
 	_ = l.do("close", l.r.Close)
 	l.r = nil
 }
 
-// kill ends the process: the machine goes on.
+// kill ends the process, and the machine goes on.
 func (l *life) kill() {
 	next := l.fs.Kill()
 	l.ops, l.reads = l.done()
@@ -326,8 +325,8 @@ func (l *life) kill() {
 	l.use(next)
 }
 
-// read looks at the log in every way, and holds what it is given against the
-// lines that are there.
+// read looks at the log in every way, and compares what it gets with the lines that
+// are there.
 func (l *life) read() {
 	ctx := context.Background()
 	var lines []string
@@ -391,7 +390,7 @@ func (l *life) read() {
 		if report.Verdict == rampart.VerdictUnreadable {
 			return report.Fault
 		}
-		// After a pruning that failed it may be said to be pruned.
+		// After a pruning that failed the log may be pruned or not.
 		if n := report.Pruned.Records; err == nil && (!report.OK() || n+report.Events != uint64(len(l.log)) || n != l.pruned && !l.pruning) {
 			l.wrong("verify: %+v", report)
 		}
@@ -420,8 +419,8 @@ func (l *life) wrong(format string, args ...any) {
 	}
 }
 
-// run goes through the workload until the process ends, and after each step
-// holds what everybody was told and shown against each other.
+// run goes through the workload until the process ends. After each step it compares
+// what everybody was told and shown.
 func (l *life) run() error {
 	l.use(vfstest.New())
 	defer func() {
@@ -452,8 +451,7 @@ func (l *life) run() error {
 	return nil
 }
 
-// look is holds as a call of its own. One that can't be answered can be the
-// next time.
+// look is holds as a call of its own. If it can't be answered, the next try can.
 func (l *life) look(reopened bool) error {
 	err := l.do("look", func() error { return l.holds(l.r, reopened) })
 	if err != nil && l.problem == nil {

@@ -17,17 +17,17 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
-// RAMPART_CRASH is "all" for every state, or one place of a sweep, as that
-// prints it when it fails; otherwise a sample is gone through.
+// RAMPART_CRASH is "all" for every state, or one place of a sweep, in the form that
+// a failed sweep prints. Without it the sweeps take a sample.
 var crashes = os.Getenv("RAMPART_CRASH")
 
 // place names one state that the crash sweep comes to.
 type place struct {
 	pace  string
-	op    int    // at which the process ends
-	fate  string // of what it left unsynced; killed if the machine goes on
+	op    int    // the operation at which the process ends
+	fate  string // of what the process left unsynced; killed if the machine goes on
 	seed  uint64
-	again int // operation of the opening after it at which that ends too; 0 if it does not
+	again int // the operation at which the next opening ends as well; 0 if it does not
 	fate2 string
 	seed2 uint64
 }
@@ -46,8 +46,8 @@ func (p *place) String() string {
 	return s
 }
 
-// repeating reports whether one place of that kind is to be repeated, which
-// begins with the field key, and reads it.
+// repeating reports whether RAMPART_CRASH names one place of that kind, whose text
+// begins with the field key, and reads its fields.
 func repeating(t *testing.T, key string, fields map[string]any) bool {
 	if !strings.HasPrefix(crashes, key+"=") {
 		if strings.Contains(crashes, "=") {
@@ -114,14 +114,14 @@ func crashing(pace string, n int) (l *life, run func() error) {
 	return l, l.run
 }
 
-// crashSweep goes through what crashes leave.
+// crashSweep goes through the states that crashes leave.
 type crashSweep struct {
 	rng  *rand.Rand
 	all  bool
 	at   place
 	seen map[string]bool // states of this operation
 
-	states, nested, drawn int // drawn: operations of which not every state is gone through
+	states, nested, drawn int // drawn: operations for which only some states are opened
 }
 
 // crash ends the process at operation n and opens what is left.
@@ -141,7 +141,7 @@ func (s *crashSweep) crash(n int, pace string) error {
 			return err
 		}
 	}
-	// The opening after it crashes too, after some of them.
+	// After some of these crashes the next opening crashes, too.
 	fates, _ = s.fates(l.fs, 1, 8)
 	if !s.all {
 		fates = fates[s.rng.IntN(len(fates)):][:1]
@@ -156,8 +156,8 @@ func (s *crashSweep) crash(n int, pace string) error {
 	return nil
 }
 
-// fates are ways of a crash: every one where that are few, most at most, and
-// otherwise as many of each kind.
+// fates are ways of a crash: every one if there are at most most of them, otherwise
+// so many of each kind. In a sample, few takes the place of most.
 func (s *crashSweep) fates(fs *vfstest.FS, few, most uint64) (out []place, all bool) {
 	out = []place{{fate: vfstest.Lost.String()}, {fate: vfstest.Kept.String()}, {fate: killed}}
 	if !s.all {
@@ -187,7 +187,7 @@ func (s *crashSweep) survives(w *world, state *vfstest.FS, count *int) error {
 	return w.survives(state)
 }
 
-// again ends the process that opens state at each of its operations.
+// again opens state, and ends that process at each of its operations.
 func (s *crashSweep) again(w *world, state *vfstest.FS) error {
 	opening := 0
 	count := state.Kill()
@@ -219,7 +219,7 @@ func (s *crashSweep) again(w *world, state *vfstest.FS) error {
 	return nil
 }
 
-// crashOpening ends the process that opens a copy of state at operation m.
+// crashOpening opens a copy of state, and ends that process at operation m.
 func crashOpening(state *vfstest.FS, m int) *vfstest.FS {
 	fs := state.Kill()
 	fs.CrashAt(m)
@@ -229,12 +229,12 @@ func crashOpening(state *vfstest.FS, m int) *vfstest.FS {
 	return fs
 }
 
-// TestCrashSweep ends the process at each operation of a workload, with every
-// fate of what was not synced, also while it opens what an earlier end left.
-// After each, what was acknowledged is on the log and nothing that nobody
-// appended, in order; it verifies; what any subscriber or waiter was given is
-// there as it was given; the approvals stand as they were left; the log goes on,
-// and opening it once more changes no byte.
+// TestCrashSweep ends the process at each operation of a workload, with every fate
+// of what was not synced, and also while it opens what an earlier end left. After
+// each, what was acknowledged is on the log, in order, and nothing that nobody
+// appended. The log verifies. What any subscriber or waiter was given is there as it
+// was given. The approvals stand as they were left. The log goes on, and opening it
+// once more changes no byte.
 func TestCrashSweep(t *testing.T) {
 	seldomGC(t)
 	var at place

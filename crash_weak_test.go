@@ -19,7 +19,7 @@ import (
 // weak is a life under a policy that acknowledges what is not durable yet.
 type weak struct {
 	*life
-	firm   int // events of the log that are durable by what the policy's doc says
+	firm   int // how many events of the log are durable by the policy's doc
 	called string
 	rested time.Time
 }
@@ -34,8 +34,8 @@ func weakCrash(policy rampart.SyncPolicy, n int) (*weak, error) {
 		}
 	}
 	l.rest = func() error {
-		// Full segments are durable; so is all after an interval, after a Close, an
-		// opening, which copies what a kill left, and a pruning's statement.
+		// Full segments are durable. So is everything after an interval, a Close, a
+		// pruning's event, or an opening, which copies what a kill left.
 		for name := range l.fs.Files() {
 			if first, ok := segment.ParseName(name); ok {
 				w.firm = max(w.firm, int(first)-1)
@@ -68,7 +68,7 @@ func (w *weak) survivesWeakly(fs *vfstest.FS) (refused bool, err error) {
 			return false, err
 		}
 		if at >= w.firm && at < len(v.log) && v.log[at].line != "" && v.log[at].line != string(line) {
-			break // lost, and what the opening appended is in its place
+			break // the event is lost, and what the opening appended is in its place
 		}
 		at++
 	}
@@ -112,15 +112,15 @@ func (w *weak) check(p weakPlace) (refused bool, err error) {
 	return refused, err
 }
 
-// TestCrashWeakSync is the crash sweep under SyncInterval and SyncNever. When
-// the process ends and the machine goes on, as much is promised as under
-// SyncAlways. A power cut may lose what was acknowledged last, or leave later
-// events without earlier ones, which is refused; what is durable by the
-// policy's doc it leaves.
+// TestCrashWeakSync is the crash sweep under SyncInterval and SyncNever. When the
+// process ends and the machine goes on, as much is promised as under SyncAlways. A
+// power cut may lose what was acknowledged last, or leave later events without
+// earlier ones, which opening refuses. It takes nothing that is durable by the
+// policy's doc.
 func TestCrashWeakSync(t *testing.T) {
 	seldomGC(t)
 	at := weakPlace{}
-	// strike ends the process at at.op, and opens what states gives of that.
+	// strike ends the process at at.op, and checks each state that states chooses.
 	strike := func(states func(w *weak, check func(fate string, seed uint64))) {
 		synctest.Test(t, func(t *testing.T) {
 			w, err := weakCrash(at.policy, at.op)

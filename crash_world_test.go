@@ -19,15 +19,15 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
-// world is what those who use a log know of it. Whatever the log shows, while
-// it is open and after each opening, is held against that.
+// world is what those who use a log know of it. Whatever the log shows, while it is
+// open and after each opening, is compared with that.
 type world struct {
-	log       []known                     // what is on the log for certain, what was pruned included; event n is log[n-1]
-	maybe     []attempt                   // what may be: nobody was told
-	pruned    uint64                      // how many of log
-	prunable  uint64                      // how many at most, by the last pruning
-	pruning   bool                        // it ended with an error, or not at all
-	approvals map[string]rampart.Approval // as somebody last had them from the queue
+	log       []known                     // events that are on the log for certain, pruned ones included; event n is log[n-1]
+	maybe     []attempt                   // writes that may be on the log: nobody was told
+	pruned    uint64                      // how many of log were pruned
+	prunable  uint64                      // how many the last pruning may have dropped at most
+	pruning   bool                        // the last pruning ended with an error, or not at all
+	approvals map[string]rampart.Approval // as the queue last showed them to somebody
 	readers   []*reader
 	waiters   []*waiter
 	decoded   map[string]rampart.AuditEvent
@@ -42,16 +42,16 @@ type known struct {
 type attempt struct {
 	keys     []string
 	anyOrder bool
-	visible  bool // it may be on the log before that is opened again
-	found    int  // of keys; what is recovered of a write is its beginning
+	visible  bool // the write may be on the log before the next opening
+	found    int  // how many of keys were found; recovery keeps the beginning of a write
 }
 
 // reader is a subscriber, across all lives of the log.
 type reader struct {
 	name string
-	from int             // index in the log of the first event that it is given
-	at   string          // its position
-	seen []rampart.Event // that have one
+	from int             // index in the log of the first event that the reader is given
+	at   string          // the reader's position
+	seen []rampart.Event // the events with a position
 	err  error
 	stop func()
 }
@@ -84,7 +84,7 @@ func (w *world) ack(key string, saved rampart.AuditEvent) {
 func (w *world) decode(line string) rampart.AuditEvent {
 	e, ok := w.decoded[line]
 	if !ok {
-		e, _ = rampart.Record(line).Event() // one that fails has no key
+		e, _ = rampart.Record(line).Event() // a line that can't be decoded has no key
 		w.decoded[line] = e
 	}
 	return e
@@ -112,7 +112,7 @@ func endKey(id string, status rampart.ApprovalStatus) string {
 	return fmt.Sprintf("end %s %s", id, status)
 }
 
-// keyOf names an event by what its maker knew of it.
+// keyOf names an event by what whoever appended it knew of it.
 func keyOf(e rampart.AuditEvent) string {
 	if m := memberOf(e); m.ID != "" {
 		return endKey(m.ID, m.Status)
@@ -123,8 +123,7 @@ func keyOf(e rampart.AuditEvent) string {
 	return e.Decision.Message
 }
 
-// take reports whether the event of that key may be on the log though nobody
-// was told so.
+// take reports whether event e may be on the log though nobody was told so.
 func (w *world) take(e rampart.AuditEvent, reopened bool) bool {
 	key := keyOf(e)
 	for i := range w.maybe {
@@ -139,7 +138,7 @@ func (w *world) take(e rampart.AuditEvent, reopened bool) bool {
 			return true
 		}
 	}
-	// What has passed its deadline is ended by nobody's call.
+	// An approval that has passed its deadline ends without any call.
 	ends := memberOf(e)
 	if ends.Status != rampart.Expired {
 		return false
@@ -337,7 +336,7 @@ func (rd *reader) follow(r *rampart.Rampart) {
 	}()
 }
 
-// wait has those wait who have no answer.
+// wait has the waiters wait that have no answer yet.
 func (w *world) wait(r *rampart.Rampart) {
 	for _, wt := range w.waiters {
 		if wt.answer.ID == "" {
@@ -364,8 +363,8 @@ func (w *world) leave() {
 	}
 }
 
-// anchors are what was noted down: each reader's position and the newest event
-// that somebody was told of.
+// anchors are each reader's position, and the newest event that somebody was told
+// of.
 func (w *world) anchors() (out []rampart.Anchor) {
 	note := func(id, hash string) {
 		if id != "" {
@@ -394,7 +393,7 @@ func worldOptions(fs *vfstest.FS) *rampart.Options {
 }
 
 // survives opens what a crash left of the log, again and again, and checks all
-// that is promised. It leaves w as it is.
+// promises. It leaves w as it is.
 func (w *world) survives(fs *vfstest.FS) error {
 	v := w.fork()
 	before, err := rampart.VerifyChain(context.Background(), fs.Files(), w.anchors()...)

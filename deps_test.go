@@ -39,7 +39,8 @@ func TestDependencies(t *testing.T) {
 }
 
 // TestImportsRunDown keeps the order of the internal packages, ground first. Each
-// may import the packages in its row, which stand above it, and no other of ours.
+// may import the packages in its row, which stand in rows above, and no other of
+// ours.
 func TestImportsRunDown(t *testing.T) {
 	order := []struct{ name, may string }{
 		{"vfs", ""},
@@ -114,7 +115,7 @@ func TestInternalImports(t *testing.T) {
 	for _, c := range never {
 		for _, p := range imports(t, "./"+c.name) {
 			for _, f := range c.forbid {
-				// The internal packages may use each other, never what is above them.
+				// The internal packages may use each other, and nothing else of the module.
 				if within(p, f) && !(f == module && within(p, module+"/internal")) {
 					t.Errorf("%s imports %s: %s", c.name, p, c.why)
 				}
@@ -140,7 +141,7 @@ func TestDaemonImports(t *testing.T) {
 	}
 }
 
-// TestDocsArchitecture holds the table of docs/architecture.md against the import
+// TestDocsArchitecture compares the table of docs/architecture.md with the import
 // graph: each package has a row, below those of the packages that it imports, with
 // exactly its imports of ours and what it never imports.
 func TestDocsArchitecture(t *testing.T) {

@@ -48,8 +48,8 @@ func blocks(text, language string) []string {
 	return found
 }
 
-// TestDocsGo wants each Go block to be the body of an Example, which compiles,
-// a program that passes vet, or, headed by a file's name, a part of that file.
+// TestDocsGo wants each Go block to be the body of an Example, which compiles, a
+// program that passes vet, or a part of the file that its first line names.
 func TestDocsGo(t *testing.T) {
 	examples := exampleBodies(t)
 	for path, text := range pages(t) {
@@ -66,7 +66,7 @@ func TestDocsGo(t *testing.T) {
 	}
 }
 
-// flush takes the indentation from text.
+// flush removes the indentation from text.
 func flush(text string) string { return regexp.MustCompile(`(?m)^\t+`).ReplaceAllString(text, "") }
 
 // exampleBodies are the texts between the braces of this package's Examples.
@@ -103,7 +103,7 @@ func exampleBodies(t *testing.T) map[string]bool {
 // vet compiles a program within this module, so that it sees the package as it is.
 func vet(t *testing.T, program string) {
 	t.Helper()
-	// Not among the module's files, which other tests read at the same time.
+	// A directory that is none of the module's: other tests read those at the same time.
 	if err := os.MkdirAll(".cache", 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -120,8 +120,8 @@ func vet(t *testing.T, program string) {
 	}
 }
 
-// TestDocsFormat checks the worked example of docs/format.md by the recipe that
-// stands beside it, and as a log.
+// TestDocsFormat checks the worked example of docs/format.md by the recipe beside
+// it, and as a log.
 func TestDocsFormat(t *testing.T) {
 	text := pages(t)["docs/format.md"]
 	found := blocks(text, "json")
@@ -163,8 +163,7 @@ func TestDocsFormat(t *testing.T) {
 	}
 }
 
-// TestDocsPruning runs the commands of docs/format.md that check a log that was
-// pruned.
+// TestDocsPruning runs the commands of docs/format.md that check a pruned log.
 func TestDocsPruning(t *testing.T) {
 	for _, name := range []string{"sh", "sed", "tr", "sha256sum", "grep", "head"} {
 		if _, err := exec.LookPath(name); err != nil {

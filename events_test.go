@@ -315,7 +315,7 @@ func TestSlowSubscriberIsFedFromTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		switch {
-		case e.Type == rampart.TypeApprovals && !lagged: // it is in memory by now
+		case e.Type == rampart.TypeApprovals && !lagged: // the subscriber is back in memory
 			lagged = true
 			for range 3 {
 				next = append(next, appendBulk(t, c, 1000, 500)...)
@@ -338,7 +338,7 @@ func TestSlowSubscriberIsFedFromTheLog(t *testing.T) {
 				t.Fatalf("%s comes with %d to come", e.ID, len(next))
 			}
 			if next = next[1:]; len(next) == 1000 && !again {
-				again = true // the window passes it once more, on its way back
+				again = true // the window passes the subscriber once more, on its way back
 				next = append(next, appendBulk(t, c, 3000, 500)...)
 				if st := b.Stats(); st.CatchUp == 0 {
 					t.Errorf("%+v while it is fed from the log", st)
@@ -449,8 +449,8 @@ func TestThousandSubscribers(t *testing.T) {
 	}
 }
 
-// A bus that was watched before its log was opened: the watchers are at the
-// log's head, not behind all of it.
+// Whoever watched a bus before its log was opened is at the log's head, and not
+// behind all of it.
 func TestSubscribedBeforeTheLogIsOpened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()

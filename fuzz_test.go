@@ -24,8 +24,8 @@ import (
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
-// refusal wants an answer that is none of the server's own faults to be JSON that
-// says something.
+// refusal wants an answer that refuses the request, with a reason in JSON, and
+// returns the reason.
 func refusal(t *testing.T, rec *httptest.ResponseRecorder) (says string) {
 	t.Helper()
 	var answer struct{ Error string }
@@ -55,7 +55,7 @@ func period(t *testing.T, v url.Values, names ...string) (q rampart.Query) {
 		if name != "to" && name != "until" && from.After(q.Since) {
 			q.Since = from
 		}
-		if until.IsZero() { // which would be open; no event is that old
+		if until.IsZero() { // zero would mean open; no event is that old
 			until = until.Add(-1)
 		}
 		if name != "from" && name != "since" && (q.Until.IsZero() || until.Before(q.Until)) {
@@ -65,7 +65,7 @@ func period(t *testing.T, v url.Values, names ...string) (q rampart.Query) {
 	return q
 }
 
-// asked is what a query string asks of GET /v1/audit/events, worked out anew.
+// asked works out anew what a query string asks of GET /v1/audit/events.
 func asked(t *testing.T, raw string) (q rampart.Query, limit, offset int) {
 	t.Helper()
 	v, err := url.ParseQuery(raw)
@@ -133,7 +133,7 @@ func FuzzQuery(f *testing.F) {
 		req.URL.RawQuery = raw
 		req.Header.Set("Authorization", "Bearer "+adminToken)
 		var rec *httptest.ResponseRecorder
-		heaptest.Bound(t, len(raw)+100_000, func() { // a verification has buffers
+		heaptest.Bound(t, len(raw)+100_000, func() { // a verification needs buffers
 			rec = httptest.NewRecorder()
 			w.h.ServeHTTP(rec, req)
 		})
@@ -149,7 +149,7 @@ func FuzzQuery(f *testing.F) {
 		}
 		v, err := url.ParseQuery(raw)
 		if err != nil {
-			if strings.HasSuffix(req.URL.Path, "/dates") { // it takes no parameters
+			if strings.HasSuffix(req.URL.Path, "/dates") { // that route takes no parameters
 				return
 			}
 			t.Fatalf("%q was answered: %v", raw, err)
@@ -198,7 +198,7 @@ func FuzzQuery(f *testing.F) {
 				if err != nil || every < time.Second || v.Get("from") == "" || v.Get("to") == "" {
 					t.Fatalf("%q was taken", raw)
 				}
-				since, err := time.Parse(time.DateOnly, v.Get("from")) // as it is: it may be before the time that stands for none
+				since, err := time.Parse(time.DateOnly, v.Get("from")) // may be before the zero time, which stands for none
 				if err != nil {
 					since, _ = time.Parse(time.RFC3339, v.Get("from"))
 				}
@@ -223,8 +223,8 @@ func FuzzQuery(f *testing.F) {
 	})
 }
 
-// following is what a stream on a log that nothing is appended to sends: for a
-// position and a query, worked out anew.
+// following works out anew what a stream sends for a position and a query, on a log
+// to which nothing is appended.
 func following(t *testing.T, c *rampart.AuditChain, events []rampart.AuditEvent, frames []string, after string, v url.Values) string {
 	t.Helper()
 	shows := func(types ...string) bool {
@@ -266,7 +266,7 @@ func wellFormed(id, hash string, dotted bool) bool {
 	return len(id) == 26 && id[0] <= '7' && in(id, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") && (!dotted || len(hash) == 16 && in(hash, "0123456789abcdef"))
 }
 
-// until takes what a stream sends, and ends it once that is so many bytes.
+// until takes what a stream sends, and ends the stream after so many bytes.
 type until struct {
 	*httptest.ResponseRecorder
 	bytes int
@@ -330,7 +330,7 @@ func FuzzResume(f *testing.F) {
 		}
 		var rec *until
 		heaptest.Bound(t, len(header)+len(raw), func() {
-			ctx, leave := context.WithTimeout(t.Context(), time.Minute) // only of a stream that sends too little
+			ctx, leave := context.WithTimeout(t.Context(), time.Minute) // reached only if the stream sends too little
 			defer leave()
 			rec = &until{httptest.NewRecorder(), len(want), leave}
 			h.ServeHTTP(rec, req.WithContext(ctx))
@@ -401,8 +401,8 @@ func FuzzCredentials(f *testing.F) {
 	})
 }
 
-// Whatever a body holds, all of it takes effect as it was meant or nothing
-// does: what is stored is what was sent, and nothing but true approves.
+// Whatever a body holds, it takes effect as a whole or not at all: what is stored is
+// what was sent, and nothing but true approves.
 func FuzzBodies(f *testing.F) {
 	const call = `"agent":"a","tool":"t","decision":{"action":"allow"}`
 	for path, bodies := range map[uint8][]string{
@@ -506,7 +506,7 @@ func FuzzBodies(f *testing.F) {
 	})
 }
 
-// wantSent holds a stored line to the event that was sent.
+// wantSent compares a stored line with the event that was sent.
 func wantSent(t *testing.T, line, sent string) {
 	t.Helper()
 	var got, want struct {

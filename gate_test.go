@@ -124,7 +124,7 @@ func TestGateFailsClosed(t *testing.T) {
 		if wantErr(t, "a policy's error", err, rampart.ErrRefused); !strings.HasPrefix(e.Decision.Message, "the policy failed: no such rule\ufffdx") || len(e.Decision.Message) > 5000 {
 			t.Errorf("%+v", e)
 		}
-		// What the policy does to its call stays there.
+		// A policy that changes its call changes nothing outside.
 		g.Policy = func(_ context.Context, call rampart.AuditEvent) (rampart.Decision, error) {
 			copy(call.Request, `{"command":"rm -rf /    "`)
 			call.Tool = "other"
@@ -162,7 +162,8 @@ func TestGateFailsClosed(t *testing.T) {
 	})
 }
 
-// What can't be recorded does not run; what ran without being recorded says so.
+// A call that can't be recorded does not run. If the outcome of one that ran can't
+// be recorded, the error says so.
 func TestGateWithoutADisk(t *testing.T) {
 	for _, action := range []string{"allow", "ask", "deny"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -198,7 +199,7 @@ func TestGateRecordsHowItEnded(t *testing.T) {
 		failed := errors.New("exit status 1")
 		e, err := g.Do(ctx, toolCall("allow"), func(context.Context, json.RawMessage) (rampart.Response, error) {
 			time.Sleep(time.Second)
-			cancel() // and still the outcome is recorded
+			cancel() // the outcome is recorded all the same
 			return rampart.Response{}, failed
 		})
 		if !errors.Is(err, failed) || e.Decision.Action != "ran" || e.Response.DurationMS != 1000 {
@@ -282,7 +283,7 @@ func TestGateAsks(t *testing.T) {
 	}
 }
 
-// A yes to one call is none to another, whatever the agent calls it.
+// A yes to one call is not a yes to another, whatever the agent calls it.
 func TestGateRunsOnlyWhatWasApproved(t *testing.T) {
 	for name, change := range map[string]func(*rampart.AuditEvent){
 		"another request": func(e *rampart.AuditEvent) { e.Request = json.RawMessage(`{"command":"rm -rf /"}`) },

@@ -97,8 +97,8 @@ func appendGolden(t *testing.T, r *rampart.Rampart) {
 	appendBulk(t, r.Chain, 5, 10)
 }
 
-// Events get the lines today that they got when the golden logs were made, but
-// for ids and hashes.
+// Today events get the same lines as when the golden logs were made, except for ids
+// and hashes.
 func TestGoldenLogsAreMadeAgain(t *testing.T) {
 	for _, name := range []string{"whole", "pruned"} {
 		dir := t.TempDir()
@@ -149,8 +149,8 @@ func TestGoldenApprovals(t *testing.T) {
 	}
 }
 
-// An approval that was denied, and edited on the disk behind a log that Open does
-// not read, was believed to be approved.
+// A denial was edited on the disk, in a part of the log that Open does not read.
+// The approval was then believed to be approved.
 func TestEditedAnswerIsNotBelieved(t *testing.T) {
 	stored := files(t, filepath.Join(goldenDir, "whole"))
 	edits := 0

@@ -135,8 +135,7 @@ func ids(t testing.TB, c *rampart.AuditChain, q rampart.Query) (ids []string) {
 	return ids
 }
 
-// everyOf counts the intervals of Totals by a loop over all events for each of
-// them.
+// everyOf counts the intervals of Totals, with a loop over all events for each.
 func everyOf(events []rampart.AuditEvent, since, until time.Time, every time.Duration) []rampart.Interval {
 	out := []rampart.Interval{}
 	for from := since; from.Before(until); from = from.Add(every) {

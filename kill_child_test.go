@@ -30,7 +30,7 @@ const (
 	victimSegment = 64 << 10
 )
 
-// victimOptions are those of the log for whoever opens it.
+// victimOptions are the options with which parent and child open the log.
 func victimOptions(fs vfs.FS) *rampart.Options {
 	return &rampart.Options{
 		Audit:     *rampart.AuditOptions{}.WithFS(fs).WithSegmentSize(victimSegment),
@@ -39,7 +39,8 @@ func victimOptions(fs vfs.FS) *rampart.Options {
 	}
 }
 
-// victimEvent is event n of a writer in a round: the parent knows it beforehand.
+// victimEvent is event n of a writer in a round, so that the parent knows the event
+// beforehand.
 func victimEvent(writer int, round string, n int) rampart.AuditEvent {
 	e := event(n)
 	e.Agent, e.Session = fmt.Sprintf("writer %d", writer), round
@@ -55,14 +56,14 @@ func victimEvent(writer int, round string, n int) rampart.AuditEvent {
 func victimBatch(writer, n int) int {
 	switch {
 	case writer == 1 && n == 0:
-		return 1500 // so that some are killed in the middle of the write
+		return 1500 // so that some kills come in the middle of the write
 	case writer%8 == 1:
 		return 1 + n%5
 	}
 	return 1
 }
 
-// teller writes lines to the parent, each only once what it says has happened.
+// teller writes lines to the parent, each only after what the line says has happened.
 type teller struct{ mu sync.Mutex }
 
 func (t *teller) say(words ...string) {
@@ -86,7 +87,8 @@ func asJSON(v any) string {
 	return string(data)
 }
 
-// telling announces what it is about to do, so that the parent can kill it there.
+// telling is a directory that tells the parent each operation beforehand, so that
+// the parent can kill the process there.
 type telling struct {
 	vfs.FS
 	*teller
@@ -143,7 +145,7 @@ func beKilled(dir string) {
 	t.must(err)
 	srv := http.Server{
 		Handler: r.Handler(testAuth()),
-		// So that a slow reader is one.
+		// Small buffers, so that a slow reader holds up the stream.
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			c.(*net.TCPConn).SetWriteBuffer(64 << 10)
 			return ctx

@@ -19,15 +19,15 @@ import (
 type sighting struct {
 	name  string
 	after string // the position to resume from; empty before the first connection of a live one
-	slow  bool   // takes a message only when somebody was told of an event
-	until string // the event after which it has enough
+	slow  bool   // it takes a message only when somebody was told of an event
+	until string // the event after which it stops
 
 	messages []sight
-	position int // of the next event in the log; negative until that is known
+	position int // of the reader's next event in the log; negative until that is known
 	checked  int // messages
 }
 
-// sight is one message: an event, or what stands for several.
+// sight is one message: an event, or an audit_batch that stands for several.
 type sight struct {
 	typ             rampart.EventType
 	id, runID, line string
@@ -38,7 +38,8 @@ func (s *sighting) add(typ rampart.EventType, id, runID, line string) {
 	s.after = id
 }
 
-// read follows the stream at address until it is cut off, or has enough.
+// read follows the stream at address until that is cut off, or the reader has seen
+// until.
 func (s *sighting) read(t *testing.T, address string, turns <-chan struct{}) {
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
@@ -58,7 +59,7 @@ func (s *sighting) read(t *testing.T, address string, turns <-chan struct{}) {
 	}
 	resp, err := (&http.Transport{DisableKeepAlives: true, DialContext: dial}).RoundTrip(req)
 	if err != nil {
-		return // it was killed
+		return // the process was killed
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -69,7 +70,7 @@ func (s *sighting) read(t *testing.T, address string, turns <-chan struct{}) {
 	for lines := bufio.NewReader(resp.Body); ; {
 		line, err := lines.ReadString('\n')
 		if err != nil {
-			return // what is not whole was not seen
+			return // a message that was cut off was not seen
 		}
 		if text, ok := strings.CutPrefix(line, "data: "); ok {
 			data = text
@@ -111,7 +112,7 @@ func (s *sighting) read(t *testing.T, address string, turns <-chan struct{}) {
 
 // check wants the messages to be the log's events from where the reader began:
 // none missing, none twice, each with its bytes and its position. It returns
-// anchors for those that came since the last check.
+// anchors for the messages that came since the last check.
 func (s *sighting) check(k *killer, log []string) (anchors []rampart.Anchor) {
 	k.t.Helper()
 	for _, m := range s.messages[s.checked:] {

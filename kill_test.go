@@ -23,14 +23,14 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// TestCrashKilled kills a process again and again, with SIGKILL, while 64
-// writers, eight that ask, and streams are at work in it, also while it opens the
-// log. After each kill the log has all that was acknowledged and all that
-// anybody saw, and nothing else; at the end each stream that resumed has had
-// every event once.
+// TestCrashKilled kills a process again and again, with SIGKILL, while 64 writers,
+// eight askers and several streams are at work in it, and also while it opens the
+// log. After each kill the log has all that was acknowledged and all that anybody
+// saw, and nothing else. At the end each stream that resumed has had every event
+// once.
 //
-// The seed decides how much the process had told when it was killed. What its
-// threads were doing at that moment no seed repeats.
+// The seed decides how much the process had told when it was killed. No seed repeats
+// what its threads were doing at that moment.
 func TestCrashKilled(t *testing.T) {
 	seed := rand.Uint64()
 	if s := os.Getenv("RAMPART_SEED"); s != "" {
@@ -50,7 +50,7 @@ func TestCrashKilled(t *testing.T) {
 		for round := range kills {
 			what, after := "", rng.IntN(1500)
 			switch round % 4 {
-			case 1: // while it opens the log, which takes up to seven of these, or soon after
+			case 1: // while it opens the log, which takes up to seven operations, or soon after
 				what, after = "op", 1+rng.IntN(10)
 			case 3: // in the middle of a long write
 				what, after = "write", 1+rng.IntN(2)
@@ -70,13 +70,13 @@ type figures struct {
 	Torn         int // kills that left an unfinished line
 	Parts        int // appends of several events of which only the first ones are there
 	Events       int
-	Acknowledged int // of them; without approvals
+	Acknowledged int // of the events; without approvals
 	Approvals    int
 	Seen         int // messages, by all readers
 	Segments     int
 }
 
-// killer is the parent of the processes that are killed, and what they told.
+// killer is the parent of the processes that are killed. It keeps what they told.
 type killer struct {
 	t     *testing.T
 	dir   string
@@ -87,7 +87,7 @@ type killer struct {
 	approvals map[string]rampart.Approval
 	answering map[string]rampart.ApprovalStatus // what may have been answered
 
-	resuming []*sighting // of seen, those that go on with the next process
+	resuming []*sighting // those of seen that go on with the next process
 	sum      *figures
 }
 
@@ -100,8 +100,9 @@ func newKiller(t *testing.T, sum *figures) *killer {
 	return k
 }
 
-// kill starts a process on the log and kills it once it has told so many lines
-// that begin so; with "", of any but those that repeat what was seen.
+// kill starts a process on the log, and kills it once it has told after lines that
+// begin with what. If what is empty, all lines count but those that repeat what was
+// seen.
 func (k *killer) kill(round int, what string, after int) {
 	k.t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -119,7 +120,7 @@ func (k *killer) kill(round int, what string, after int) {
 	defer hang.Stop()
 
 	var readers sync.WaitGroup
-	turns := make(chan struct{}, 1<<16) // of the slow reader
+	turns := make(chan struct{}, 1<<16) // each lets the slow reader take a message
 	subs := map[string]*sighting{"0": {name: "subscription from 0", after: "0"}, "": {name: "live subscription", position: -1}}
 	opened := false
 	lines := bufio.NewReaderSize(out, 1<<20)
@@ -131,7 +132,7 @@ func (k *killer) kill(round int, what string, after int) {
 			cmd.Process.Kill()
 		}
 		line, err := lines.ReadString('\n')
-		if err != nil { // and what stands in it was not told
+		if err != nil { // an unfinished line was not told
 			break
 		}
 		words := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
@@ -181,7 +182,7 @@ func (k *killer) kill(round int, what string, after int) {
 	}
 }
 
-// check looks at the log as the kill left it, and at a copy that is opened.
+// check looks at the log as the kill left it, and opens a copy.
 func (k *killer) check() {
 	k.t.Helper()
 	log, torn := k.onDisk()
@@ -242,10 +243,10 @@ func (k *killer) onDisk() (log []string, torn bool) {
 	return log, torn
 }
 
-// checkSaved wants of each writer's events all that were acknowledged, as they
-// were and in that order, and after them at most the one append, or a part of
-// it, that was under way; nothing else that was not asked or answered. It returns
-// how many such parts there are.
+// checkSaved wants all acknowledged events of each writer, as they were and in that
+// order. After them it allows at most the one append that was under way, or a part
+// of it. It allows nothing else but approvals. It returns how many such parts there
+// are.
 func (k *killer) checkSaved(log []string) (parts int) {
 	k.t.Helper()
 	left := maps.Clone(k.saved)
@@ -292,8 +293,8 @@ func (k *killer) checkSaved(log []string) (parts int) {
 	return parts
 }
 
-// checkApprovals wants every approval as it was acknowledged, and of each that
-// asks at most one more.
+// checkApprovals wants every approval as it was acknowledged, and at most one more
+// of each asker.
 func (k *killer) checkApprovals(a *rampart.Approvals) {
 	k.t.Helper()
 	for id, want := range k.approvals {
@@ -303,7 +304,7 @@ func (k *killer) checkApprovals(a *rampart.Approvals) {
 		}
 		if status, ok := k.answering[id]; ok && got.Status == status {
 			want.Status, want.ResolvedAt, want.ResolvedBy, want.Reason = status, got.ResolvedAt, got.ResolvedBy, got.Reason
-			k.approvals[id] = want // and so it stays
+			k.approvals[id] = want // it must stay so
 		}
 		delete(k.answering, id)
 		if d := cmp.Diff(asJSON(want), asJSON(got)); d != "" {

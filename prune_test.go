@@ -99,8 +99,8 @@ func TestSubscribersOfAPrunedLog(t *testing.T) {
 	b := newBus(t, &rampart.BusOptions{Window: 1})
 	c := openChain(t, "", rampart.AuditOptions{Bus: b}.WithSegmentSize(100_000).WithFS(fs))
 	saved := appendBulk(t, c, 1, 10)
-	// It stops behind the first event, and is passed by first by memory, then by
-	// the pruning.
+	// The slow subscriber stops after the first event. First memory passes it by,
+	// then the pruning.
 	var slow error
 	for e, err := range b.Subscribe(t.Context(), "0") {
 		if err != nil {
@@ -167,8 +167,8 @@ func TestStreamOfAPrunedLog(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 
-		// A client so slow that the log is pruned before it: its stream ends, and
-		// its next one tells it to query.
+		// The log is pruned past a slow client: its stream ends, and its next stream
+		// tells it to query.
 		slow := site.watch("", "Last-Event-ID", "0")
 		slow.expect(connectedFrame("0"))
 		for range 50 {
@@ -258,7 +258,7 @@ func TestPruneBesideEverything(t *testing.T) {
 		}
 	})
 	loop(func() {
-		// On a log that is being written the end may look torn.
+		// The end of a log that is being written may look torn.
 		if r, err := rampart.VerifyChain(ctx, os.DirFS(dir)); ctx.Err() == nil && (err != nil || !r.OK() && r.Verdict != rampart.VerdictTornTail) {
 			t.Errorf("%+v %v", r, err)
 		}

@@ -19,7 +19,7 @@ func TestOpenMakesTheBusItself(t *testing.T) {
 	}
 }
 
-// A host that hands messages on as JSON got an error for those without a record.
+// A host that passes messages on as JSON got an error for those without a record.
 func TestEventAsJSON(t *testing.T) {
 	for _, e := range []rampart.Event{
 		{Type: rampart.TypeConnected, ID: "0"},
@@ -62,7 +62,7 @@ func TestRecordAsJSON(t *testing.T) {
 	}
 }
 
-// What the method makes is what the route takes, and refuses what the chain does.
+// AppendJSON makes what the route takes, and refuses what the chain refuses.
 func TestAppendJSON(t *testing.T) {
 	c := openChain(t, t.TempDir(), nil)
 	e := event(1)

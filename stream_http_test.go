@@ -132,7 +132,7 @@ func (w *watcher) expect(want ...string) {
 	}
 }
 
-// ends fails unless the body ends here as it should.
+// ends wants the body to end here, and cleanly.
 func (w *watcher) ends() {
 	w.t.Helper()
 	if got, err := w.frame(); got != "" || !errors.Is(err, io.EOF) {

@@ -42,7 +42,7 @@ func TestStreamLive(t *testing.T) {
 
 		resp := site.do(http.MethodGet, "")
 		want := http.Header{"Content-Type": {"text/event-stream"}, "Cache-Control": {"no-cache"}, "X-Accel-Buffering": {"no"}}
-		resp.Header.Del("Date") // which net/http adds
+		resp.Header.Del("Date") // net/http adds it
 		if diff := cmp.Diff(want, resp.Header); resp.StatusCode != 200 || diff != "" {
 			t.Errorf("status %s, headers (-want +got):\n%s", resp.Status, diff)
 		}
@@ -202,7 +202,7 @@ func TestStreamResumes(t *testing.T) {
 	})
 }
 
-// Whoever cannot be resumed is told to query, and goes on from the head.
+// A client that cannot resume is told to query, and goes on from the head.
 func TestStreamCannotResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, b := newLog(t, nil)
@@ -282,7 +282,8 @@ func TestStreamHeartbeat(t *testing.T) {
 	})
 }
 
-// The longest WriteTimeout there is, which some give for none, is none in the past.
+// The longest WriteTimeout there is, which some give for none, made a deadline in the
+// past.
 func TestStreamTakesTheLongestWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := newLog(t, nil)
@@ -291,7 +292,7 @@ func TestStreamTakesTheLongestWriteTimeout(t *testing.T) {
 	})
 }
 
-// What comes after a silence is sent at once; then the stream rests while more
+// A message after a silence is sent at once; then the stream rests while more
 // gathers.
 func TestStreamRestsAfterAFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -322,8 +323,8 @@ func (m *measured) Write(b []byte) (int, error) {
 	return m.ResponseWriter.Write(b)
 }
 
-// Who has much to catch up with gets it without rests, in pieces of a size that
-// a slow connection can take within the write timeout.
+// A client that is far behind gets what it missed without rests, in pieces that a
+// slow connection can take within the write timeout.
 func TestStreamCatchesUpInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, b := newLog(t, &rampart.BusOptions{Window: 1})
@@ -465,7 +466,7 @@ func TestStreamClose(t *testing.T) {
 				if err := end(b, s, site.server); err != nil {
 					t.Error(err)
 				}
-				s.Close() // waits for the blocked one as well
+				s.Close() // waits for the blocked stream as well
 				wg.Wait()
 				if d := time.Since(start); d > 2*time.Second {
 					t.Errorf("took %v", d)
@@ -520,7 +521,7 @@ func TestStreamFilters(t *testing.T) {
 				for _, f := range strings.Split(tc.live, "") {
 					w.expect(frames[f])
 				}
-				w.expect(": keepalive\n\n") // nothing else came
+				w.expect(": keepalive\n\n") // and nothing before it
 				w.body.Close()
 				w = site.watch(tc.query, "Last-Event-ID", "0")
 				w.expect(connectedFrame("0"))
@@ -543,8 +544,8 @@ func TestStreamRefusesUnknownTypes(t *testing.T) {
 	})
 }
 
-// What could not be read of a query was left out: the filter was another one,
-// and a client that resumed by the query lost events.
+// The part of a query that could not be parsed was left out: the filter was another
+// one, and a client that resumed by the query lost events.
 func TestStreamRefusesAMalformedQuery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, w := newWeb(t, testAuth())
@@ -644,7 +645,7 @@ func TestStreamWithR3labsBehindAProxy(t *testing.T) {
 	client := sse.NewClient(proxy.URL + "/v1/events/stream?last_event_id=0")
 	client.ReconnectStrategy = &backoff.StopBackOff{}
 	var got, want []string
-	// What it returns once its context is done is neither here nor there.
+	// What it returns once its context is done does not matter.
 	client.SubscribeRawWithContext(ctx, func(m *sse.Event) {
 		var e struct {
 			Type  rampart.EventType

@@ -93,13 +93,13 @@ func TestTotalsEvery(t *testing.T) {
 		t.Error("nothing was counted")
 	}
 
-	// All there is, with days before and after that have none.
+	// All events, with days without events before and after them.
 	since, until := first.Add(-48*time.Hour), last.Add(48*time.Hour)
 	got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: since, Until: until, Every: 12 * time.Hour})
 	if err != nil || got.Events != uint64(len(events)) || got.Intervals[0].Events != 0 || got.Intervals[len(got.Intervals)-1].Events != 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for _, until := range []time.Time{since, since.Add(-time.Hour)} { // an empty time
+	for _, until := range []time.Time{since, since.Add(-time.Hour)} { // an empty range
 		if got, err := c.Totals(t.Context(), rampart.TotalsQuery{Since: since, Until: until, Every: time.Hour}); err != nil || got.Events != 0 || got.Intervals == nil || len(got.Intervals) != 0 {
 			t.Errorf("%+v, %v", got, err)
 		}

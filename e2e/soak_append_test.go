@@ -14,7 +14,7 @@ import (
 	"github.com/rampartlog/rampart"
 )
 
-// agentKinds are those who append: how much at once, how large, and how often.
+// agentKinds are the agents that append: how much at once, how large, and how often.
 var agentKinds = []struct {
 	name    string
 	tool    string
@@ -45,29 +45,29 @@ func agentNames() (names []string) {
 	return names
 }
 
-// digest is of a sequence: of what is in it, and of its order.
+// digest is a digest of a sequence, in its order.
 type digest uint64
 
 var seed = maphash.MakeSeed()
 
 func (d *digest) add(b []byte) { *d = (*d ^ digest(maphash.Bytes(seed, b))) * 1099511628211 }
 
-// number is what a call says of itself, so that it is known again.
+// number tells a call's event from all others.
 type number struct {
 	Batch int `json:"batch"` // of its agent, from 1
-	Place int `json:"place"` // in it, from 0
-	Of    int `json:"of"`    // events in it
+	Place int `json:"place"` // in the batch, from 0
+	Of    int `json:"of"`    // events in the batch
 }
 
-// agent appends one request after the other, each until it is acknowledged. A
-// request whose connection was lost may be on the log, and comes again: twice
-// at the most for each further try.
+// agent appends one request after the other, each until it is acknowledged. If the
+// connection was lost, the request may be on the log all the same, and again after
+// each further try.
 type agent struct {
 	*world
 	kind   int
 	random *rand.Rand
 
-	acknowledged int         // the last batch that was
+	acknowledged int         // the last batch that was acknowledged
 	tries        map[int]int // of a batch that took more than one
 	saved        digest      // of ids and requests that were acknowledged
 }

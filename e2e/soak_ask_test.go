@@ -13,7 +13,7 @@ import (
 	"github.com/rampartlog/rampart/client"
 )
 
-// askKinds are what an approval's message says that it is for, and what becomes of it.
+// askKinds are the kinds of approvals: the message that names it, and the outcome.
 var askKinds = []struct {
 	name string
 	ends rampart.ApprovalStatus
@@ -27,7 +27,7 @@ var askKinds = []struct {
 
 const bulk = 3
 
-// queue is what is known of the approvals outside the daemon.
+// queue is what the test knows of the approvals.
 type queue struct {
 	mu    sync.Mutex
 	asked map[string]string           // acknowledged: the tool call by the approval's id
@@ -142,8 +142,9 @@ func (k *asker) run() {
 	}
 }
 
-// ask asks until it is acknowledged. A question whose connection was lost may
-// be there, and is answered to nobody if it was before it came again.
+// ask asks until that is acknowledged. If the connection was lost, the approval may
+// be there all the same, and if it is answered before ask tries again, nobody hears
+// of that answer.
 func (k *asker) ask(kind, run string) (id string) {
 	k.calls++
 	r := rampart.ApprovalRequest{
@@ -154,7 +155,7 @@ func (k *asker) ask(kind, run string) (id string) {
 	case kind == "expire":
 		r.TTL = time.Second
 	case kind != "slow" && k.length > 0:
-		r.TTL = time.Minute // so that one that was answered would expire as well, if it could
+		r.TTL = time.Minute // an approval that was answered would have time to expire, if it could
 	}
 	if !k.insist(askerName(k.index)+" asks", func() error {
 		k.queue.mu.Lock()
@@ -200,7 +201,8 @@ func (w *world) answer(id string, status rampart.ApprovalStatus) {
 	})
 }
 
-// answered takes what an answer before may have done for done.
+// answered takes an approval that is no longer pending for answered, by an earlier
+// try.
 func answered(err error) error {
 	if errors.Is(err, rampart.ErrNotPending) {
 		return nil
@@ -208,7 +210,8 @@ func answered(err error) error {
 	return err
 }
 
-// human answers what is pending whenever the stream says that it may have changed.
+// human answers pending approvals whenever the stream says that the queue may have
+// changed.
 func (w *world) human() {
 	for e, err := range w.admin.Events(w.watching, "") {
 		if w.watching.Err() != nil {

@@ -45,7 +45,7 @@ type account struct {
 	calls  map[string]int    // questions of each tool call
 }
 
-// view is what the chain has for a sight.
+// view is what the chain has of the events of a sight.
 type view struct {
 	*sight
 	by     *watcher
@@ -58,9 +58,9 @@ type view struct {
 type ledger struct {
 	*agent
 	batch  int
-	times  int    // that it is there
-	latest digest // of ids and requests up to that batch, which is there for the last time so far
-	before digest // without it
+	times  int    // how often that batch is there
+	latest digest // of ids and requests up to that batch, counted where it last stands
+	before digest // of those before that batch
 }
 
 // compare goes once over the whole chain.
@@ -109,7 +109,7 @@ func (a *account) line(raw []byte, first bool) {
 		switch {
 		case v.open:
 		case v.by.habit.all:
-			// Where the log began when it was read, which pruning moves.
+			// This watcher began where the log began then, which pruning moves.
 			if v.open = position == v.first; v.open && !first {
 				a.t.Errorf("%s: %s reads all from %s on, which is not the first of a segment", a.name, v.by.name, position)
 			}

@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// figures are those of a process at one moment; where the system does not tell
-// one it is zero.
+// figures are those of a process at one moment. One that the system does not tell
+// is zero.
 type figures struct {
 	appended, streams      int
-	cutOff, pruned         int // streams that took nothing; events
+	cutOff, pruned         int // streams that were cut off; events that were pruned
 	faults                 []string
 	rss, heap              float64 // bytes; heap is what was live at the last collection
 	goroutines, descriptor float64
@@ -47,7 +47,7 @@ func (w *world) figures() figures {
 		}
 	}
 	if values["rampart_audit_pruned_events_total"] > 0 {
-		// Who had yet to be given what was dropped: the one that reads all.
+		// The watcher that reads all had yet to be given what was dropped.
 		faults = slices.DeleteFunc(faults, func(name string) bool { return strings.Contains(name, `"error"`) })
 	}
 	return figures{
@@ -78,15 +78,15 @@ func openDescriptors(t *testing.T) float64 {
 	return float64(len(open))
 }
 
-// flat wants the last third of a process' life to be like the second; in the
-// first it comes to size: the bus' memory fills, watchers fall behind.
+// flat wants the last third of a process' life to be like the second. In the first
+// third the process comes to size: the bus' memory fills, watchers fall behind.
 //
-// What grows by design in such a time are the indexes of full segments, a
-// quarter of a megabyte for each of up to 32, and the approvals that ended, a
-// kilobyte each; the collector lets the heap become twice what is live. The
-// margins hold that and the chance of the moment, medians take out its rest. A
-// goroutine kept by each stream that is opened, or 100 bytes by each event, are
-// beyond them within ten minutes.
+// Two things grow by design in that time: the indexes of full segments, a quarter
+// of a megabyte for each of up to 32, and the approvals that ended, a kilobyte each.
+// The collector lets the heap become twice what is live. The margins leave room for
+// all that and for chance, which the medians make small. If each opened stream kept
+// a goroutine, or each event 100 bytes, that would exceed the margins within ten
+// minutes.
 func flat(t *testing.T, whose string, samples []figures) {
 	t.Helper()
 	n := len(samples) / 3

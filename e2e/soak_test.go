@@ -22,8 +22,8 @@ import (
 // the chain says.
 //
 // RAMPART_SOAK is how long that goes on, at a moderate rate, with an outage each
-// minute; a second daemon under the same load is never ended, so that what it
-// grows by shows. Without it there are three short rounds, bounded by counts.
+// minute. A second daemon under the same load is never ended, so that its growth
+// shows. Without RAMPART_SOAK there are three short rounds, bounded by counts.
 func TestSoak(t *testing.T) {
 	var length time.Duration
 	if s := os.Getenv("RAMPART_SOAK"); s != "" {
@@ -99,8 +99,8 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// begin starts everything that goes on around a daemon. Agents begin when the
-// watchers look.
+// begin starts everything that goes on around a daemon. Agents begin once the
+// watchers are connected.
 func (w *world) begin(appending, asking, watching *sync.WaitGroup) {
 	w.idle = w.figures()
 	w.queue = newQueue()
@@ -142,7 +142,7 @@ func (w *world) note() {
 		w.t.Fatal(err)
 	}
 	w.rows = append(w.rows, row{f, w.tally.get("acknowledged"), status.Segments, w.lives - 1})
-	if w.lives > 1 { // always at the same age
+	if w.lives > 1 { // every daemon at the same age
 		w.samples = append(w.samples, f)
 	}
 }
@@ -171,7 +171,7 @@ func (w *world) catchUp() {
 	}
 }
 
-// end stops the daemon, once all have left it as it was, and compares.
+// end stops the daemon, once it is as it was before anybody came, and compares.
 func (w *world) end() {
 	w.t.Helper()
 	if w.t.Failed() {
@@ -216,7 +216,7 @@ func (w *world) end() {
 	}
 }
 
-// wantPace wants what only comes about in minutes. A watcher that took ten
+// wantPace checks what only comes about in minutes. A watcher that took ten
 // kilobytes a second, all the time, was disconnected after half a minute.
 func (w *world) wantPace() {
 	w.t.Helper()
@@ -258,7 +258,7 @@ func (w *world) sums() string {
 	return out.String()
 }
 
-// left wants nothing to be left in this process of what watched and asked.
+// left wants the watchers and askers to have left nothing in this process.
 func left(t *testing.T, descriptors float64) {
 	t.Helper()
 	var stacks bytes.Buffer

@@ -35,26 +35,26 @@ type watcher struct {
 	changed chan struct{} // closed by the next event
 }
 
-// habit is what a watcher does besides reading, in rounds. Having read for a
-// while it does one of three things, and reads on.
+// habit is what a watcher does besides reading; times are in rounds. It reads for a
+// while, then stalls, creeps or is away, and reads on.
 type habit struct {
 	read  float64
-	stall float64 // it takes nothing: more than 30 s, and it is cut off
+	stall float64 // it takes nothing: after more than 30 s it is cut off
 	creep float64 // it takes a message now and then: it falls behind what memory holds, and is not cut off
 	away  float64 // it hangs up
-	fresh bool    // and begins anew when it comes back
-	all   bool    // from the start of the log, until it has caught up
-	never bool    // it does not even read
+	fresh bool    // it begins anew when it comes back
+	all   bool    // it reads from the start of the log until it has caught up
+	never bool    // it never reads
 }
 
 // plain reports whether it does nothing but read.
 func (h habit) plain() bool { return h == habit{} }
 
-// sight is what was seen in one piece: all events after a position that the
-// filter lets through, up to the last.
+// sight is what a watcher saw in one piece: all events after a position, up to the
+// last, that its filter lets through.
 type sight struct {
 	after, first, last string // positions
-	least              string // it is complete, so that it holds this one at least
+	least              string // the sight is complete up to here at least
 	events             int
 	digest             digest
 }
@@ -229,9 +229,9 @@ func (x *watcher) listen() {
 			line, audit := auditLine(m.Data)
 			switch {
 			case !json.Valid(m.Data) || audit && string(m.ID) != positionOf(line):
-				return // cut off, in its data or in its id: it comes again
+				return // the message was cut off, in its data or in its id: it comes again
 			case bytes.HasPrefix(m.Data, []byte(`{"type":"connected"`)) && x.position() != "":
-				// What was cut off may have been its id, which the server then can't resume after.
+				// The client may hold an id that was cut off, after which no server can resume.
 				m.ID = []byte(x.position())
 			}
 			x.insist(x.name, func() error {
@@ -324,7 +324,8 @@ func (x *watcher) connection() error {
 	})
 }
 
-// dialSmall takes little into the kernel, so that who does not read is soon waited for.
+// dialSmall has the kernel take in little, so that the daemon soon waits for a
+// watcher that does not read.
 func dialSmall(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, network, address)
 	if err == nil {
@@ -333,7 +334,7 @@ func dialSmall(ctx context.Context, network, address string) (net.Conn, error) {
 	return c, err
 }
 
-// eachFrame parses a stream strictly. What is cut off is none of its frames.
+// eachFrame parses a stream strictly. It leaves out a frame that is cut off.
 func eachFrame(body interface{ Read([]byte) (int, error) }, do func(data []byte, id string) error) error {
 	r := bufio.NewReaderSize(body, 60<<10) // the longest frame
 	var data []byte
@@ -400,7 +401,8 @@ func (x *watcher) message(data []byte, id string) (resumed bool, err error) {
 	return false, nil
 }
 
-// fetch queries what a message stands for: all that is new up to a position.
+// fetch queries the events that a message stands for: all that are new, up to a
+// position.
 func (x *watcher) fetch(position string) error {
 	last, _, _ := strings.Cut(position, ".")
 	q := rampart.Query{Filter: x.filter, Ascending: true, Before: following(last)}

@@ -99,16 +99,16 @@ func (w *world) await() (life int) {
 	}
 }
 
-// ended reports whether the daemon was ended since then: an error is then none
-// of its own.
+// ended reports whether the daemon was ended after that life began: then an error is
+// not the daemon's fault.
 func (w *world) ended(life int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.lives > life || w.watching.Err() != nil
 }
 
-// insist does what a daemon's end may interrupt until it is done. An error
-// while nobody ended the daemon is a fault, and false the answer.
+// insist calls do again for as long as the daemon's ends interrupt it. An error
+// while nobody ended the daemon is a fault, upon which insist returns false.
 func (w *world) insist(what string, do func() error) bool {
 	for {
 		life := w.await()
@@ -147,8 +147,8 @@ func (w *world) outage(n int) {
 	for name, position := range seen {
 		id, hash, _ := strings.Cut(position, ".")
 		report, err := w.admin.Verify(w.t.Context(), rampart.Anchor{ID: id, Hash: hash})
-		// Pruned, which the archive is asked about at the end, is who was still
-		// reading what is old.
+		// A watcher that was reading old events may have seen one that was pruned:
+		// the comparison with the archive at the end checks that.
 		if err != nil || !report.OK() && report.Verdict != rampart.VerdictPruned {
 			w.fail("after the restart, what %s saw last, %s: %v %+v %v", name, position, report.Verdict, report.Fault, err)
 		}
@@ -156,8 +156,8 @@ func (w *world) outage(n int) {
 }
 
 // keep puts the segments into the archive, so that pruning takes nothing from
-// what is compared. A recovered segment is another file than the one before;
-// one that was closed properly is the same file, and grows in the archive.
+// what is compared. A recovered segment is another file than the one before. A
+// segment that was closed properly is the same file, and grows in the archive.
 func (w *world) keep() {
 	w.t.Helper()
 	segments, err := filepath.Glob(filepath.Join(w.home, ".rampart", "audit", "*.jsonl"))
@@ -174,13 +174,13 @@ func (w *world) keep() {
 }
 
 const (
-	// round is what the course of a soak is reckoned in: the time between two
-	// outages. A counted soak has as many acknowledged events in its place.
+	// round is the unit of a soak's course: the time between two outages. A counted
+	// soak counts roundEvents acknowledged events in its place.
 	round       = time.Minute
 	roundEvents = 1000
 )
 
-// in returns what tells whether that much of the soak has passed since.
+// in returns a function that tells whether so many rounds have passed since.
 func (w *world) in(rounds float64) (over func() bool) {
 	if w.length > 0 {
 		until := time.Now().Add(time.Duration(rounds * float64(round)))
@@ -190,7 +190,7 @@ func (w *world) in(rounds float64) (over func() bool) {
 	return func() bool { return w.tally.get("acknowledged") >= until }
 }
 
-// rest lets that much of the soak pass, or less when there is no load any more.
+// rest waits for so many rounds, or until there is no load any more.
 func (w *world) rest(rounds float64) {
 	if w.length > 0 {
 		timer := time.NewTimer(time.Duration(rounds * float64(round)))
@@ -205,7 +205,7 @@ func (w *world) rest(rounds float64) {
 	w.tally.wait(w.load, func(n map[string]int) bool { return n["acknowledged"] >= until })
 }
 
-// tally counts what happened, and lets wait for it.
+// tally counts what happened, and lets callers wait for it.
 type tally struct {
 	mu      sync.Mutex
 	n       map[string]int

@@ -42,7 +42,7 @@ func TestRealToolCalls(t *testing.T) {
 	if len(lines) != len(calls) {
 		t.Fatalf("%d lines for %d calls", len(lines), len(calls))
 	}
-	var events []string // that fit into a frame; the others are announced as a batch
+	var events []string // those that fit into a frame; the others are announced as a batch
 	said := []string{"Connected to Rampart"}
 	for _, line := range lines {
 		var e struct {

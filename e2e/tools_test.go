@@ -9,7 +9,7 @@ import (
 // find finds a program by any of its names.
 func find(names ...string) (path string, ok bool) {
 	for _, name := range names {
-		// Debian keeps servers where not everybody's PATH leads.
+		// Debian keeps servers in a directory that is not on everybody's PATH.
 		for _, place := range []string{name, "/usr/sbin/" + name} {
 			if path, err := exec.LookPath(place); err == nil {
 				return path, true
@@ -29,8 +29,8 @@ func need(t *testing.T, names ...string) string {
 	return path
 }
 
-// lacks skips a test for which something is not there: go test alone needs
-// nothing that is not Go's. With RAMPART_E2E=all, as in .ci/run, that is a failure.
+// lacks skips a test because something is not there: go test alone needs nothing
+// but Go. With RAMPART_E2E=all, as in .ci/run, the test fails instead.
 func lacks(t *testing.T, what string) {
 	t.Helper()
 	if os.Getenv("RAMPART_E2E") == "all" {

@@ -81,7 +81,7 @@ func run(ctx context.Context, r *suite.Run) error {
 		},
 		Notes: []string{
 			fmt.Sprintf("Events of %d bytes, in a closed loop: each client has a connection of its own and sends its next body when the last is answered. NDJSON bodies have %d events, which are appended in one write, all or none, and come as %[2]d `audit` frames. The server syncs before it answers; clients and the subscriber share a second process on the same cores.", len(appendEvent(nil, 0)), perNDJSON),
-			"Both latencies are measured from before the POST is written, and each event of a body counts. Rates are measured up to the last frame, the limit's up to the last answer. A stream that has sent everything pauses for `FlushEvery`, 10 ms by default, which is most of a frame's latency at low load; *without rest* sets it to -1.",
+			"Both latencies are measured from before the POST is written, and each event of a body counts. Rates are measured up to the last frame, the limit's up to the last answer. A stream that has sent everything pauses for `FlushEvery`, 10 ms by default, which is most of a frame's latency at low load; *without rest* sets it to a nanosecond.",
 			"The limit is a bare net/http handler that writes the bodies as they are, does one fdatasync for all that wait, and answers: no check, no encoding, no hash, no index, no stream. Every event that was answered with 201 was compared with the frames: each came once and in order. The log was verified.",
 		},
 	}

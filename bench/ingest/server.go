@@ -44,7 +44,7 @@ func serve(c *child.Conn) error {
 	}
 	opts := rampart.Options{Audit: rampart.AuditOptions{Sync: rampart.SyncAlways}}
 	if config.AtOnce {
-		opts.Stream.FlushEvery = -1
+		opts.Stream.FlushEvery = time.Nanosecond
 	}
 	r, err := rampart.Open(config.Dir, &opts)
 	if err != nil {

@@ -36,7 +36,7 @@ func parseServe(args []string, out io.Writer) (c config, err error) {
 	fs.StringVar(&c.addr, "addr", daemon.Address, "`address` to listen on; a loopback one means 127.0.0.1 and [::1]")
 	fs.StringVar(&c.dir, "dir", daemon.Directory, "`directory` of the token and, in audit/, the log")
 	fs.StringVar(&c.agentTokenFile, "agent-token-file", "", "`file` of agents' tokens, mode 0600, a line NAME TOKEN each")
-	fs.DurationVar(&c.approvalTTL, "approval-ttl", 5*time.Minute, "how long an approval waits that names no time of its own")
+	fs.DurationVar(&c.approvalTTL, "approval-ttl", 5*time.Minute, "how long an approval waits unless its request names a time")
 	fs.Func("allow-host", "also answer requests for this `host` while bound to loopback; repeatable", appendTo(&c.allowHosts))
 	fs.Func("allow-origin", "let pages of this `origin` (scheme://host:port) use the API; repeatable", appendTo(&c.allowOrigins))
 	fs.StringVar((*string)(&c.sync), "sync", string(rampart.SyncAlways), "when events are forced to the disk: always, interval or never")

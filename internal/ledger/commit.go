@@ -23,8 +23,8 @@ type tail struct {
 	size  int64    // its bytes that belong to the log
 	dirty bool     // bytes of it are not synced, by policy
 
-	observe func(line []byte) // told of lines with an approval member; nil for nobody
-	writes  uint64            // linked so far
+	observe func(lines [][]byte) // told of lines with an approval member; nil for nobody
+	writes  uint64               // linked so far
 
 	buf    []byte
 	spans  []span
@@ -260,16 +260,18 @@ func (l *Ledger) show() error {
 	t := &l.tail
 	live := l.state.live()
 	var f record.Fields
+	told := t.observe == nil
 	for i := range t.spans {
 		s := &t.spans[i]
 		line := t.buf[s.from:s.to]
 		if err := record.Scan(line, &f); err != nil {
 			return fmt.Errorf("own line does not scan: %w", err)
 		}
-		// The observer comes before the index: once a line is indexed, a reader can
-		// find it by its id.
-		if s.approval = f.Approval != nil; s.approval && t.observe != nil {
-			t.observe(line)
+		// The observer comes before the index: whoever finds the line by its id must
+		// find the approval as well.
+		if s.approval = f.Approval != nil; s.approval && !told {
+			t.observe(l.approvals(i))
+			told = true
 		}
 		if err := live.index.Add(line, &f); err != nil {
 			return err
@@ -279,6 +281,18 @@ func (l *Ledger) show() error {
 	last := t.spans[len(t.spans)-1]
 	l.state.advance(t.seq, last.id.String(), string(last.hash[:]), len(t.spans))
 	return nil
+}
+
+// approvals returns the lines with an approval member from line i on. Line i has one.
+func (l *Ledger) approvals(i int) (lines [][]byte) {
+	var f record.Fields
+	for _, s := range l.tail.spans[i:] {
+		line := l.tail.buf[s.from:s.to]
+		if record.Scan(line, &f) == nil && f.Approval != nil {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 // announce tells [Options.Announce] of the batches that were written.

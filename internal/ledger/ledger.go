@@ -8,8 +8,8 @@
 //
 // A write has two halves. Linking is a function of the bodies and of the head
 // that they follow: it runs each batch's Check, gives ids and hashes, and makes
-// the lines. Adopting puts lines that follow the head on the disk, then into
-// the index, then before the observer, the readers and Announce, in this order.
+// the lines. Adopting puts lines that follow the head on the disk, and then tells
+// the observer, the index, the readers and Announce of them, in this order.
 package ledger
 
 import (
@@ -83,11 +83,12 @@ type Batch struct {
 	RunID   string   // of the NoticeBatch
 	Sync    bool     // made durable whatever the policy
 
-	// Check, unless nil, is called when the batch is linked. An error drops this
-	// batch alone, and Append returns it. write tells writes apart: it is the same
-	// for all batches that are linked into one write. The observer has been told of
-	// the lines of earlier writes, and not yet of those of this one. Check must not
-	// block or append.
+	// Check, unless nil, is called when the batch is linked, at the head that it
+	// will follow. It may take records out of Records, which are then not appended.
+	// An error drops this batch alone, and Append returns it. write tells writes
+	// apart: it is the same for all batches that are linked into one write. The
+	// observer has been told of the lines of earlier writes, and not yet of those
+	// of this one. Check must not block or append.
 	Check func(write uint64) error
 
 	size int
@@ -147,7 +148,7 @@ func (l *Ledger) Append(ctx context.Context, b *Batch) error {
 		return nil
 	}
 	began := time.Now()
-	b.size = 0
+	b.err, b.size = nil, 0
 	for i := range b.Records {
 		b.size += len(b.Records[i].Body) + LineOverhead + 1
 	}
@@ -179,16 +180,17 @@ func (l *Ledger) await(ctx context.Context, b *Batch) error {
 	return nil
 }
 
-// Observe has fn called for each line with an approval member that is appended
-// from here on: in log order, once it is durable as [Options.Sync] says, and
-// before any reader and Announce know of it. fn must not block or append, and
-// line is valid only during the call. Observe returns the number of the newest
-// record before those, and a function that ends the calls.
+// Observe has fn called, from here on, with the lines of each write that have an
+// approval member, if there are any: in log order, once the write is durable as
+// [Options.Sync] says, and before any reader and Announce know of it. fn must not
+// block or append, and the lines are valid only during the call. Observe returns
+// the number of the newest record before those, and a function that ends the calls.
 //
-// A log has one observer: ErrInvalid while there is another. ErrClosed.
-func (l *Ledger) Observe(fn func(line []byte)) (seq uint64, stop func(), err error) {
-	if !l.holdTail() {
-		return 0, nil, failure.ErrClosed
+// A log has one observer: ErrInvalid while there is another. ErrClosed. ctx limits
+// the wait for a write under way.
+func (l *Ledger) Observe(ctx context.Context, fn func(lines [][]byte)) (seq uint64, stop func(), err error) {
+	if err := l.holdTail(ctx); err != nil {
+		return 0, nil, err
 	}
 	defer l.releaseTail()
 	if l.tail.observe != nil {
@@ -196,7 +198,7 @@ func (l *Ledger) Observe(fn func(line []byte)) (seq uint64, stop func(), err err
 	}
 	l.tail.observe = fn
 	return l.tail.seq, sync.OnceFunc(func() {
-		if l.holdTail() {
+		if l.holdTail(context.Background()) == nil {
 			l.tail.observe = nil
 			l.releaseTail()
 		}
@@ -204,13 +206,15 @@ func (l *Ledger) Observe(fn func(line []byte)) (seq uint64, stop func(), err err
 }
 
 // holdTail waits until nobody writes, and keeps writers out until releaseTail.
-// It reports false once the log is closed.
-func (l *Ledger) holdTail() bool {
+// ErrClosed, or ctx's error.
+func (l *Ledger) holdTail(ctx context.Context) error {
 	select {
 	case l.queue.tail <- struct{}{}:
-		return true
+		return nil
 	case <-l.stopped:
-		return false
+		return failure.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

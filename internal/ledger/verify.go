@@ -108,7 +108,7 @@ func (l *Ledger) Verify(ctx context.Context, anchors []Anchor) (Report, error) {
 	defer now.release()
 	p, pruneErr := readPruning(v.open)
 	l.pruning.Unlock()
-	var segments []uint64
+	segments := make([]uint64, 0, len(now.segments))
 	for _, g := range now.segments {
 		h, _ := l.state.headOf(g)
 		segments, sizes[segment.Name(g.first)] = append(segments, g.first), h.Size
