@@ -76,16 +76,14 @@ func (a *Auth) guard() *guard.Guard {
 	return g
 }
 
-// Require returns a handler for a host's own route beside the library's, such as
-// metrics. It gives next the requests that a route of [Rampart.Handler] with that
-// scope would serve, and answers all others as such a route does. It panics as
-// [Rampart.Handler] does.
+// Require serves next to requests that have the scope, and answers others as
+// [Rampart.Handler] does. It is for a host's own route beside the library's, such
+// as metrics. It panics as [Rampart.Handler] does.
 func (a *Auth) Require(need Scope, next http.Handler) http.Handler {
 	return a.guard().Require(guard.Scope(need), next)
 }
 
-// RefuseForeign returns a handler for what a host serves in public beside the
-// library's routes, such as a page. It gives next all requests but those of a
-// foreign web page: it checks Host and Origin as [Rampart.Handler] does for each of
-// its routes, and no token. It panics as [Rampart.Handler] does.
+// RefuseForeign checks Host and Origin, as [Rampart.Handler] does on each of its
+// routes, and no token: for public pages. It serves next to all requests but those
+// of a foreign web page. It panics as [Rampart.Handler] does.
 func (a *Auth) RefuseForeign(next http.Handler) http.Handler { return a.guard().RefuseForeign(next) }

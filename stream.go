@@ -19,8 +19,8 @@ type StreamOptions struct {
 	WriteTimeout time.Duration
 	// FlushEvery is how long a stream rests after it has sent everything, so that
 	// more gathers: 10 ms when zero. Where many streams are open each rests longer:
-	// 50 µs for each open stream, divided by the number of processors, which is 25
-	// ms with 1,000 on two. After a longer silence a message is sent at once.
+	// 50 µs for each open stream, divided by the number of processors, which is
+	// 25 ms with 1,000 on two. After a longer silence a message is sent at once.
 	FlushEvery time.Duration
 	Logger     *slog.Logger // nil discards; tokens are never logged
 }
@@ -55,12 +55,13 @@ type StreamStats struct {
 // names combine with and.
 //
 // A slow client slows nobody and loses nothing; one that takes nothing for the
-// write timeout is disconnected, and can resume. The server's own ReadTimeout and
-// WriteTimeout do not end a stream. Every ResponseWriter on the way must be able
-// to flush (middleware through its Unwrap method); http.TimeoutHandler cannot.
+// write timeout is disconnected, and can resume. The server's own ReadTimeout
+// and WriteTimeout do not end a stream. Every ResponseWriter on the way must be
+// able to flush (middleware through its Unwrap method); http.TimeoutHandler
+// cannot.
 //
-// Stream checks no token: wrap it, or use [Rampart.Handler], which does. A stream
-// keeps its request open, so close the Stream when the server shuts down:
+// Stream checks no token: wrap it, or use [Rampart.Handler], which does. A
+// stream keeps its request open, so close the Stream when the server shuts down:
 //
 //	srv.RegisterOnShutdown(func() { stream.Close() })
 type Stream struct{ server *stream.Server }

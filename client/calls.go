@@ -32,9 +32,9 @@ const (
 
 // Record appends e to the server's log, and returns the id that the log gave it
 // once e is durable there. With an agent's token, e gets that agent's name. The
-// rules for e are those of [rampart.AuditChain.Append]. After an error that is
-// none of those named at [Client], e may be on the log or not, and only its id
-// would tell.
+// rules for e are those of [rampart.AuditChain.Append]. After any error
+// but those that [Client] names, e may or may not be on the log; the caller cannot
+// tell which.
 func (c *Client) Record(ctx context.Context, e rampart.AuditEvent) (id string, err error) {
 	ids, err := c.RecordAll(ctx, []rampart.AuditEvent{e})
 	if err != nil {

@@ -23,8 +23,8 @@ import (
 
 // WitnessError ends [Client.Events]: what the server sends does not follow on
 // what this client saw before. The log was rewritten or cut off, lacks events or
-// is another one; or it was pruned beyond what this client saw, which alone is
-// nothing bad. The events up to Seen are evidence: keep them.
+// is another one; or it was pruned beyond what this client saw, which by itself is
+// no sign of tampering. The events up to Seen are evidence: keep them.
 type WitnessError struct {
 	// Verdict says what is wrong with the event that came, or with the server's
 	// log: truncated when the last event seen is not on it, pruned when pruning

@@ -111,7 +111,7 @@ Log in as ann, who may do everything, or as bob, who may not, and watch; then do
     curl -N -b jar http://%[1]s/v1/events/stream
     curl -b jar -X POST http://%[1]s/services/billing/restart
 
-The dashboard is http://%[1]s/dashboard/ for who has logged in at http://%[1]s/.
+The dashboard is http://%[1]s/dashboard/ for those who have logged in at http://%[1]s/.
 
 An agent, whose key is %[3]s, records a call:
 

@@ -16,8 +16,8 @@ type Lines struct {
 	To          http.ResponseWriter
 	Log         *slog.Logger
 	ContentType string
-	Before      string // the first line
-	Between     string // two lines
+	Before      string // written before the first line
+	Between     string // written between two lines
 
 	buf   *bufio.Writer // nil until the answer begins
 	count int

@@ -6,27 +6,27 @@ import (
 	"github.com/rampartlog/rampart/internal/segment"
 )
 
-// candidates gives the numbers of the lines of a segment that may be wanted, in
-// one direction. It knows some in advance, so that neighbours are read together.
+// candidates yields, in one direction, the numbers of a segment's lines that may
+// match. It looks ahead, so that neighbouring lines are read together.
 type candidates struct {
 	view         segment.View
 	since, until int64
-	from, to     int // lines that were not looked at, half open
+	from, to     int // the lines that were not looked at yet, half open
 	backward     bool
 	chosen       *segment.Selection // nil: all
 	window       int                // lines to look at together
-	lines        []int              // of the window, those that may be wanted
-	ahead        []int              // those of lines that next has not given yet
+	lines        []int              // lines of the window that may match
+	ahead        []int              // the part of lines that next has not returned yet
 }
 
-// A window begins at the size of a page, which is enough when all lines are
-// wanted, and grows while few are.
+// A window begins at the size of a page, which is enough when all lines match, and
+// grows while few do.
 const (
 	minWindow = 64
 	maxWindow = 4096
 )
 
-// next gives a line, and some of those that come after it.
+// next returns a line, and some of the lines that come after it.
 func (c *candidates) next() (i int, more []int, ok bool) {
 	for len(c.ahead) == 0 {
 		if c.skip(); c.from >= c.to {
@@ -38,7 +38,7 @@ func (c *candidates) next() (i int, more []int, ok bool) {
 	return i, c.ahead, true
 }
 
-// skip passes over lines that are not in the time that is asked for.
+// skip passes over lines outside the time range.
 func (c *candidates) skip() {
 	for c.from < c.to {
 		if c.backward {
@@ -57,7 +57,7 @@ func (c *candidates) skip() {
 	}
 }
 
-// look takes a window of the lines that were not looked at.
+// look takes the next window and selects its lines.
 func (c *candidates) look() {
 	if c.window = min(max(2*c.window, minWindow), maxWindow); c.chosen == nil {
 		c.window = minWindow

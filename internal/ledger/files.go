@@ -17,7 +17,7 @@ func createSegment(fsys vfs.FS, first uint64) (vfs.File, error) {
 	name := segment.Name(first)
 	f, err := fsys.Create(name)
 	if errors.Is(err, fs.ErrExist) && isEmpty(fsys, name) {
-		// An earlier try made the file, and could neither sync nor remove it.
+		// An earlier process could neither sync nor remove it.
 		if err = fsys.Remove(name); err == nil {
 			f, err = fsys.Create(name)
 		}

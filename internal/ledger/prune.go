@@ -41,8 +41,8 @@ const (
 	pruneAction = "pruned"
 )
 
-// Unanswered returns the ids of the approvals that were requested before an id,
-// and had not ended before it.
+// Unanswered returns the ids of the approvals that were requested before an id and
+// not answered before it.
 type Unanswered func(ctx context.Context, before string) (ids []string, err error)
 
 // Prune drops whole segments from the front, and returns how many records they
@@ -56,8 +56,9 @@ type Unanswered func(ctx context.Context, before string) (ids []string, err erro
 // leaves the log as it was or pruned. Files that a query or verification still
 // reads are removed by the next Prune, or opening.
 //
-// ctx limits what comes before the append of the event. After an error nothing
-// was dropped, but after one of writing PRUNED the next opening may still drop it.
+// ctx limits what comes before the append of the event. With an error nothing was
+// dropped. One exception: after an error of writing PRUNED the next opening may
+// still drop it.
 func (l *Ledger) Prune(ctx context.Context, before time.Time, unanswered Unanswered) (events uint64, err error) {
 	l.pruning.Lock()
 	defer l.pruning.Unlock()

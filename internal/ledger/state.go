@@ -26,9 +26,9 @@ type state struct {
 	segments []*segmentRef // sorted; the last is live
 	seq      uint64        // number of the newest visible record
 	head     Anchor        // that record
-	dropped  Pruned        // before the first segment
-	readers  *readers      // of the segments as they are
-	earlier  []*readers    // of dropped segments, which are still open; oldest first
+	dropped  Pruned        // what the log held before the first segment
+	readers  *readers      // queries that hold open the segments as they are
+	earlier  []*readers    // queries that hold open segments which were dropped since; oldest first
 	appended uint64
 	torn     int64
 	failed   error
@@ -39,7 +39,7 @@ type state struct {
 	loaded  []*segmentRef // sealed segments whose index is in memory, in the order of their last use
 }
 
-// readers counts those that read the segments from number first on.
+// readers counts the queries that read the segments from number first on.
 type readers struct {
 	first uint64
 	n     atomic.Int64

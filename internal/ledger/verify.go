@@ -114,7 +114,7 @@ func (l *Ledger) Verify(ctx context.Context, anchors []Anchor) (Report, error) {
 		segments, sizes[segment.Name(g.first)] = append(segments, g.first), h.Size
 	}
 	v.acknowledged = true
-	// If the caller's anchor has another hash for the head, that anchor stays.
+	// Keep the caller's anchor where it disagrees with the head.
 	if hash := v.anchors[now.head.ID]; now.head.ID != "" && strings.HasPrefix(now.head.Hash, hash) {
 		v.anchors[now.head.ID] = now.head.Hash
 	}

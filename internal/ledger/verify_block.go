@@ -25,11 +25,11 @@ var blockBuffers = sync.Pool{New: func() any {
 
 // block is some whole lines of one segment, and what checking them found.
 type block struct {
-	segment int
-	offset  int64  // of the first one; the segment begins with the block at 0
-	data    []byte // nil once it is checked
-	last    bool   // of the segment
-	err     error
+	segment int    // index in verification.segments
+	offset  int64  // of the block's first line in the segment
+	data    []byte // nil once the block is checked
+	last    bool   // the segment's last block
+	err     error  // of reading the block
 	done    chan struct{}
 
 	count             uint64
@@ -37,7 +37,7 @@ type block struct {
 	firstID, lastHash string
 	fault             *failure.CorruptError // in the line after count
 	verdict           Verdict
-	seen              []Anchor // anchors' events, with the hashes they have
+	seen              []Anchor // the block's events that an anchor names, with their hashes
 }
 
 // splitter reads the log in blocks that end at the end of a line. The goroutine
@@ -45,14 +45,14 @@ type block struct {
 // the cache of its core.
 type splitter struct {
 	v     *verification
-	order chan<- *block // gets them in their order, and is closed after the last
+	order chan<- *block // gets the blocks in their order, and is closed after the last
 
 	mu      sync.Mutex
 	over    bool
 	segment int
 	file    io.ReadCloser // nil between segments
-	offset  int64         // of the next block in it, which begins with rest
-	rest    []byte
+	offset  int64         // of the segment's next block, which begins with rest
+	rest    []byte        // read from the file, and part of no block yet
 }
 
 // next returns a block to check, in buf, or nil after the last one.

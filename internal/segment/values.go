@@ -57,8 +57,9 @@ func (x *Index) appendValues(dst []byte) []byte {
 	return dst
 }
 
-// DecodeValues reads the values part of a sidecar of the given size. It fails if
-// the sidecar's head is not of: then it belongs to another state of the segment.
+// DecodeValues reads the values part of a sidecar of the given size; of is the
+// head of the segment as it is. It fails if the sidecar's head belongs to another
+// state of the segment.
 func DecodeValues(r io.ReaderAt, size int64, of Head) (*Values, error) {
 	h, err := decodeHead(r, size)
 	if err != nil {

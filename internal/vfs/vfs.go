@@ -1,6 +1,6 @@
 // Package vfs is the file system as the log uses it: one directory of plain
 // files, read and written at offsets, and the two calls that make them durable.
-// It holds the only file system calls of the library.
+// It holds the only file system calls of the log.
 package vfs
 
 import (
