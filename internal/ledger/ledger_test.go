@@ -2,43 +2,16 @@ package ledger_test
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
 	"github.com/rampartlog/rampart/internal/failure"
 	"github.com/rampartlog/rampart/internal/ledger"
-	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
-
-// The recipe of the contract: take the hash member out, hash the rest.
-func TestAnyLineIsCheckedByTakingItsHashOut(t *testing.T) {
-	dir := t.TempDir()
-	c := openChain(t, dir, nil)
-	appendN(t, c, 3)
-	prev := strings.Repeat("0", 64)
-	for _, line := range lines(t, dir) {
-		m := hashMember.FindStringSubmatch(line)
-		if m == nil {
-			t.Fatalf("no hash at the end of %s", line)
-		}
-		sum := sha256.Sum256([]byte(hashMember.ReplaceAllString(line, "}")))
-		if got := hex.EncodeToString(sum[:]); got != m[1] {
-			t.Errorf("hash %s, line says %s", got, m[1])
-		}
-		if !strings.Contains(line, `"prev_hash":"`+prev+`"`) {
-			t.Errorf("does not link to %s: %s", prev, line)
-		}
-		prev = m[1]
-	}
-}
 
 func TestConcurrentAppendsAreAllThereInOneOrder(t *testing.T) {
 	dir := t.TempDir()
@@ -133,33 +106,4 @@ func TestReopenGoesOnWhereItStopped(t *testing.T) {
 	if n := c.Stats().Events; n != 28 {
 		t.Errorf("%d events", n)
 	}
-}
-
-// The bubble's clock is decades behind the time of the first events, and stands
-// still. The log then makes more writes than the part of an id that counts them
-// has room for.
-func TestClockStepsBack(t *testing.T) {
-	if every > 1 {
-		t.Skip("one goroutine, and long under the race detector")
-	}
-	fs := vfstest.New()
-	c, err := open("", &ledger.Options{FS: fs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	appendN(t, c, 3)
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	synctest.Test(t, func(t *testing.T) {
-		c := openChain(t, "", &ledger.Options{FS: fs}) // which verifies in the end
-		last := c.Head().ID
-		for range 1<<16 + 3 {
-			if id := appendN(t, c, 1)[0].ID; id <= last {
-				t.Fatalf("%s after %s", id, last)
-			} else {
-				last = id
-			}
-		}
-	})
 }
