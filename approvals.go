@@ -77,7 +77,7 @@ type Approval struct {
 	ResolvedAt    time.Time       `json:"resolved_at,omitzero"` // or expired
 	ResolvedBy    string          `json:"resolved_by,omitempty"`
 	RequestSHA256 string          `json:"request_sha256"`   // compare with RequestSHA256(what you are about to run)
-	Reason        string          `json:"reason,omitempty"` // of the answer, for whoever asked
+	Reason        string          `json:"reason,omitempty"` // why, in the words of whoever answered
 
 	ToolCallID string `json:"-"`
 	Credential string `json:"-"` // of whoever asked

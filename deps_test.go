@@ -59,6 +59,7 @@ func TestImportsRunDown(t *testing.T) {
 		// Only tests import these.
 		{"formattest", ""},
 		{"heaptest", ""},
+		{"pipetest", ""},
 		{"vfs/vfstest", "vfs"},
 	}
 	placed := map[string]string{}

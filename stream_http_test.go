@@ -8,49 +8,10 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
+
+	"github.com/rampartlog/rampart/internal/pipetest"
 )
-
-// pipeListener is a listener whose connections are unbuffered pipes in memory.
-type pipeListener struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
-
-func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case l.conns <- server:
-		return client, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-type pipeAddr struct{}
-
-func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "127.0.0.1:9090" }
 
 // site is a server in memory and a client of it.
 type site struct {
@@ -62,9 +23,9 @@ type site struct {
 
 func newSite(t testing.TB, h http.Handler, configure func(*http.Server, *http.Transport)) *site {
 	t.Helper()
-	l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+	l := pipetest.Listen(pipetest.Addr("127.0.0.1:9090"))
 	srv := &http.Server{Handler: h}
-	tr := &http.Transport{DialContext: l.dial}
+	tr := &http.Transport{DialContext: l.Dial}
 	if configure != nil {
 		configure(srv, tr)
 	}
@@ -73,7 +34,7 @@ func newSite(t testing.TB, h http.Handler, configure func(*http.Server, *http.Tr
 		tr.CloseIdleConnections()
 		srv.Close()
 	})
-	return &site{t: t, server: srv, client: &http.Client{Transport: tr}, dial: l.dial}
+	return &site{t: t, server: srv, client: &http.Client{Transport: tr}, dial: l.Dial}
 }
 
 // do sends a request; header are name, value pairs.

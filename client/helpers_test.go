@@ -9,7 +9,6 @@ import (
 	"io"
 	"iter"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/rampartlog/rampart"
 	"github.com/rampartlog/rampart/client"
+	"github.com/rampartlog/rampart/internal/pipetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -163,46 +163,6 @@ func batchFrame(run, id string) string {
 	return "data: {\"type\":\"audit_batch\",\"run_id\":\"" + run + "\"}\nid: " + id + "\n\n"
 }
 
-// pipeListener is a listener whose connections are unbuffered pipes in memory.
-type pipeListener struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
-
-func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	near, far := net.Pipe()
-	select {
-	case l.conns <- far:
-		return near, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-type pipeAddr struct{}
-
-func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "127.0.0.1:9090" }
-
 // remote is a server in memory whose handler can be exchanged. As a
 // RoundTripper it sends requests to that server, and counts them and the bodies
 // that nobody closes.
@@ -219,8 +179,8 @@ type remote struct {
 
 func newRemote(t testing.TB, h http.Handler) *remote {
 	t.Helper()
-	l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
-	r := &remote{t: t, handler: h, transport: &http.Transport{DialContext: l.dial}}
+	l := pipetest.Listen(pipetest.Addr("127.0.0.1:9090"))
+	r := &remote{t: t, handler: h, transport: &http.Transport{DialContext: l.Dial}}
 	srv := &http.Server{Handler: r}
 	go srv.Serve(l)
 	t.Cleanup(func() {

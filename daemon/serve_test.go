@@ -14,35 +14,30 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/rampartlog/rampart"
 	"github.com/rampartlog/rampart/daemon"
+	"github.com/rampartlog/rampart/internal/pipetest"
 )
 
-// pipes is a listener in memory, so that time can be synctest's.
-type pipes struct {
-	conns chan net.Conn
-	close func()
+// newPipes returns a listener in memory at the default address, so that time can
+// be synctest's.
+func newPipes() *pipetest.Listener {
+	return pipetest.Listen(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090})
 }
 
-func newPipes() pipes {
-	conns := make(chan net.Conn)
-	return pipes{conns, sync.OnceFunc(func() { close(conns) })}
-}
-
-func (p pipes) Accept() (net.Conn, error) {
-	if c, ok := <-p.conns; ok {
-		return c, nil
+// dial connects to a listener in memory.
+func dial(t *testing.T, l *pipetest.Listener) net.Conn {
+	t.Helper()
+	c, err := l.Dial(t.Context(), "", "")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return nil, net.ErrClosed
+	return c
 }
-
-func (p pipes) Close() error   { p.close(); return nil }
-func (p pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9090} }
 
 // opened opens a log and fails the test if it is not closed at its end.
 func opened(t *testing.T) *rampart.Rampart {
@@ -241,8 +236,7 @@ func TestServeCutsOff(t *testing.T) {
 				close(left)
 			}), nil)
 		}()
-		client, peer := net.Pipe()
-		l.conns <- peer
+		client := dial(t, l)
 		go io.Copy(io.Discard, client)
 		io.WriteString(client, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		<-entered
@@ -337,8 +331,7 @@ func TestSlowPeersAreCutOff(t *testing.T) {
 			"takes no bad request":     {"GET / HTTP/9\r\n\r\n", "", false, 31 * time.Second},
 			"takes nothing of ours":    {"GET /own HTTP/1.1\r\nHost: localhost\r\n\r\n", "", false, 31 * time.Second},
 		} {
-			client, peer := net.Pipe()
-			l.conns <- peer
+			client := dial(t, l)
 			began := time.Now()
 			stop := make(chan struct{})
 			go func() {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/pipetest"
 )
 
 // behind is Rampart behind one middleware, on a server with a WriteTimeout.
@@ -44,8 +46,8 @@ func startBehind(t *testing.T, wrap func(http.Handler) http.Handler) *behind {
 	}
 	api := r.Handler(&rampart.Auth{AdminToken: "admin-token"})
 	srv := &http.Server{Handler: wrap(api), WriteTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
-	pipe := newPipeListener()
-	transport := &http.Transport{DialContext: pipe.dial, DisableCompression: true}
+	pipe := pipetest.Listen(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080})
+	transport := &http.Transport{DialContext: pipe.Dial, DisableCompression: true}
 	b.r, b.client = r, &http.Client{Transport: transport}
 	go srv.Serve(pipe)
 	t.Cleanup(func() {

@@ -19,6 +19,7 @@ import (
 	"github.com/rampartlog/rampart"
 	"github.com/rampartlog/rampart/client"
 	mounted "github.com/rampartlog/rampart/example/mounted"
+	"github.com/rampartlog/rampart/internal/pipetest"
 )
 
 const streamPath = "/v1/events/stream"
@@ -270,14 +271,14 @@ func inMemory(t *testing.T, http2 bool, f func(*testing.T, *app)) {
 	t.Helper()
 	certificate, pool := selfSigned(t, "127.0.0.1")
 	synctest.Test(t, func(t *testing.T) {
-		pipe := newPipeListener()
+		pipe := pipetest.Listen(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080})
 		if !http2 {
-			f(t, start(t, pipe, options{heartbeat: time.Hour, dial: pipe.dial}))
+			f(t, start(t, pipe, options{heartbeat: time.Hour, dial: pipe.Dial}))
 			return
 		}
 		secure := tls.NewListener(pipe, &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2"}})
 		a := start(t, secure, options{heartbeat: time.Hour})
-		a.overTLS(pool, pipe.dial)
+		a.overTLS(pool, pipe.Dial)
 		f(t, a)
 	})
 }
@@ -314,9 +315,9 @@ func TestStreamOutlivesTheServersTimeouts(t *testing.T) {
 // The limits exist: a slow request to the application runs into them.
 func TestTheServersTimeoutsHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pipe := newPipeListener()
+		pipe := pipetest.Listen(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080})
 		start(t, pipe, options{})
-		conn, err := pipe.dial(t.Context(), "", "")
+		conn, err := pipe.Dial(t.Context(), "", "")
 		if err != nil {
 			t.Fatal(err)
 		}
