@@ -219,8 +219,8 @@ func TestStorm(t *testing.T) {
 						if a.Kind == "not_posted" {
 							counted += a.NotPosted
 							said = said || strings.Contains(post.Text, fmt.Sprintf("%d further alerts were not posted", a.NotPosted))
-						} else if a.Command != fmt.Sprint(posted) {
-							t.Fatalf("alert %d is of %s", posted, a.Command)
+						} else if a.Command != fmt.Sprint(posted+counted) { // some may be counted between two that are posted
+							t.Fatalf("alert %d behind %d that are counted is of %s", posted, counted, a.Command)
 						} else {
 							posted++
 						}
