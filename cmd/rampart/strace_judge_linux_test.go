@@ -63,7 +63,7 @@ var silent = map[string]string{
 	"newfstatat .":       "it is made, or is there",
 	"flock audit":        "LOCK in it is locked as well",
 	"mkdirat audit":      "it is there; where it is not, the start fails and says so",
-	"linkat token.tmp":   "it is renamed then",
+	"linkat token.tmp":   "the token is then written under its own name",
 	"unlinkat token.tmp": "it is a name more of the token's file, and as private",
 	"newfstatat url":     "before a renaming Go looks at the new name, and goes on",
 	"openat url":         "it is left behind, as by a kill",
