@@ -86,16 +86,6 @@ func parseEvent(src []byte, agent string) (AuditEvent, error) {
 	return out, nil
 }
 
-// parseTime reads a time that comes from outside or from an event's approval
-// member. It is stricter than time.Parse, see [record.ValidTime].
-func parseTime(s string) (time.Time, error) {
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil || !record.ValidTime(s) {
-		return t, fmt.Errorf("%.40q is not %s", s, record.TimeForm)
-	}
-	return t.UTC(), nil
-}
-
 // parseLines is parseEvent for NDJSON. It also returns the line that each event
 // stands on. Its errors name the line.
 func parseLines(body []byte, agent string) (events []AuditEvent, lines []int, err error) {

@@ -54,11 +54,11 @@ type AuditChain struct{ ledger *ledger.Ledger }
 // locks it until Close.
 //
 // It reads the ends of the full segments, and the last segment; only
-// [AuditChain.Verify] reads the whole history. After a stop that was not a Close, the
-// lines of the last segment are checked one by one and copied to a new file that
-// is synced, since a readable page need not be a durable one. An unfinished
-// write at the very end, cut short or with zeros in it, was never acknowledged:
-// it is cut off, logged, and counted in [AuditStats.Torn].
+// [AuditChain.Verify] reads the whole history. After a stop that was not a Close,
+// the lines of the last segment are checked one by one and copied to a new file
+// that is synced, since a readable page need not be a durable one. An unfinished
+// write at the very end, cut short or with zeros in it, was never acknowledged: it
+// is cut off, logged, and counted in [AuditStats.Torn].
 //
 // ErrLocked: the log is open already; the message names the process. ErrInvalid:
 // opts has an unknown value, or a bus that announces another log.

@@ -140,6 +140,16 @@ func encode(e *AuditEvent) ([]byte, error) {
 	return body, nil
 }
 
+// parseTime reads a time that comes from outside or from an event's approval
+// member. It is stricter than time.Parse, see [record.ValidTime].
+func parseTime(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil || !record.ValidTime(s) {
+		return t, fmt.Errorf("%.40q is not %s", s, record.TimeForm)
+	}
+	return t.UTC(), nil
+}
+
 func lowerWord(s string) bool {
 	if s == "" || len(s) > 64 || s[0] < 'a' || s[0] > 'z' {
 		return false

@@ -59,6 +59,7 @@ func TestImportsRunDown(t *testing.T) {
 		// Only tests import these.
 		{"formattest", ""},
 		{"heaptest", ""},
+		{"logtest", ""},
 		{"pipetest", ""},
 		{"vfs/vfstest", "vfs"},
 	}

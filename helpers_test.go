@@ -8,8 +8,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rampartlog/rampart"
+	"github.com/rampartlog/rampart/internal/logtest"
 	"github.com/rampartlog/rampart/internal/vfs/vfstest"
 )
 
@@ -170,62 +169,6 @@ func verified(t testing.TB, c *rampart.AuditChain, anchors ...rampart.Anchor) ra
 		t.Fatal(err)
 	}
 	return r
-}
-
-func segments(t testing.TB, dir string) []string {
-	t.Helper()
-	return glob(t, dir, "*.jsonl")
-}
-
-func glob(t testing.TB, dir, pattern string) []string {
-	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, pattern))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return names
-}
-
-func edit(t testing.TB, name string, change func([]byte) []byte) {
-	t.Helper()
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, change(data), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// files returns what the files of a log hold, by name, without the lock.
-func files(t testing.TB, dir string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	for _, name := range glob(t, dir, "*") {
-		if strings.HasSuffix(name, ".tmp") { // a sidecar that is being written, and may be gone at once
-			continue
-		}
-		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() && info.Size() < 1<<30 && filepath.Base(name) != "LOCK" {
-			data, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out[filepath.Base(name)] = string(data)
-		}
-	}
-	return out
-}
-
-// write makes a directory of those files.
-func write(t testing.TB, files map[string]string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
 }
 
 const (
@@ -395,3 +338,12 @@ func auditFrames(t testing.TB, c *rampart.AuditChain, events []rampart.AuditEven
 func batchFrame(run, id string) string {
 	return "data: {\"type\":\"audit_batch\",\"run_id\":\"" + run + "\"}\nid: " + id + "\n\n"
 }
+
+// The files of a log, as others find and change them.
+var (
+	glob     = logtest.Glob
+	segments = logtest.Segments
+	files    = logtest.Files
+	write    = logtest.Write
+	edit     = logtest.Edit
+)
